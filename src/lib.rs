@@ -1,0 +1,24 @@
+//! Portico, the one door in front of a pool of BigBlueButton servers.
+//!
+//! The rooms, from the street inwards; `use` points down this list, never up or sideways between drivers:
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`cli`] | start-up: arguments, assembly, exit codes |
+//! | [`edge`], [`admin`], [`tasks`] | the drivers: the public side, the operators' side, periodic work |
+//! | [`fleet`] | what is going on right now, in memory |
+//! | [`store`], [`node`] | what must survive; the HTTP client that talks to one node |
+//! | [`config`], [`model`], [`bbb`] | plain values: checked settings, our own words, the protocol |
+//! | [`sim`] | a faithful simulated node; uses [`bbb`] from the other side |
+
+pub mod admin;
+pub mod bbb;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod fleet;
+pub mod model;
+pub mod node;
+pub mod sim;
+pub mod store;
+pub mod tasks;

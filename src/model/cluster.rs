@@ -1,0 +1,54 @@
+//! Clusters: sets of nodes that share one load policy, and groups of clusters for tenants.
+
+use crate::bbb::Algorithm;
+
+/// A named set of nodes that share one load policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Unique name.
+    pub name: String,
+    /// Which hash signs requests to its nodes.
+    pub checksum: Algorithm,
+    /// How its nodes' load is computed.
+    pub policy: Policy,
+}
+
+/// How the load of a node is computed; the lowest load takes the next meeting.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Policy {
+    /// The default, by expected attendance.
+    #[default]
+    Predictive,
+    /// B3LB's formula.
+    B3lb(B3lbFactors),
+    /// b3scale's `load_factor × max(15·meetings, attendees)`, the load factor being 1 / weight.
+    B3scale,
+}
+
+/// The factors of B3LB's load formula.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct B3lbFactors {
+    /// Load of one attendee. Default 1.
+    pub attendee_factor: f64,
+    /// Load of one meeting. Default 30.
+    pub meeting_factor: f64,
+    /// Terms of the CPU polynomial, 0..=100; 0 and 1 leave the CPU out. Default 6.
+    pub cpu_iterations: u32,
+    /// What the CPU polynomial approaches at full load. Default 5000.
+    pub cpu_max: f64,
+}
+
+impl Default for B3lbFactors {
+    fn default() -> Self {
+        Self { attendee_factor: 1.0, meeting_factor: 30.0, cpu_iterations: 6, cpu_max: 5000.0 }
+    }
+}
+
+/// A named set of clusters; a tenant is given one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterGroup {
+    /// Unique name.
+    pub name: String,
+    /// Names of its clusters.
+    pub clusters: Vec<String>,
+}

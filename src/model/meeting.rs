@@ -1,0 +1,31 @@
+//! A running meeting, as it is remembered.
+
+use super::{NodeName, Scope};
+
+/// What a front end calls a meeting by: its scope and its own `meetingID`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MeetingKey {
+    /// Whose meeting it is.
+    pub scope: Scope,
+    /// The front end's own `meetingID`.
+    pub id: String,
+}
+
+/// A running meeting: where it is and what it is called there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meeting {
+    /// Whose it is and what the front end calls it.
+    pub key: MeetingKey,
+    /// The node that runs it.
+    pub node: NodeName,
+    /// `meetingID` on the node.
+    pub node_meeting_id: String,
+    /// BigBlueButton's internal id, `sha1(node_meeting_id)-createTime`; for a breakout room as created.
+    pub internal_id: String,
+    /// When we placed it, ms since 1970 by our clock.
+    pub created_at_ms: u64,
+    /// For a breakout room, the internal id of its parent.
+    pub parent_internal_id: Option<String>,
+    /// The `<meeting>` element for `getMeetings`, in the front end's words.
+    pub xml: Box<[u8]>,
+}
