@@ -1,6 +1,31 @@
 //! The BigBlueButton HTTP API as pure values: calls, ordered parameters, checksums, XML. No IO, and no
 //! knowledge of Portico.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `call` | the calls and what each of them takes and answers |
+//! | `params` | query strings and forms: order, repetition and raw encoding are kept |
+//! | `checksum`, `signed` | hashes; signing a query, and finding and verifying the checksum in one |
+//! | `failure` | BigBlueButton's own failures, with their exact keys and texts |
+//! | `xml` | a small XML tree, safe to read from strangers |
+//! | `answer`, `meeting`, `meetings` | `<response>`, `<meeting>`, and `getMeetings` as a stream |
 
+mod answer;
+mod call;
 mod checksum;
+mod failure;
+mod meeting;
+mod meetings;
+mod params;
+mod signed;
+pub mod xml;
 
-pub use checksum::{Algorithm, UnknownAlgorithm};
+pub use answer::Answer;
+pub use call::Call;
+pub use checksum::{Algorithm, UnknownAlgorithm, checksum, signed_query, verify};
+pub use failure::Failure;
+pub use meeting::{MeetingInfo, new_meeting};
+pub use meetings::{MeetingsError, MeetingsParser};
+pub use params::{Params, form_queries};
+pub use signed::SignedQuery;
+pub use xml::{Child, Element, Error as XmlError};

@@ -1,7 +1,14 @@
-//! Checksums: which hashes BigBlueButton knows.
+//! Checksums: the hash over call, query and secret that signs every request.
+//!
+//! The query is hashed as it stands on the request line. Nothing here decodes or reorders it; clients disagree
+//! about encoding, and only the bytes they sent give the hash they sent.
 
 use std::fmt;
 use std::str::FromStr;
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use subtle::ConstantTimeEq;
 
 /// A hash that signs requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +41,29 @@ impl Algorithm {
             Self::Sha512 => "sha512",
         }
     }
+
+    /// The algorithm whose digest has this many hex digits.
+    pub fn from_hex_len(hex_digits: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.digest_len() * 2 == hex_digits)
+    }
+
+    const fn digest_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    fn digest(self, parts: &[&[u8]]) -> Sum {
+        match self {
+            Self::Sha1 => Sum::of::<Sha1>(parts),
+            Self::Sha256 => Sum::of::<Sha256>(parts),
+            Self::Sha384 => Sum::of::<Sha384>(parts),
+            Self::Sha512 => Sum::of::<Sha512>(parts),
+        }
+    }
 }
 
 impl FromStr for Algorithm {
@@ -47,5 +77,110 @@ impl FromStr for Algorithm {
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// The checksum of a call in lower-case hex. `query` is raw and without a checksum.
+pub fn checksum(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
+    let sum = algorithm.digest(&[call.as_bytes(), query, secret.as_bytes()]);
+    hex::encode(sum.as_bytes())
+}
+
+/// `query` with its checksum appended, ready for a request line.
+///
+/// `query` is raw and without a checksum; like every request line it is ASCII. Bytes beyond that cannot stand
+/// in a URL and are percent-encoded first, so what is hashed is what is sent.
+pub fn signed_query(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
+    let query = ascii(query);
+    let sum = checksum(algorithm, call, query.as_bytes(), secret);
+    let separator = if query.is_empty() { "" } else { "&" };
+    format!("{query}{separator}checksum={sum}")
+}
+
+/// Percent-encodes what may not stand on a request line: controls, space, and bytes beyond ASCII.
+fn ascii(query: &[u8]) -> std::borrow::Cow<'_, str> {
+    const REFUSED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ').add(b'#');
+    percent_encoding::percent_encode(query, REFUSED).into()
+}
+
+/// The position of the first of `secrets` under which `hex` is the checksum of `call` and `query`.
+///
+/// The algorithm is the one that `checksum_hash` (the request's `checksumHash`) names, else the one whose digest
+/// has the length of `hex`; it must be among `allowed`. Upper- and lower-case hex are equal. An empty secret
+/// never matches: BigBlueButton takes it for "do not check". The comparison takes the same time wherever the
+/// digests differ.
+pub fn verify<'s>(
+    hex: &str,
+    checksum_hash: Option<&str>,
+    call: &str,
+    query: &[u8],
+    allowed: &[Algorithm],
+    secrets: impl IntoIterator<Item = &'s str>,
+) -> Option<usize> {
+    let claim = Claim::read(hex.as_bytes(), checksum_hash)?;
+    claim.verify(call, [query, b""], allowed, secrets)
+}
+
+/// A checksum as a client sent it, decoded.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    algorithm: Algorithm,
+    sum: Sum,
+}
+
+impl Claim {
+    pub(super) fn read(hex: &[u8], checksum_hash: Option<&str>) -> Option<Self> {
+        let of_len = Algorithm::from_hex_len(hex.len())?;
+        let algorithm = checksum_hash.and_then(|name| name.parse().ok()).unwrap_or(of_len);
+        let mut sum = Sum { bytes: [0; 64], len: hex.len() / 2 };
+        hex::decode_to_slice(hex, &mut sum.bytes[..sum.len]).ok()?;
+        // A named algorithm of another length can match nothing.
+        (algorithm == of_len).then_some(Self { algorithm, sum })
+    }
+
+    /// The query comes in two pieces, what stands before its checksum and what stands behind, so that nobody
+    /// has to join them.
+    pub(super) fn verify<'s>(
+        &self,
+        call: &str,
+        [head, tail]: [&[u8]; 2],
+        allowed: &[Algorithm],
+        secrets: impl IntoIterator<Item = &'s str>,
+    ) -> Option<usize> {
+        if !allowed.contains(&self.algorithm) {
+            return None;
+        }
+        secrets.into_iter().position(|secret| {
+            let parts = [call.as_bytes(), head, tail, secret.as_bytes()];
+            !secret.is_empty() && self.algorithm.digest(&parts).same_as(&self.sum)
+        })
+    }
+}
+
+/// A digest of any of the algorithms, without an allocation.
+#[derive(Clone, Copy)]
+struct Sum {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Sum {
+    fn of<D: Digest>(parts: &[&[u8]]) -> Self {
+        let mut hasher = D::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        let digest = hasher.finalize();
+        let mut bytes = [0; 64];
+        bytes[..digest.len()].copy_from_slice(&digest);
+        Self { bytes, len: digest.len() }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }

@@ -1,0 +1,229 @@
+//! What a node says about one meeting.
+
+use std::borrow::Cow;
+
+use super::Answer;
+use super::params::Params;
+use super::xml::Element;
+
+/// A `<meeting>` of `getMeetings`, or the `<response>` of `getMeetingInfo`, which has the same children.
+///
+/// A typed view: the element stays whole, with whatever else it holds. Missing numbers are 0, and whatever is not
+/// a digit is skipped in them, for some nodes print `1,000`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeetingInfo {
+    element: Element,
+}
+
+impl MeetingInfo {
+    /// Looks at an element as a meeting.
+    pub fn from_element(element: Element) -> Self {
+        Self { element }
+    }
+
+    /// `meetingID`: the id that the front end chose, or that was put in its place.
+    pub fn meeting_id(&self) -> Cow<'_, str> {
+        self.text("meetingID")
+    }
+
+    /// Replaces `meetingID`.
+    pub fn set_meeting_id(&mut self, id: &str) {
+        self.element.set_child_text("meetingID", id);
+    }
+
+    /// `internalMeetingID`: unique in time, and the id of the recording.
+    pub fn internal_id(&self) -> Cow<'_, str> {
+        self.text("internalMeetingID")
+    }
+
+    /// `meetingName`.
+    pub fn name(&self) -> Cow<'_, str> {
+        self.text("meetingName")
+    }
+
+    /// `createTime`, in ms since 1970 by the node's clock.
+    pub fn create_time_ms(&self) -> u64 {
+        self.number("createTime")
+    }
+
+    /// `endTime`, in ms since 1970 by the node's clock; 0 while the meeting runs.
+    pub fn end_time_ms(&self) -> u64 {
+        self.number("endTime")
+    }
+
+    /// Everybody in the meeting.
+    pub fn participant_count(&self) -> u32 {
+        self.count("participantCount")
+    }
+
+    /// Those who only listen.
+    pub fn listener_count(&self) -> u32 {
+        self.count("listenerCount")
+    }
+
+    /// Those with a microphone.
+    pub fn voice_participant_count(&self) -> u32 {
+        self.count("voiceParticipantCount")
+    }
+
+    /// Webcams.
+    pub fn video_count(&self) -> u32 {
+        self.count("videoCount")
+    }
+
+    /// Moderators.
+    pub fn moderator_count(&self) -> u32 {
+        self.count("moderatorCount")
+    }
+
+    /// Whether somebody has joined and the meeting has not ended.
+    pub fn running(&self) -> bool {
+        self.is_true("running")
+    }
+
+    /// Whether the meeting was ended; it may show for some seconds more.
+    pub fn has_been_forcibly_ended(&self) -> bool {
+        self.is_true("hasBeenForciblyEnded")
+    }
+
+    /// Whether this is a breakout room.
+    pub fn is_breakout(&self) -> bool {
+        self.is_true("isBreakout")
+    }
+
+    /// For a breakout room, the internal id of its parent.
+    pub fn parent_internal_id(&self) -> Option<Cow<'_, str>> {
+        // Nodes write it beside `isBreakout`; the documentation shows it inside `<breakout>`.
+        self.element
+            .child_text("parentMeetingID")
+            .or_else(|| self.element.child("breakout")?.child_text("parentMeetingID"))
+            .filter(|id| self.is_breakout() && !id.is_empty() && id != "bbb-none")
+    }
+
+    /// The ids of the breakout rooms, as the node knows them.
+    pub fn breakout_room_ids(&self) -> Vec<Cow<'_, str>> {
+        let rooms = self.element.child("breakoutRooms");
+        rooms.into_iter().flat_map(Element::elements).map(Element::text).collect()
+    }
+
+    /// Replaces the id of each breakout room.
+    pub fn map_breakout_room_ids(&mut self, mut map: impl FnMut(&str) -> String) {
+        let rooms = self.element.child_mut("breakoutRooms");
+        for room in rooms.into_iter().flat_map(Element::elements_mut) {
+            let id = map(&room.text());
+            room.set_text(&id);
+        }
+    }
+
+    /// The element.
+    pub fn element(&self) -> &Element {
+        &self.element
+    }
+
+    /// The element, to change it.
+    pub fn element_mut(&mut self) -> &mut Element {
+        &mut self.element
+    }
+
+    /// The element itself.
+    pub fn into_element(self) -> Element {
+        self.element
+    }
+
+    /// The element as bytes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.element.to_vec()
+    }
+
+    fn text(&self, name: &str) -> Cow<'_, str> {
+        self.element.child_text(name).unwrap_or_default()
+    }
+
+    fn is_true(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        number(&self.text(name))
+    }
+
+    fn count(&self, name: &str) -> u32 {
+        u32::try_from(self.number(name)).unwrap_or(u32::MAX)
+    }
+}
+
+impl From<Answer> for MeetingInfo {
+    /// The answer of `getMeetingInfo`.
+    fn from(answer: Answer) -> Self {
+        Self::from_element(answer.into_element())
+    }
+}
+
+/// The `<meeting>` of a meeting that was just created, as `getMeetings` of its node would give it.
+///
+/// `answer` is the node's answer to the create, and `params` are the parameters that it was asked with. The
+/// elements have BigBlueButton's order.
+pub fn new_meeting(answer: &Answer, params: &Params<'_>) -> MeetingInfo {
+    let mut meeting = Element::new("meeting");
+    let told = |name: &str| answer.text(name).unwrap_or_default();
+    let asked = |name: &str| params.get(name).unwrap_or_default();
+    let flag = |name: &str| if asked(name).eq_ignore_ascii_case("true") { "true" } else { "false" };
+
+    meeting.push_text("meetingName", &asked("name"));
+    for name in [
+        "meetingID",
+        "internalMeetingID",
+        "createTime",
+        "createDate",
+        "voiceBridge",
+        "dialNumber",
+        "attendeePW",
+        "moderatorPW",
+    ] {
+        meeting.push_text(name, &told(name));
+    }
+    meeting.push_text("running", "false");
+    meeting.push_text("duration", &number(&told("duration")).to_string());
+    meeting.push_text("hasUserJoined", "false");
+    meeting.push_text("recording", flag("record"));
+    meeting.push_text("hasBeenForciblyEnded", "false");
+    meeting.push_text("startTime", &told("createTime"));
+    meeting.push_text("endTime", "0");
+    for name in ["participantCount", "listenerCount", "voiceParticipantCount", "videoCount"] {
+        meeting.push_text(name, "0");
+    }
+    meeting.push_text("maxUsers", &number(&asked("maxParticipants")).to_string());
+    meeting.push_text("moderatorCount", "0");
+    meeting.push(Element::new("attendees"));
+    meeting.push(metadata(params));
+    meeting.push_text("isBreakout", flag("isBreakout"));
+    if flag("isBreakout") == "true" {
+        meeting.push_text("parentMeetingID", &told("parentMeetingID"));
+        meeting.push_text("sequence", &number(&asked("sequence")).to_string());
+        meeting.push_text("freeJoin", flag("freeJoin"));
+    }
+    MeetingInfo::from_element(meeting)
+}
+
+/// `meta_` parameters, with lower-case names; of a repeated one the first counts. BigBlueButton ignores those
+/// whose names would not do as XML names.
+fn metadata(params: &Params<'_>) -> Element {
+    let mut metadata = Element::new("metadata");
+    for (name, value) in params.iter() {
+        let Some(key) = name.strip_prefix("meta_") else { continue };
+        let key = key.to_ascii_lowercase();
+        let is_key = key.starts_with(|c: char| c.is_ascii_alphabetic())
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if is_key && metadata.child(&key).is_none() {
+            metadata.push_text(&key, &value);
+        }
+    }
+    metadata
+}
+
+/// The digits of a text as a number; the largest one where they are too many.
+fn number(text: &str) -> u64 {
+    text.bytes().filter(u8::is_ascii_digit).fold(0, |number: u64, digit| {
+        number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+    })
+}
