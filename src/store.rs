@@ -1,1 +1,75 @@
-//! To be built.
+//! What must survive a crash: running meetings, and what was said of nodes and tenants that the
+//! configuration file does not hold (any more).
+//!
+//! One trait and, behind it, [`Embedded`] (`SQLite` in `data_dir`). Everything is read once, at
+//! start; from then on the store is only written to. A write that returned `Ok` is on the disk.
+//! SQL stays in this room. Rows that cannot be understood are left out and counted, never a reason
+//! not to start: a door that opens without one meeting is better than no door.
+
+mod embedded;
+mod error;
+mod retired;
+
+use async_trait::async_trait;
+
+pub use embedded::Embedded;
+pub use error::Error;
+
+use crate::model::{AdminState, Meeting, MeetingKey, Node, NodeName, Slug};
+
+/// Where Portico keeps what must survive.
+///
+/// Writes are durable when they return `Ok` and take effect in the order in which they were begun.
+///
+/// # Cancel safety
+///
+/// A write whose future is dropped may or may not happen; one that was begun later still comes
+/// after it.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Everything that is kept. For the start only: it takes as long as there is data.
+    async fn load(&self) -> Result<Saved, Error>;
+
+    /// Keeps a meeting, in place of any other with the same key.
+    async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error>;
+
+    /// Forgets a meeting if it still has this internal id, so that the late end of a meeting does
+    /// not take its successor of the same name with it.
+    async fn remove_meeting(&self, key: &MeetingKey, internal_id: &str) -> Result<(), Error>;
+
+    /// Keeps what is known of a node beyond the file, in place of what was kept before.
+    async fn put_node(&self, node: &SavedNode) -> Result<(), Error>;
+
+    /// Forgets a node.
+    async fn remove_node(&self, name: &NodeName) -> Result<(), Error>;
+
+    /// Keeps a tenant that is gone from the file; `json` is opaque here.
+    async fn put_tenant(&self, slug: &Slug, json: &str) -> Result<(), Error>;
+
+    /// Forgets a retired tenant.
+    async fn remove_tenant(&self, slug: &Slug) -> Result<(), Error>;
+}
+
+/// Everything that a store keeps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Saved {
+    /// Running meetings, in no particular order.
+    pub meetings: Vec<Meeting>,
+    /// Nodes of which more is known than the file says.
+    pub nodes: Vec<SavedNode>,
+    /// Retired tenants, as given to [`Store::put_tenant`].
+    pub tenants: Vec<String>,
+    /// Rows that could not be understood and are left out; they stay in the store.
+    pub skipped: usize,
+}
+
+/// What is known of a node beyond the configuration file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedNode {
+    /// Which node.
+    pub name: NodeName,
+    /// What an operator wants of it.
+    pub state: AdminState,
+    /// All of a node that is gone from the file and still runs meetings.
+    pub retired: Option<Node>,
+}

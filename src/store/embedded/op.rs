@@ -1,0 +1,71 @@
+//! One change to the database, and the SQL that makes it.
+
+use rusqlite::{Connection, params};
+
+use crate::model::{Meeting, MeetingKey, NodeName, Slug};
+use crate::store::{SavedNode, retired};
+
+/// A change. It can be applied again with the same outcome.
+pub(super) enum Op {
+    PutMeeting(Meeting),
+    RemoveMeeting { key: MeetingKey, internal_id: Box<str> },
+    PutNode(SavedNode),
+    RemoveNode(NodeName),
+    PutTenant { slug: Slug, json: Box<str> },
+    RemoveTenant(Slug),
+}
+
+impl Op {
+    pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Self::PutMeeting(meeting) => db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
+                         node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )?
+                .execute(params![
+                    meeting.key.scope.tenant.as_str(),
+                    meeting.key.scope.sub.get(),
+                    meeting.key.id,
+                    meeting.node.as_str(),
+                    meeting.node_meeting_id,
+                    meeting.internal_id,
+                    // SQLite's integers are signed; the cap is 292 million years away.
+                    i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
+                    meeting.parent_internal_id,
+                    &*meeting.xml,
+                ])?,
+            Self::RemoveMeeting { key, internal_id } => db
+                .prepare_cached(
+                    "DELETE FROM meetings WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
+                         AND internal_id = ?4",
+                )?
+                .execute(params![
+                    key.scope.tenant.as_str(),
+                    key.scope.sub.get(),
+                    key.id,
+                    internal_id
+                ])?,
+            Self::PutNode(node) => db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO nodes (name, state, retired) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![
+                    node.name.as_str(),
+                    node.state.as_str(),
+                    node.retired.as_ref().map(retired::to_json),
+                ])?,
+            Self::RemoveNode(name) => {
+                db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
+            }
+            Self::PutTenant { slug, json } => db
+                .prepare_cached("INSERT OR REPLACE INTO tenants (slug, retired) VALUES (?1, ?2)")?
+                .execute(params![slug.as_str(), json])?,
+            Self::RemoveTenant(slug) => db
+                .prepare_cached("DELETE FROM tenants WHERE slug = ?1")?
+                .execute([slug.as_str()])?,
+        };
+        Ok(())
+    }
+}

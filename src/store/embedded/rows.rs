@@ -1,0 +1,93 @@
+//! Reading everything back.
+
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row};
+
+use crate::model::{Meeting, MeetingKey, NodeName, Scope, SubId};
+use crate::store::{Saved, SavedNode, retired};
+
+/// Reads all rows. One that cannot be understood is left out, counted and, the first of them,
+/// logged; an error of the database itself is an error.
+pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
+    let mut skipped = Skipped::default();
+    let meetings = all(
+        db,
+        "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id, created_at_ms,
+             parent_internal_id, xml FROM meetings",
+        meeting,
+        &mut skipped,
+    )?;
+    let nodes = all(db, "SELECT name, state, retired FROM nodes", node, &mut skipped)?;
+    let tenants = all(db, "SELECT retired FROM tenants", |row| row.get(0), &mut skipped)?;
+    if let Some(first) = skipped.first {
+        log::error!(
+            "{} saved rows cannot be understood and are left out, the first: {first}",
+            skipped.count
+        );
+    }
+    Ok(Saved { meetings, nodes, tenants, skipped: skipped.count })
+}
+
+#[derive(Default)]
+struct Skipped {
+    count: usize,
+    first: Option<rusqlite::Error>,
+}
+
+fn all<T>(
+    db: &Connection,
+    sql: &str,
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    skipped: &mut Skipped,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        match read(row) {
+            Ok(value) => found.push(value),
+            Err(error) => {
+                skipped.count += 1;
+                skipped.first.get_or_insert(error);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn meeting(row: &Row<'_>) -> rusqlite::Result<Meeting> {
+    let sub = row.get(1)?;
+    let sub = SubId::new(sub).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, sub.into()))?;
+    let created_at_ms = row.get(6)?;
+    Ok(Meeting {
+        key: MeetingKey { scope: Scope { tenant: word(row, 0)?, sub }, id: row.get(2)? },
+        node: NodeName::new(row.get::<_, String>(3)?),
+        node_meeting_id: row.get(4)?,
+        internal_id: row.get(5)?,
+        created_at_ms: u64::try_from(created_at_ms)
+            .map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(6, created_at_ms))?,
+        parent_internal_id: row.get(7)?,
+        xml: row.get::<_, Vec<u8>>(8)?.into(),
+    })
+}
+
+fn node(row: &Row<'_>) -> rusqlite::Result<SavedNode> {
+    let name = NodeName::new(row.get::<_, String>(0)?);
+    let retired = row
+        .get::<_, Option<String>>(2)?
+        .map(|json| retired::from_json(name.clone(), &json))
+        .transpose()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, error.into()))?;
+    Ok(SavedNode { name, state: word(row, 1)?, retired })
+}
+
+/// A column that holds one of our words.
+fn word<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|_| {
+        let reason = format!("{text:?} is not a word of this column");
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
+    })
+}

@@ -1,0 +1,126 @@
+//! Opening the file and bringing its schema to the present version.
+
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::Error;
+
+/// The steps from an empty file to the present schema; `user_version` counts those that are done.
+/// Only ever append.
+const MIGRATIONS: [&str; PRESENT as usize] =
+    [include_str!("../../../migrations/embedded/0001_meetings_nodes_tenants.sql")];
+
+/// The `user_version` of the present schema.
+const PRESENT: u32 = 1;
+
+/// How long we wait for another process's transaction, which takes milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The file holds nodes' secrets: nobody else may read it. `SQLite` gives the log files beside it
+/// the same mode.
+const MODE: u32 = 0o600;
+
+pub(super) fn open(path: &Path) -> Result<Connection, Error> {
+    create(path)?;
+    let mut db = Connection::open(path).map_err(|error| Error::from_sqlite(path, error))?;
+    set_up(&db).map_err(|error| Error::from_sqlite(path, error))?;
+    match migrate(&mut db).map_err(|error| Error::from_sqlite(path, error))? {
+        PRESENT => Ok(db),
+        found => Err(Error::Newer { path: path.to_owned(), found, known: PRESENT }),
+    }
+}
+
+/// Makes the file if there is none, and makes it private if it is not. `SQLite` would create it
+/// readable for everyone, and open a write-protected one without a word until the first write.
+fn create(path: &Path) -> Result<(), Error> {
+    let to_error = |error| Error::from_io(path, error);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(path)
+        .map_err(to_error)?;
+    let mode = file.metadata().map_err(to_error)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        log::warn!("{} was open to other users and is made private", path.display());
+        file.set_permissions(Permissions::from_mode(MODE)).map_err(to_error)?;
+    }
+    Ok(())
+}
+
+fn set_up(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(LOCK_TIMEOUT)?;
+    // Answers with the mode in force: file systems without shared memory refuse the write-ahead
+    // log and keep the rollback journal, which is as safe and merely slower.
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    log::debug!("journal mode {mode}");
+    db.pragma_update(None, "synchronous", "FULL")
+}
+
+/// Takes the missing steps, each in a transaction of its own, and returns the version it ends at.
+fn migrate(db: &mut Connection) -> rusqlite::Result<u32> {
+    loop {
+        // The version is read under the write lock: two processes may start at the same time.
+        let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let Some(sql) = MIGRATIONS.get(version as usize) else { return Ok(version) };
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "user_version", version + 1)?;
+        step.commit()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_private_even_when_it_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        drop(open(&path).unwrap());
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(open(&path).unwrap());
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        let db = open(&path).unwrap();
+        db.pragma_update(None, "user_version", 99).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, Error::Newer { found: 99, .. }), "{error}");
+        let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, 99);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        std::fs::write(&path, "not a database, but long enough to be looked at ".repeat(99))
+            .unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(error.to_string().starts_with(path.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        std::fs::create_dir(&path).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, Error::NotWritable { .. }), "{error}");
+    }
+}

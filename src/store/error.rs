@@ -1,0 +1,86 @@
+//! What can go wrong with a store, with the file it is about and what the operator can do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+/// Why something could not be read or kept.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// `data_dir` does not exist.
+    #[error("data directory {} is missing: create it, owned by the user Portico runs as", .0.display())]
+    NoDirectory(PathBuf),
+    /// The file cannot be opened for writing.
+    #[error("cannot open {} for writing: give the user Portico runs as write access to it and to its directory", path.display())]
+    NotWritable {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// No space left on the device.
+    #[error("cannot write to {}: the disk or the quota is full, make room", .0.display())]
+    Full(PathBuf),
+    /// Another process held the write lock for longer than we wait.
+    #[error("{} is locked by another program: stop what else is writing to it", .0.display())]
+    Locked(PathBuf),
+    /// Not a database, or one that has been damaged.
+    #[error("{} is not a healthy SQLite database: move it away or restore it from a backup", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What `SQLite` said.
+        source: Arc<rusqlite::Error>,
+    },
+    /// Written by a newer version.
+    #[error(
+        "{} has schema version {found}, this Portico knows up to {known}: start the newer version \
+         that wrote it, or restore a backup from before the upgrade", path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The last version that we know.
+        known: u32,
+    },
+    /// Anything else that `SQLite` refuses.
+    #[error("cannot use {}", path.display())]
+    Other {
+        /// The database.
+        path: PathBuf,
+        /// What `SQLite` said.
+        source: Arc<rusqlite::Error>,
+    },
+    /// The writer has ended; only after a bug.
+    #[error("the writer of {} has ended: restart Portico and report this", .0.display())]
+    Ended(PathBuf),
+}
+
+impl Error {
+    pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.into()),
+            _ => Self::NotWritable { path: path.into(), source: Arc::new(error) },
+        }
+    }
+
+    pub(super) fn from_sqlite(path: &Path, error: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let source = Arc::new(error);
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(path),
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::Damaged { path, source }
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path, source }
+            }
+            _ => Self::Other { path, source },
+        }
+    }
+}
