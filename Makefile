@@ -1,0 +1,93 @@
+# Portico: the few commands a person needs. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# rustup puts cargo here; a fresh shell may not have it on its path yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+ARGS ?=
+
+# Staging into DESTDIR is anybody's; writing to the system itself takes root.
+SUDO := $(if $(DESTDIR),,$(if $(filter 0,$(shell id -u)),,sudo))
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release/portico
+
+# API clients that others wrote, run by the tests against Portico. Always below target/ of this
+# directory, so that the tests find them whatever CARGO_TARGET_DIR says.
+CLIENTS := target/clients
+VENV := $(CLIENTS)/venv
+NODE := $(CLIENTS)/node
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build-tools ## Build and start the demo: simulated nodes, one tenant, the edge (ARGS="--listen …")
+	@cargo run -- demo $(ARGS)
+
+.PHONY: test
+test: build-tools clients ## Run all tests, also those with foreign API clients (prepares those first)
+	@cargo test --lib --bins --tests
+	@cargo test --doc
+
+.PHONY: check
+check: build-tools cargo-deny ## The lint gate: format, clippy, docs, dependencies, systemd unit
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	@cargo deny --log-level error --locked check bans licenses sources
+	@scripts/verify-unit systemd/portico.service
+
+.PHONY: audit
+audit: cargo-deny ## Ask the advisory database about our dependencies (needs the network)
+	@cargo deny --locked check advisories
+
+.PHONY: bench
+bench: build-tools ## Measure: throughput against bare pingora, memory, polling
+	@cargo bench
+
+.PHONY: release
+release: build-tools ## Build the optimised binary
+	@cargo build --locked --release
+
+.PHONY: install
+install: release ## Install binary, systemd unit and configuration (DESTDIR, PREFIX=/usr/local)
+	@$(SUDO) scripts/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)"
+
+.PHONY: clean
+clean: ## Remove everything that was built, the API clients too
+	@rm -rf $(CLIENTS)
+	@cargo clean
+
+# What the targets above stand on.
+
+.PHONY: build-tools
+build-tools:
+	@scripts/need cc make cmake cargo
+
+.PHONY: cargo-deny
+cargo-deny:
+	@command -v cargo-deny > /dev/null || cargo install --locked --debug cargo-deny@0.20.2
+
+.PHONY: clients
+clients: $(VENV)/.ready $(NODE)/.ready
+
+$(VENV)/.ready: tests/clients/requirements.txt
+	@scripts/need python3 venv
+	@echo "preparing the Python API clients in $(VENV)"
+	@python3 -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(NODE)/.ready: tests/clients/package.json tests/clients/package-lock.json
+	@scripts/need node npm
+	@echo "preparing the JavaScript API client in $(NODE)"
+	@mkdir -p $(NODE)
+	@cp $^ $(NODE)
+	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null
+	@touch $@
