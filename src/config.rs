@@ -1,1 +1,174 @@
-//! To be built.
+//! The configuration file: YAML in, checked settings out.
+//!
+//! `tree` reads YAML and remembers lines, `reader` walks it and collects mistakes, and every section of
+//! the file has a module that says what it allows. [`load`] gives either settings on which everyone else
+//! can rely without checking again, or a [`Report`] of everything that is wrong.
+//!
+//! serde alone would not do: it stops at the first mistake, and it makes numbers of secrets.
+
+mod api;
+mod branding;
+mod callbacks;
+mod clusters;
+mod files;
+mod limits;
+mod polling;
+mod reader;
+mod report;
+mod rules;
+mod scalars;
+mod secrets;
+mod server;
+mod storage;
+mod tenants;
+mod tree;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+pub use api::Api;
+pub use callbacks::Callbacks;
+pub use limits::Limits;
+pub use polling::Polling;
+pub use report::{Problem, Report};
+pub use server::{Listen, Server, TlsFiles};
+pub use storage::StoreKind;
+
+use crate::model::{Inventory, Secret};
+use reader::{Item, Reading};
+
+/// A whole configuration, checked. `Debug` shows no secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Listeners.
+    pub server: Server,
+    /// Where state is kept.
+    pub data_dir: PathBuf,
+    /// What keeps it.
+    pub store: StoreKind,
+    /// The URL of the bus between instances, which may hold a password.
+    pub redis: Option<Secret>,
+    /// The operators' API.
+    pub api: Api,
+    /// How nodes are watched.
+    pub polling: Polling,
+    /// Where tenants may have us call.
+    pub callbacks: Callbacks,
+    /// What the public side bears.
+    pub limits: Limits,
+    /// Clusters, nodes and tenants.
+    pub inventory: Inventory,
+    /// What works but should be looked at, to be logged once.
+    pub warnings: Vec<String>,
+}
+
+/// A file of 10,000 tenants has some 10 MiB; larger ones are something else.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Reads and checks a configuration file; `env` looks up environment variables.
+///
+/// # Errors
+/// Every mistake in the file, or why it cannot be read.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Report> {
+    let whole =
+        |message| Report::new(path, vec![Problem { line: None, path: String::new(), message }]);
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(whole)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        whole(format!("line {line} is not UTF-8 text; save the file as UTF-8"))
+    })?;
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let (mut settings, has_inline_secrets) =
+        check(&text, dir, env).map_err(|problems| Report::new(path, problems))?;
+    if has_inline_secrets && is_open_to_others(path) {
+        settings.warnings.push(format!(
+            "{} holds secrets and every user of this machine may read it; chmod o-rwx it, or write \
+             {{file: path}} or {{env: NAME}} instead",
+            path.display()
+        ));
+    }
+    Ok(settings)
+}
+
+/// Checks a configuration that is no file; relative paths start at `origin_dir`.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse(
+    text: &str,
+    origin_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, Report> {
+    check(text, origin_dir, env)
+        .map(|(settings, _)| settings)
+        .map_err(|problems| Report::new("configuration", problems))
+}
+
+/// The settings and whether secrets stand in the text, or what is wrong.
+fn check(
+    text: &str,
+    dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Settings, bool), Vec<Problem>> {
+    let reading = Reading::new(dir, env);
+    let (tree, malformed) = tree::read(text);
+    let settings = tree.and_then(|tree| settings(&Item::root(&reading, &tree)));
+    let malformed = malformed.into_iter().map(|malformed| Problem {
+        line: malformed.line,
+        path: String::new(),
+        message: malformed.message,
+    });
+    let mut problems = reading.problems.into_inner();
+    problems.extend(malformed);
+    match settings {
+        Some(mut settings) if problems.is_empty() => {
+            settings.warnings = reading.warnings.into_inner();
+            Ok((settings, reading.has_inline_secrets.get()))
+        }
+        _ => Err(problems),
+    }
+}
+
+fn settings(root: &Item<'_>) -> Option<Settings> {
+    root.fields(|fields| {
+        let server = server::read(&fields.optional("server"));
+        let data_dir = storage::data_dir(&fields.optional("data_dir"));
+        let store = storage::store(&fields.optional("store"));
+        let redis = storage::redis(&fields.optional("redis"), store.as_ref());
+        let api = api::read(&fields.optional("api"));
+        let polling = polling::read(&fields.optional("polling"));
+        let callbacks = callbacks::read(&fields.optional("callbacks"));
+        let limits = limits::read(&fields.optional("limits"));
+        let clusters = clusters::read(&fields.optional("clusters"));
+        let (groups, group_names) =
+            clusters::groups(&fields.optional("cluster_groups"), &clusters.names);
+        let base_domain = server.as_ref().and_then(|server| server.base_domain.as_deref());
+        let tenants = tenants::read(&fields.optional("tenants"), &group_names, base_domain);
+        Some(Settings {
+            server: server?,
+            data_dir,
+            store: store?,
+            redis,
+            api: api?,
+            polling: polling?,
+            callbacks: callbacks?,
+            limits: limits?,
+            inventory: Inventory {
+                clusters: clusters.clusters,
+                groups,
+                nodes: clusters.nodes,
+                tenants,
+            },
+            warnings: Vec::new(),
+        })
+    })
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! `clusters` with their nodes, and `cluster_groups`.
+
+use url::Url;
+
+use super::reader::{Item, Names};
+use super::scalars::Zero;
+use super::secrets::FORMS;
+use crate::bbb::Algorithm;
+use crate::model::{B3lbFactors, Cluster, ClusterGroup, Node, NodeName, Policy};
+
+/// What every BigBlueButton since 2.3 understands; sha1 is only for older ones.
+const DEFAULT_CHECKSUM: Algorithm = Algorithm::Sha256;
+/// All nodes alike.
+const DEFAULT_WEIGHT: f64 = 1.0;
+/// BigBlueButton's own advice for a server of the recommended size.
+const DEFAULT_CAPACITY: u32 = 200;
+/// More attendees on one server is a typing mistake.
+const MAX_CAPACITY: u32 = 1_000_000;
+/// B3LB's own bound; more terms change nothing.
+const MAX_CPU_ITERATIONS: u32 = 100;
+/// Where BigBlueButton's API is below its host.
+const API_PATHS: &str = "a path that ends in /bigbluebutton/api or /bigbluebutton";
+
+/// Clusters, their nodes, and the names by which groups refer to the clusters.
+pub(super) struct Clusters {
+    pub(super) clusters: Vec<Cluster>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) names: Names,
+}
+
+pub(super) fn read(item: &Item<'_>) -> Clusters {
+    let mut names = Names::new("cluster");
+    let mut node_names = Names::new("node");
+    let mut node_urls = Names::new("url");
+    let mut nodes = Vec::new();
+    let clusters = item.list(|item| {
+        item.fields(|fields| {
+            let name_item = fields.required("name", "a name of its own");
+            let name = name_item.name();
+            if let Some(name) = name {
+                names.claim(&name_item, name);
+            }
+            let checksum = fields.optional("checksum").algorithm().unwrap_or(DEFAULT_CHECKSUM);
+            let policy = policy(&fields.optional("policy")).unwrap_or_default();
+            let cluster = name.unwrap_or_default();
+            nodes.extend(
+                fields
+                    .optional("nodes")
+                    .list(|item| node(item, cluster, &mut node_names, &mut node_urls)),
+            );
+            Some(Cluster { name: name?.to_owned(), checksum, policy })
+        })
+    });
+    Clusters { clusters, nodes, names }
+}
+
+/// The groups, and the names by which tenants refer to them.
+pub(super) fn groups(item: &Item<'_>, clusters: &Names) -> (Vec<ClusterGroup>, Names) {
+    let mut names = Names::new("cluster group");
+    let groups = item.list(|item| {
+        item.fields(|fields| {
+            let name_item = fields.required("name", "a name of its own");
+            let name = name_item.name();
+            if let Some(name) = name {
+                names.claim(&name_item, name);
+            }
+            let mut members = Names::new("cluster");
+            let clusters = fields.optional("clusters").list(|item| {
+                let name = item.text("the name of a cluster")?;
+                clusters.require(item, name);
+                members.claim(item, name);
+                Some(name.to_owned())
+            });
+            Some(ClusterGroup { name: name?.to_owned(), clusters })
+        })
+    });
+    (groups, names)
+}
+
+fn node(item: &Item<'_>, cluster: &str, names: &mut Names, urls: &mut Names) -> Option<Node> {
+    item.fields(|fields| {
+        let name_item = fields.required("name", "a name of its own");
+        let name = name_item.word();
+        if let Some(name) = name {
+            names.claim(&name_item, name);
+        }
+        let url_item =
+            fields.required("url", "the URL that `bbb-conf --secret` prints on the node");
+        let url = api_url(&url_item);
+        if let Some(url) = &url {
+            urls.claim(&url_item, url.as_str());
+        }
+        let secret = fields.required("secret", FORMS).secret();
+        let weight = fields.optional("weight").number(Zero::Refused).unwrap_or(DEFAULT_WEIGHT);
+        let capacity = fields.optional("capacity").whole(1..=MAX_CAPACITY);
+        let tags = fields.optional("tags").words();
+        let load_url = fields.optional("load_url").http_url();
+        Some(Node {
+            name: NodeName::new(name?),
+            cluster: cluster.to_owned(),
+            url: url?,
+            secret: secret?,
+            weight,
+            capacity: capacity.unwrap_or(DEFAULT_CAPACITY),
+            tags,
+            load_url,
+        })
+    })
+}
+
+/// The base of a node's API as people paste it: with or without `/api`, with or without a slash.
+fn api_url(item: &Item<'_>) -> Option<Url> {
+    let mut url = item.http_url()?;
+    let path = url.path().trim_end_matches('/');
+    let path = if path.ends_with("/api") {
+        path.to_owned()
+    } else if path.ends_with("/bigbluebutton") {
+        format!("{path}/api")
+    } else {
+        item.refuse(format_args!("a URL with {API_PATHS}, as `bbb-conf --secret` prints it"));
+        return None;
+    };
+    url.set_path(&path);
+    Some(url)
+}
+
+/// `predictive`, `b3lb`, `b3scale`, or `{b3lb: {…}}` with factors.
+fn policy(item: &Item<'_>) -> Option<Policy> {
+    let words = [
+        ("predictive", Policy::Predictive),
+        ("b3lb", Policy::B3lb(B3lbFactors::default())),
+        ("b3scale", Policy::B3scale),
+    ];
+    if item.is_absent() || item.is_scalar() {
+        return item.one_of(&words);
+    }
+    item.fields(|fields| factors(&fields.required("b3lb", "the factors of B3LB's formula")))
+        .map(Policy::B3lb)
+}
+
+fn factors(item: &Item<'_>) -> Option<B3lbFactors> {
+    let default = B3lbFactors::default();
+    item.fields(|fields| {
+        let attendee_factor = fields.optional("attendee_factor").number(Zero::Allowed);
+        let meeting_factor = fields.optional("meeting_factor").number(Zero::Allowed);
+        let cpu_iterations = fields.optional("cpu_iterations").whole(0..=MAX_CPU_ITERATIONS);
+        let cpu_max = fields.optional("cpu_max").number(Zero::Allowed);
+        Some(B3lbFactors {
+            attendee_factor: attendee_factor.unwrap_or(default.attendee_factor),
+            meeting_factor: meeting_factor.unwrap_or(default.meeting_factor),
+            cpu_iterations: cpu_iterations.unwrap_or(default.cpu_iterations),
+            cpu_max: cpu_max.unwrap_or(default.cpu_max),
+        })
+    })
+}
+
+impl Item<'_> {
+    /// A hash that signs requests.
+    pub(super) fn algorithm(&self) -> Option<Algorithm> {
+        self.one_of(&Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
+    }
+}

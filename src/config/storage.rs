@@ -1,0 +1,79 @@
+//! `data_dir`, `store` and `redis`: what survives, and how instances keep in step.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::reader::{Fields, Item};
+use crate::model::Secret;
+
+/// Where running meetings and the inventory's state are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StoreKind {
+    /// SQLite in the data directory.
+    #[default]
+    Embedded,
+    /// A Postgres database, which several instances may share.
+    Postgres {
+        /// `postgres://user:password@host/database`, checked to be a URL.
+        url: Secret,
+    },
+}
+
+/// Where Debian and the systemd unit put a service's state.
+const DEFAULT_DATA_DIR: &str = "/var/lib/portico";
+
+pub(super) fn data_dir(item: &Item<'_>) -> PathBuf {
+    item.path().unwrap_or_else(|| DEFAULT_DATA_DIR.into())
+}
+
+pub(super) fn store(item: &Item<'_>) -> Option<StoreKind> {
+    item.fields(|fields| {
+        let kind = fields.optional("kind");
+        let is_postgres = kind.one_of(&[("embedded", false), ("postgres", true)]);
+        let url_item = fields.optional("url");
+        if is_postgres != Some(true) {
+            if !url_item.is_absent() && (is_postgres.is_some() || kind.is_absent()) {
+                url_item.problem("belongs to `kind: postgres`; say so, or remove the url");
+            }
+            return Some(StoreKind::Embedded);
+        }
+        if url_item.is_absent() {
+            url_item
+                .problem("is missing: the database, such as postgres://portico@localhost/portico");
+        }
+        let url = secret_url(&url_item, &["postgres", "postgresql"])?;
+        Some(StoreKind::Postgres { url })
+    })
+}
+
+/// Redis only carries news between instances, so it needs a store that they share.
+pub(super) fn redis(item: &Item<'_>, store: Option<&StoreKind>) -> Option<Secret> {
+    item.fields(|fields: &Fields<'_, '_>| {
+        let url_item = fields.optional("url");
+        if item.is_absent() {
+            return None;
+        }
+        if store == Some(&StoreKind::Embedded) {
+            item.problem(
+                "redis joins instances that share a store; it needs `store.kind: postgres`",
+            );
+        }
+        if url_item.is_absent() {
+            url_item.problem("is missing: the server, such as redis://127.0.0.1:6379/0");
+        }
+        secret_url(&url_item, &["redis", "rediss"])
+    })
+}
+
+/// A URL that may hold a password.
+fn secret_url(item: &Item<'_>, schemes: &[&str]) -> Option<Secret> {
+    let secret = item.secret()?;
+    let url = Url::parse(secret.expose()).ok();
+    if !url.is_some_and(|url| schemes.contains(&url.scheme()) && url.has_host()) {
+        let schemes = schemes.join("://… or ");
+        item.problem(format_args!("is no URL of the form {schemes}://… with a host"));
+        return None;
+    }
+    Some(secret)
+}
