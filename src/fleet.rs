@@ -1,1 +1,131 @@
-//! To be built.
+//! What is going on right now, in memory: the inventory as one snapshot, every node's live load and
+//! health, the directory of running meetings, and the choice of a node for a new one.
+//!
+//! The drivers above ask and report here; `store/` keeps what must survive. Reading costs no lock that
+//! anybody holds across an await. This is the only place where a meeting gets or loses its node:
+//! [`Fleet::place`] chooses and reserves in one step, [`Claims`] lets one create of a meeting through at
+//! a time, [`Fleet::reconcile`] brings what a node reports together with what we know.
+
+mod claims;
+mod clock;
+mod directory;
+mod health;
+pub mod identity;
+mod live;
+mod placement;
+mod policy;
+mod reconcile;
+mod snapshot;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+pub use claims::{Claim, Claims};
+pub use clock::now_ms;
+pub use directory::{Directory, Entry, Phase};
+pub use health::{Change, Thresholds};
+pub use live::Live;
+pub use placement::{NoNode, Reservation};
+pub use reconcile::{Poll, Polled, Reconciled};
+pub use snapshot::{Node, Snapshot, TenantEntry};
+
+use crate::model::{AdminState, Inventory, NodeName, Scope, SubId, Tenant};
+
+/// The pool at this moment. One per process, shared by all drivers.
+pub struct Fleet {
+    snapshot: ArcSwap<Snapshot>,
+    /// Counts the snapshots, so that tasks can follow changes of the inventory.
+    changes: watch::Sender<u64>,
+    /// The running meetings.
+    pub directory: Directory,
+    /// Creates in flight.
+    pub claims: Claims,
+}
+
+impl Fleet {
+    /// A fleet with this inventory and no meetings; `state_of` tells what operators want of a node.
+    pub fn new(inventory: Inventory, state_of: impl Fn(&NodeName) -> AdminState) -> Self {
+        let snapshot = Snapshot::build(inventory, None, &state_of, |_| false, |_| false);
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            changes: watch::Sender::new(0),
+            directory: Directory::default(),
+            claims: Claims::default(),
+        }
+    }
+
+    /// The inventory and the nodes' live state; cheap, and safe to hold across an await.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The snapshot for a short look that does not cross an await.
+    pub fn peek(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Puts a new inventory in force. Nodes and tenants that keep their name keep their live state; one
+    /// that is gone from the inventory is dropped, or retired while meetings still run on it.
+    pub fn apply(&self, inventory: Inventory) {
+        let old = self.snapshot.load_full();
+        let state_of = |name: &NodeName| {
+            old.node(name.as_str()).map_or(AdminState::Ready, |node| match node.live.admin() {
+                // Back in the file: the operator wants it again.
+                AdminState::Retired => AdminState::Ready,
+                state => state,
+            })
+        };
+        let snapshot = Snapshot::build(
+            inventory,
+            Some(&old),
+            &state_of,
+            |node| self.directory.runs_on(node),
+            |tenant| self.directory.runs_for(tenant),
+        );
+        self.snapshot.store(Arc::new(snapshot));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Drops retired nodes and tenants on which nothing runs any more.
+    ///
+    /// Returns the names of the nodes that went.
+    pub fn drop_idle_retired(&self) -> Vec<NodeName> {
+        let old = self.snapshot.load_full();
+        let (next, gone) = old.without_idle_retired(
+            |node| self.directory.runs_on(node),
+            |tenant| self.directory.runs_for(tenant),
+        );
+        if let Some(next) = next {
+            self.snapshot.store(Arc::new(next));
+            self.changes.send_modify(|count| *count += 1);
+        }
+        gone
+    }
+
+    /// The meeting that a caller in `scope` means by `id`: its own `meetingID` first, then the internal id,
+    /// for a breakout room also the id it was created with, and for the main secret its whole tenant's.
+    pub fn find(&self, tenant: &Tenant, scope: &Scope, id: &str) -> Option<Arc<Entry>> {
+        let internal = |id: &str| {
+            let entry = self.directory.get_internal(id)?;
+            (entry.phase() != Phase::Lost && scope.sees(&entry.key().scope)).then_some(entry)
+        };
+        let of_another_secret = || {
+            let others = tenant.secrets.iter().filter(|_| scope.sub == SubId::MAIN);
+            others
+                .map(|secret| tenant.scope(secret.sub_id))
+                .find_map(|scope| self.directory.get(&scope, id))
+        };
+        self.directory
+            .get(scope, id)
+            .or_else(|| internal(id))
+            .or_else(|| internal(&identity::node_meeting_id(scope, tenant.meeting_ids, id)))
+            .or_else(of_another_secret)
+    }
+
+    /// Changes whenever a new snapshot is in force.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod bbb;
+mod chain;
 pub mod cli;
 pub mod config;
 pub mod edge;

@@ -73,8 +73,8 @@ impl fmt::Display for AdminState {
 
 /// What polling says of a node.
 ///
-/// `Unknown` → `Up` on the first good poll. `Up` → `Suspect` on one failure → `Down` after
-/// `down_after` in a row. `Suspect` → `Up` on one good poll, `Down` → `Up` after `up_after`.
+/// `Unknown` → `Up` on the first good poll. Any → `Suspect` on one failure → `Down` after `down_after`
+/// in a row. `Suspect` and `Down` → `Up` after `up_after` good polls in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Health {
     /// Never polled.

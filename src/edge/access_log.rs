@@ -1,0 +1,92 @@
+//! One line per request, under the target `portico::access`:
+//!
+//! `client method path status bytes milliseconds call tenant node outcome`
+//!
+//! `-` stands for what is not known, `tenant` is `slug` or `slug-sub`, `outcome` is `ok` or the
+//! `messageKey` of a failure with whose fault it was (`notFound:client`). The query, which holds
+//! checksums, passwords and names of people, is never in it.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use log::info;
+
+use super::track::Notes;
+
+/// A longer path is cut: it is none of ours.
+const MAX_PATH_CHARS: usize = 120;
+
+pub(super) struct Line<'a> {
+    pub(super) client: IpAddr,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) status: u16,
+    pub(super) bytes: usize,
+    pub(super) took: Duration,
+    pub(super) notes: &'a Notes,
+}
+
+impl Line<'_> {
+    pub(super) fn write(&self) {
+        if log::log_enabled!(target: "portico::access", log::Level::Info) {
+            info!(target: "portico::access", "{}", self.text());
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { client, method, status, bytes, notes, .. } = self;
+        let mut line = format!("{client} {method} ");
+        line.extend(self.path.chars().take(MAX_PATH_CHARS).flat_map(char::escape_default));
+        let milliseconds = self.took.as_secs_f64() * 1000.0;
+        let call = match notes.call.map(crate::bbb::Call::as_str) {
+            None => "-",
+            Some("") => "version",
+            Some(call) => call,
+        };
+        let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let scope = known(notes.scope.as_ref().map(ToString::to_string));
+        let node = known(notes.node.as_ref().map(ToString::to_string));
+        let wrote = write!(line, " {status} {bytes} {milliseconds:.2} {call} {scope} {node} ");
+        debug_assert!(wrote.is_ok(), "a String takes everything");
+        match &notes.failure {
+            None => line.push_str("ok"),
+            Some((key, fault)) => {
+                line.extend(key.chars().take(40).flat_map(char::escape_default));
+                line.push(':');
+                line.push_str(fault.as_str());
+            }
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::track::Track;
+    use crate::bbb::{Call, Failure};
+    use crate::model::{NodeName, Scope};
+
+    #[test]
+    fn a_line_tells_who_what_where_and_how_it_went() {
+        let track = Track::default();
+        track.call(Call::Create);
+        track.scope(&Scope::parse("acme-5").expect("a scope"));
+        track.node(&NodeName::new("bbb01"));
+        track.failed(&Failure::NOT_FOUND);
+        let line = Line {
+            client: [192, 0, 2, 1].into(),
+            method: "GET",
+            path: "/bbb/acme/create\n",
+            status: 200,
+            bytes: 17,
+            took: Duration::from_micros(1234),
+            notes: &track.notes(),
+        };
+        assert_eq!(
+            line.text(),
+            "192.0.2.1 GET /bbb/acme/create\\n 200 17 1.23 create acme-5 bbb01 notFound:client"
+        );
+    }
+}

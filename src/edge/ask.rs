@@ -1,0 +1,148 @@
+//! Asking a node: a request built anew, signed with the node's secret, and an answer that is checked
+//! before anybody relies on it.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body_util::{BodyExt, Full};
+use log::warn;
+
+use super::Edge;
+use super::upload::Upload;
+use crate::bbb::{Answer, Call, Params, signed_query};
+use crate::fleet::{Node, now_ms};
+use crate::node::{self, RequestBody};
+
+/// A node answers within this time, or it has failed. Nodes under load take seconds for a create.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest answer: a meeting of thousands, with everybody's details.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// A longer query goes as a form: servers before bbb-web refuse request lines over 8 KiB.
+const MAX_QUERY_BYTES: usize = 6 * 1024;
+
+/// Why a node gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// No HTTP answer.
+    #[error(transparent)]
+    Http(#[from] node::Error),
+    /// Another status than 200.
+    #[error("it answered with status {0}")]
+    Status(u16),
+    /// Something else than a BigBlueButton answer.
+    #[error("its answer is not BigBlueButton's XML")]
+    NotXml,
+    /// Its secret is not the one we know.
+    #[error("it refused our checksum: its secret or its checksum algorithm is not the configured one")]
+    ChecksumRefused,
+    /// The answer is about another meeting.
+    #[error("it answered for another meeting than it was asked for")]
+    WrongMeeting,
+}
+
+impl Trouble {
+    /// A word from a closed set, for metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Http(error) => error.kind(),
+            Self::Status(_) => "status",
+            Self::NotXml => "not_xml",
+            Self::ChecksumRefused => "checksum",
+            Self::WrongMeeting => "wrong_meeting",
+        }
+    }
+}
+
+/// The raw query of a request to a node, signed.
+pub(super) fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
+    signed_query(node.cluster.checksum, call.as_str(), &params.write(), node.spec.secret.expose())
+}
+
+impl Edge {
+    /// Asks a node and reads its answer, `SUCCESS` or `FAILED`.
+    ///
+    /// # Errors
+    /// When the answer cannot be relied on. The trouble is counted and logged here, once, and the node
+    /// gets no new meetings until its next good poll if it could not be reached.
+    pub(super) async fn ask(
+        &self,
+        node: &Node,
+        call: Call,
+        params: &Params<'_>,
+        upload: Option<&Upload>,
+    ) -> Result<Answer, Trouble> {
+        let result = self.try_ask(node, call, params, upload).await;
+        if let Err(trouble) = &result {
+            self.report(node, call, trouble);
+        }
+        result
+    }
+
+    async fn try_ask(
+        &self,
+        node: &Node,
+        call: Call,
+        params: &Params<'_>,
+        upload: Option<&Upload>,
+    ) -> Result<Answer, Trouble> {
+        let (query, body) = match upload {
+            Some(upload) => (sign(node, call, params), Some(upload.body())),
+            None => in_query_or_form(node, call, params),
+        };
+        let response = self
+            .client
+            .call(&node.spec.url, call.as_str(), &query, body, ANSWER_TIMEOUT, MAX_ANSWER_BYTES)
+            .await?;
+        if response.status != 200 {
+            return Err(Trouble::Status(response.status));
+        }
+        let answer = Answer::parse(&response.body).map_err(|_not_xml| Trouble::NotXml)?;
+        if answer.message_key().as_deref() == Some("checksumError") {
+            return Err(Trouble::ChecksumRefused);
+        }
+        Ok(answer)
+    }
+
+    /// Counts and logs what went wrong with a node.
+    pub(super) fn report(&self, node: &Node, call: Call, trouble: &Trouble) {
+        self.metrics.node_failures.with_label_values(&[call.as_str(), trouble.kind()]).inc();
+        warn!("node {}: {} failed: {}", node.name(), call.as_str(), Chain(trouble));
+        if let Trouble::Http(error) = trouble
+            && error.is_unreachable()
+        {
+            node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
+        }
+    }
+}
+
+/// Parameters that are too long for a request line go as a form: with nothing but the checksum in the
+/// query, every version of BigBlueButton takes it.
+fn in_query_or_form(node: &Node, call: Call, params: &Params<'_>) -> (String, Option<RequestBody>) {
+    let query = sign(node, call, params);
+    if query.len() <= MAX_QUERY_BYTES || !call.allows("POST") {
+        return (query, None);
+    }
+    let query = signed_query(node.cluster.checksum, call.as_str(), b"", node.spec.secret.expose());
+    let form = Bytes::from(params.write());
+    let length = Some(form.len() as u64);
+    let body = Full::new(form).map_err(|never| match never {}).boxed();
+    let content_type = Some(HeaderValue::from_static("application/x-www-form-urlencoded"));
+    (query, Some(RequestBody { content_type, body, length }))
+}
+
+/// An error with its causes, in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

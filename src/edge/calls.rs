@@ -1,0 +1,108 @@
+//! The calls of the BigBlueButton API, one file each, and what they share: what was asked, and what is
+//! decided.
+
+mod create;
+mod end;
+mod get_meetings;
+mod join;
+mod meeting_info;
+mod root;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::Edge;
+use super::authenticate::Caller;
+use super::refusal::{self, Refusal};
+use super::reply::{Dialect, Reply};
+use super::request::Request;
+use super::track::Track;
+use super::upload::Upload;
+use crate::bbb::{Call, Failure, Params};
+use crate::fleet::{Entry, Node, Snapshot};
+use crate::model::Health;
+
+pub(super) use root::version;
+
+/// What a request asks for, once its caller is known.
+pub(super) struct Asked<'a> {
+    pub(super) call: Call,
+    pub(super) caller: Caller,
+    pub(super) params: Params<'static>,
+    pub(super) request: &'a Request,
+    /// The inventory for the whole of this request.
+    pub(super) snapshot: &'a Snapshot,
+    /// Slides, with `create`.
+    pub(super) upload: Option<Upload>,
+    /// What the access log will say.
+    pub(super) track: &'a Track,
+}
+
+/// What is to be done with a request.
+pub(super) enum Decision {
+    /// Answer it.
+    Respond(Reply),
+    /// Send the client there.
+    Redirect(HeaderValue),
+    /// Proxy it to a node.
+    Forward(Forward),
+}
+
+/// A request to be proxied to a node.
+#[derive(Debug, Clone)]
+pub(super) struct Forward {
+    pub(super) node: Arc<Node>,
+    /// Path and signed query on the node.
+    pub(super) path_and_query: String,
+}
+
+/// Decides on an authenticated request.
+pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+    match asked.call {
+        Call::Create => create::create(edge, asked).await,
+        Call::Join => join::join(edge, asked),
+        Call::IsMeetingRunning => meeting_info::is_meeting_running(edge, asked).await,
+        Call::GetMeetingInfo => meeting_info::get_meeting_info(edge, asked).await,
+        Call::End => end::end(edge, asked).await,
+        Call::GetMeetings => Ok(get_meetings::get_meetings(edge, asked)),
+        call => Err(Refusal::client(refusal::unsupported(call))),
+    }
+}
+
+impl Asked<'_> {
+    /// The `meetingID` parameter.
+    fn meeting_id(&self) -> Result<String, Refusal> {
+        match self.params.get("meetingID") {
+            Some(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
+            _ => Err(Refusal::client(Failure::MISSING_MEETING_ID)),
+        }
+    }
+
+    /// The meeting of that id, if the caller may see one.
+    fn find(&self, edge: &Edge, id: &str) -> Option<Arc<Entry>> {
+        let entry = edge.fleet.find(&self.caller.tenant.tenant, &self.caller.scope, id)?;
+        self.track.node(entry.node());
+        Some(entry)
+    }
+
+    /// The node of a meeting, unless it is known to be down.
+    fn reachable_node(&self, entry: &Entry) -> Result<Arc<Node>, Refusal> {
+        match self.snapshot.node(entry.node().as_str()) {
+            Some(node) if node.live.health() != Health::Down => Ok(node.clone()),
+            _ => Err(Refusal::node(refusal::meeting_unavailable())),
+        }
+    }
+
+    /// The caller's parameters, with the meeting called as on its node.
+    fn params_for(&self, entry: &Entry) -> Params<'static> {
+        let mut params = self.params.clone();
+        params.set("meetingID", entry.node_meeting_id());
+        params
+    }
+
+    /// A failure in the form that the caller reads.
+    fn dialect(&self) -> Dialect {
+        self.request.dialect(Some(self.call))
+    }
+}

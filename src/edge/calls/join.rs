@@ -1,0 +1,84 @@
+//! `join`: the browser is sent to the meeting's node with a freshly signed URL. Memory only.
+//!
+//! Portico does not join by itself: the node ties the session to whoever called it. With
+//! `redirect=false` the call is proxied, so that the caller gets the node's answer and its cookies.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use log::warn;
+
+use super::{Asked, Decision, Forward};
+use crate::bbb::{Call, Failure, Params};
+use crate::edge::reply::{Dialect, Reply};
+use crate::edge::refusal::{self, Refusal};
+use crate::edge::{Edge, ask, pages, rules};
+use crate::fleet::Node;
+
+/// Sends a person into a meeting.
+pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+    let id = asked.meeting_id()?;
+    if asked.params.get("fullName").is_none_or(|name| name.trim().is_empty()) {
+        return Ok(cannot_join(asked, Failure::MISSING_FULL_NAME, Hope::None));
+    }
+    let Some(entry) = asked.find(edge, &id) else {
+        return Ok(cannot_join(asked, Failure::INVALID_MEETING_IDENTIFIER, Hope::MeetingStarts));
+    };
+    let Ok(node) = asked.reachable_node(&entry) else {
+        asked.track.node_at_fault();
+        return Ok(cannot_join(asked, refusal::meeting_unavailable(), Hope::NodeReturns));
+    };
+    let mut params = asked.params_for(&entry);
+    rules::apply(&asked.caller, &mut params, |rules| &rules.join);
+    node.live.count_join();
+    if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
+        let path_and_query = format!("{}/join?{}", node.spec.url.path(), ask::sign(&node, Call::Join, &params));
+        return Ok(Decision::Forward(Forward { node, path_and_query }));
+    }
+    Ok(Decision::Redirect(location(&node, &params)?))
+}
+
+fn location(node: &Arc<Node>, params: &Params<'_>) -> Result<HeaderValue, Refusal> {
+    let url = format!("{}/join?{}", node.spec.url, ask::sign(node, Call::Join, params));
+    HeaderValue::from_bytes(url.as_bytes()).map_err(|_not_a_header| {
+        warn!("node {}: a join URL does not fit into a header", node.name());
+        Refusal::client(Failure::REQUEST_NOT_RECOGNIZED)
+    })
+}
+
+/// Why trying again could help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hope {
+    None,
+    MeetingStarts,
+    NodeReturns,
+}
+
+/// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` if there is one, a page that tries
+/// again to a person, the plain failure to a program.
+fn cannot_join(asked: &Asked<'_>, failure: Failure, hope: Hope) -> Decision {
+    asked.track.failed(&failure);
+    if let Some(url) = error_redirect(&asked.params, &failure) {
+        return Decision::Redirect(url);
+    }
+    let wants_xml = asked.params.get("redirect").is_some_and(|redirect| redirect.trim() == "false");
+    if !asked.request.is_browser() || wants_xml || asked.dialect() == Dialect::Json {
+        return Decision::Respond(Reply::failure(&failure, asked.dialect()));
+    }
+    let name = &asked.caller.tenant.tenant.name;
+    Decision::Respond(match hope {
+        Hope::None => pages::failure(name, &failure),
+        Hope::MeetingStarts => pages::not_started(name),
+        Hope::NodeReturns => pages::node_away(name),
+    })
+}
+
+/// `errorRedirectUrl` with the failure appended as bbb-web does it.
+fn error_redirect(params: &Params<'_>, failure: &Failure) -> Option<HeaderValue> {
+    let mut url = url::Url::parse(&params.get("errorRedirectUrl")?).ok()?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
+    url.query_pairs_mut().append_pair("errors", &failure.to_errors_param());
+    HeaderValue::from_str(url.as_str()).ok()
+}

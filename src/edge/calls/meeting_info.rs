@@ -1,0 +1,108 @@
+//! `getMeetingInfo` and `isMeetingRunning`: asked of the meeting's node, equal questions together.
+//!
+//! Where the node cannot be reached, what its last poll showed is answered: to a front end, `notFound`
+//! would mean that the meeting is over.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Asked, Decision};
+use crate::bbb::{Call, Element, Failure};
+use crate::edge::Edge;
+use crate::edge::ask::{self, Trouble};
+use crate::edge::coalesce::Answered;
+use crate::edge::refusal::Refusal;
+use crate::edge::reply::Reply;
+use crate::fleet::{Entry, Node, identity};
+use crate::model::Health;
+
+/// Details of one meeting.
+pub(super) async fn get_meeting_info(
+    edge: &Edge,
+    asked: &Asked<'_>,
+) -> Result<Decision, Refusal> {
+    let id = asked.meeting_id()?;
+    let entry = asked.find(edge, &id).ok_or_else(|| Refusal::client(Failure::NOT_FOUND))?;
+    let body = match question(edge, asked, &entry).await {
+        Some(answered) => answered,
+        None => remembered_info(&entry),
+    };
+    Ok(Decision::Respond(Reply::xml(body)))
+}
+
+/// Whether anybody is in a meeting. One that nobody knows is not running; that is no failure.
+pub(super) async fn is_meeting_running(
+    edge: &Edge,
+    asked: &Asked<'_>,
+) -> Result<Decision, Refusal> {
+    let id = asked.meeting_id()?;
+    let Some(entry) = asked.find(edge, &id) else {
+        return Ok(Decision::Respond(Reply::xml(running(false))));
+    };
+    let body = match question(edge, asked, &entry).await {
+        Some(answered) => answered,
+        None => running(entry.attendees() > 0).into(),
+    };
+    Ok(Decision::Respond(Reply::xml(body)))
+}
+
+fn running(is_running: bool) -> String {
+    format!("<response><returncode>SUCCESS</returncode><running>{is_running}</running></response>")
+}
+
+/// Asks the node, together with everybody who asks the same; `None` if it cannot be reached.
+async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<Bytes> {
+    let node = asked.snapshot.node(entry.node().as_str())?;
+    if node.live.health() == Health::Down {
+        return None;
+    }
+    let params = asked.params_for(entry);
+    let key = format!("{}/{}?{}", node.name(), asked.call.as_str(), ask::sign(node, asked.call, &params));
+    let answered = edge
+        .coalesced
+        .get(key, async { ask_node(edge, asked.call, node, &params, entry).await })
+        .await?;
+    if !answered.is_success {
+        asked.track.refused_by_node();
+    }
+    Some(answered.body)
+}
+
+async fn ask_node(
+    edge: &Edge,
+    call: Call,
+    node: &Node,
+    params: &crate::bbb::Params<'_>,
+    entry: &Entry,
+) -> Result<Answered, Trouble> {
+    let mut answer = edge.ask(node, call, params, None).await?;
+    if call == Call::GetMeetingInfo && answer.is_success() {
+        let is_the_one = answer
+            .text("internalMeetingID")
+            .is_some_and(|internal_id| is_same_meeting(&internal_id, entry));
+        if !is_the_one {
+            edge.report(node, call, &Trouble::WrongMeeting);
+            return Err(Trouble::WrongMeeting);
+        }
+        identity::reword(answer.element_mut(), entry.key());
+    }
+    Ok(Answered { is_success: answer.is_success(), body: answer.to_vec().into() })
+}
+
+/// The same meeting, or a newer one of the same id that we have not seen in a poll yet: then the part
+/// before the time is the same.
+fn is_same_meeting(internal_id: &str, entry: &Entry) -> bool {
+    let digest = |id: &str| id.split_once('-').map(|(digest, _)| digest.to_owned());
+    internal_id == entry.internal_id() || digest(internal_id) == digest(entry.internal_id())
+}
+
+/// The answer of the last poll in the shape of `getMeetingInfo`.
+fn remembered_info(entry: &Entry) -> Bytes {
+    let mut response = Element::new("response");
+    response.push_text("returncode", "SUCCESS");
+    if let Ok(meeting) = Element::parse(&entry.xml()) {
+        response.children.extend(meeting.children);
+    }
+    response.to_vec().into()
+}

@@ -1,0 +1,148 @@
+//! Who is at the other end: address and host, believing proxies only where the operator trusts them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// The client of one request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    /// Its address; behind trusted proxies, the nearest one that is none of them.
+    pub(super) address: IpAddr,
+    /// The host it asked for: lower-case, without port and final dot.
+    pub(super) host: String,
+}
+
+/// Finds the client. `peer` is the other end of the connection, `authority` the host of the request line.
+pub(super) fn identify(
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    authority: Option<&str>,
+    trusted: &[IpNet],
+) -> Client {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    // A Unix socket has no address; whoever can open it is on this machine.
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.to_canonical());
+    let own_host = authority.or_else(|| text(headers, "host")).unwrap_or_default();
+    if !is_trusted(&peer) {
+        return Client { address: peer, host: bare_host(own_host) };
+    }
+    let forwarded = Forwarded::read(headers);
+    let address = forwarded
+        .chain
+        .iter()
+        .rev()
+        .find(|address| !is_trusted(address))
+        .or(forwarded.chain.first())
+        .copied()
+        .unwrap_or(peer);
+    Client { address, host: bare_host(forwarded.host.as_deref().unwrap_or(own_host)) }
+}
+
+/// What proxies say: the addresses from the client inwards, and the host the client asked for.
+#[derive(Default)]
+struct Forwarded {
+    chain: Vec<IpAddr>,
+    host: Option<String>,
+}
+
+impl Forwarded {
+    /// From `Forwarded` (RFC 7239) where it is present, else from `X-Forwarded-*`.
+    fn read(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for element in list(headers, "forwarded") {
+            for (name, value) in element.split(';').filter_map(|pair| pair.split_once('=')) {
+                let value = value.trim().trim_matches('"');
+                if name.trim().eq_ignore_ascii_case("for") {
+                    found.chain.extend(address(value));
+                } else if name.trim().eq_ignore_ascii_case("host") && found.host.is_none() {
+                    found.host = Some(value.to_owned());
+                }
+            }
+        }
+        if found.chain.is_empty() && found.host.is_none() {
+            found.chain = list(headers, "x-forwarded-for").filter_map(address).collect();
+            found.host = list(headers, "x-forwarded-host").next().map(str::to_owned);
+        }
+        found
+    }
+}
+
+/// The elements of a comma list that may be spread over several headers.
+fn list<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+}
+
+/// An address with or without port, IPv6 with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let parsed = text
+        .parse()
+        .or_else(|_| text.parse::<std::net::SocketAddr>().map(|address| address.ip()))
+        .or_else(|_| text.trim_matches(['[', ']']).parse());
+    parsed.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn bare_host(host: &str) -> String {
+    let host = host.trim();
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => bare,
+        _ => host,
+    };
+    bare.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identified(peer: &str, headers: &[(&'static str, &str)]) -> (String, String) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header value"));
+        }
+        let trusted = ["10.0.0.0/8".parse().expect("a net"), "::1/128".parse().expect("a net")];
+        let client = identify(peer.parse().ok(), &map, None, &trusted);
+        (client.address.to_string(), client.host)
+    }
+
+    #[test]
+    fn proxies_are_believed_only_where_they_are_trusted() {
+        let spoofed = [("host", "A.example:8080"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-host", "b")];
+        assert_eq!(identified("192.0.2.1", &spoofed), ("192.0.2.1".into(), "a.example".into()));
+        assert_eq!(identified("10.1.2.3", &spoofed), ("1.1.1.1".into(), "b".into()));
+    }
+
+    #[test]
+    fn the_nearest_address_that_is_no_proxy_counts() {
+        let chain = [("host", "a"), ("x-forwarded-for", "9.9.9.9, 192.0.2.7"), ("x-forwarded-for", "10.0.0.2")];
+        assert_eq!(identified("10.0.0.1", &chain).0, "192.0.2.7");
+        let only_proxies = [("host", "a"), ("x-forwarded-for", "10.0.0.9, 10.0.0.2")];
+        assert_eq!(identified("10.0.0.1", &only_proxies).0, "10.0.0.9");
+    }
+
+    #[test]
+    fn the_standard_header_is_read_too() {
+        let headers = [("host", "a"), ("forwarded", "for=\"[2001:db8::1]:4711\";host=b.example:443;proto=https")];
+        assert_eq!(identified("::1", &headers), ("2001:db8::1".into(), "b.example".into()));
+    }
+
+    #[test]
+    fn hosts_are_compared_bare() {
+        for (host, bare) in
+            [("A.b:80", "a.b"), ("a.b.", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+        {
+            assert_eq!(bare_host(host), bare);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What stands before pingora's proxy on every connection: the number of connections, the time a
+//! request's head may take, and the PROXY protocol. Pingora has no bounds of its own for these; its 60 s
+//! count per read, so that a client could dribble a head for months.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use log::debug;
+use parking_lot::Mutex;
+use pingora::apps::ServerApp;
+use pingora::listeners::PreTlsProcess;
+use pingora::protocols::digest::SocketDigest;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::{ALPN, Stream};
+use pingora::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use ppp::{HeaderResult, v1, v2};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Edge;
+
+/// Pingora keeps an idle connection for so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A v1 header has at most 107 bytes; of a v2 header, addresses and TLVs fit into this.
+const MAX_V1_BYTES: usize = 107;
+const MAX_V2_BYTES: usize = 1024;
+
+/// The connection's side of the edge.
+pub struct Front {
+    proxy: Arc<HttpProxy<Edge>>,
+    edge: Arc<Semaphore>,
+    is_limited: bool,
+    header_timeout: Duration,
+    /// Who may name another client's address, on a plain listener that expects it.
+    proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Takes the client's address from the PROXY protocol of trusted peers. Others are closed: on such a
+/// listener nobody else has any business.
+#[derive(Clone)]
+pub struct ProxyProtocol {
+    trusted: Arc<[IpNet]>,
+    within: Duration,
+}
+
+impl Front {
+    /// Stands before `proxy`. `slots` are shared by all listeners.
+    pub fn new(
+        proxy: Arc<HttpProxy<Edge>>,
+        slots: Option<Arc<Semaphore>>,
+        header_timeout: Duration,
+        proxy_protocol: Option<ProxyProtocol>,
+    ) -> Self {
+        let is_limited = slots.is_some();
+        let edge = slots.unwrap_or_else(|| Arc::new(Semaphore::new(0)));
+        Self { proxy, edge, is_limited, header_timeout, proxy_protocol }
+    }
+}
+
+tokio::task_local! {
+    /// Until when the connection of this task must have sent its next head.
+    static NEXT_HEAD: Arc<NextHead>;
+}
+
+#[derive(Debug)]
+struct NextHead {
+    header_timeout: Duration,
+    due: Mutex<Option<Instant>>,
+}
+
+/// Tells the connection that the head of its request is in.
+pub(super) fn head_is_in() {
+    set_due(|_| None);
+}
+
+/// Tells the connection that it waits for its next request.
+pub(super) fn awaits_head() {
+    set_due(|next| Some(Instant::now() + KEEP_ALIVE + next.header_timeout));
+}
+
+fn set_due(due: impl FnOnce(&NextHead) -> Option<Instant>) {
+    // Outside of such a task it is HTTP/2, whose streams are tasks of their own.
+    drop(NEXT_HEAD.try_with(|next| *next.due.lock() = due(next)));
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let metrics = &self.proxy.inner().metrics;
+        let refused = |reason| metrics.connections_refused.with_label_values(&[reason]).inc();
+        let slot = match self.edge.try_acquire() {
+            Ok(slot) => Some(slot),
+            Err(_none_left) if self.is_limited => {
+                refused("limit");
+                return None;
+            }
+            Err(_unlimited) => None,
+        };
+        if let Some(protocol) = &self.proxy_protocol
+            && let Err(error) = protocol.read_plain(&mut stream).await
+        {
+            debug!("closed a connection without a usable PROXY header: {error}");
+            refused("proxy_protocol");
+            return None;
+        }
+        metrics.connections.inc();
+        let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let left = if is_h2 {
+            ServerApp::process_new(&self.proxy, stream, shutdown).await
+        } else {
+            let left = self.with_deadline(stream, shutdown).await;
+            if left.is_none() {
+                refused("slow_head");
+            }
+            left.flatten()
+        };
+        metrics.connections.dec();
+        drop(slot);
+        left
+    }
+
+    async fn cleanup(&self) {
+        ServerApp::cleanup(&*self.proxy).await;
+    }
+}
+
+impl Front {
+    /// Serves a connection as long as its heads come in time; `None` if one did not.
+    async fn with_deadline(
+        &self,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Option<Stream>> {
+        let header_timeout = self.header_timeout;
+        let due = Mutex::new(Some(Instant::now() + header_timeout));
+        let next = Arc::new(NextHead { header_timeout, due });
+        let served =
+            NEXT_HEAD.scope(next.clone(), ServerApp::process_new(&self.proxy, stream, shutdown));
+        tokio::pin!(served);
+        loop {
+            let due = *next.due.lock();
+            // While a request is served nothing is due; look again when the earliest next could be.
+            let wake = due.unwrap_or_else(|| Instant::now() + header_timeout);
+            tokio::select! {
+                left = &mut served => return Some(left),
+                () = sleep_until(wake) => {
+                    if next.due.lock().is_some_and(|due| due <= Instant::now()) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ProxyProtocol {
+    /// Believes the peers in `trusted`; their header must be in `within` this time.
+    pub fn new(trusted: &[IpNet], within: Duration) -> Self {
+        Self { trusted: trusted.into(), within }
+    }
+
+    async fn read_plain(&self, stream: &mut Stream) -> io::Result<()> {
+        let digest = stream.get_socket_digest();
+        self.expect_trusted(digest.as_deref())?;
+        if let Some(client) = timeout(self.within, read_header(stream)).await?? {
+            stream.set_socket_digest(named(stream.id(), client));
+        }
+        Ok(())
+    }
+
+    fn expect_trusted(&self, peer: Option<&SocketDigest>) -> io::Result<()> {
+        let address = peer.and_then(SocketDigest::peer_addr).and_then(|peer| peer.as_inet());
+        match address.map(|address| address.ip().to_canonical()) {
+            Some(ip) if !self.trusted.iter().any(|net| net.contains(&ip)) => {
+                Err(io::Error::other("its sender is not in server.trusted_proxies"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// On a TLS listener the header stands before the handshake.
+#[async_trait]
+impl PreTlsProcess for ProxyProtocol {
+    async fn process(&self, stream: &mut L4Stream) -> pingora::Result<()> {
+        use pingora::protocols::{GetSocketDigest, UniqueID};
+
+        let read = async {
+            let digest = stream.get_socket_digest();
+            self.expect_trusted(digest.as_deref())?;
+            timeout(self.within, read_header(stream)).await?
+        };
+        let client = read.await.map_err(|error| {
+            pingora::Error::because(pingora::ErrorType::ConnectError, "no PROXY header", error)
+        })?;
+        if let Some(client) = client {
+            let id = stream.id();
+            stream.set_socket_digest(named(id, client));
+        }
+        Ok(())
+    }
+}
+
+/// The digest of a connection whose client a proxy has named.
+fn named(fd: i32, client: SocketAddr) -> SocketDigest {
+    let digest = SocketDigest::from_raw_fd(fd);
+    let is_new = digest.peer_addr.set(Some(client.into())).is_ok();
+    debug_assert!(is_new, "the digest was made just now");
+    digest
+}
+
+/// Reads exactly one header, v1 or v2. `None` when the proxy speaks for itself.
+async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    let mut header = vec![0; v2::PROTOCOL_PREFIX.len()];
+    stream.read_exact(&mut header).await?;
+    if header == v2::PROTOCOL_PREFIX {
+        // Version and command, family, and the length of the rest.
+        header.resize(16, 0);
+        stream.read_exact(&mut header[12..]).await?;
+        let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
+        if length > MAX_V2_BYTES {
+            return Err(invalid());
+        }
+        header.resize(16 + length, 0);
+        stream.read_exact(&mut header[16..]).await?;
+    } else {
+        while !header.ends_with(b"\r\n") {
+            if header.len() == MAX_V1_BYTES || !header.starts_with(b"PROXY ") {
+                return Err(invalid());
+            }
+            header.push(stream.read_u8().await?);
+        }
+    }
+    match HeaderResult::parse(&header) {
+        HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
+            v1::Addresses::Tcp4(ip) => Some((ip.source_address, ip.source_port).into()),
+            v1::Addresses::Tcp6(ip) => Some((ip.source_address, ip.source_port).into()),
+            v1::Addresses::Unknown => None,
+        }),
+        HeaderResult::V2(Ok(header)) if header.command == v2::Command::Local => Ok(None),
+        HeaderResult::V2(Ok(header)) => Ok(match header.addresses {
+            v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
+            v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
+            v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
+        }),
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(invalid()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(bytes: &[u8]) -> (Option<String>, usize) {
+        let mut stream = bytes;
+        let client = read_header(&mut stream).await;
+        (client.ok().flatten().map(|client| client.to_string()), stream.len())
+    }
+
+    #[tokio::test]
+    async fn a_header_is_read_to_its_end_and_no_further() {
+        let v1 = b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 80\r\nGET / HTTP/1.1\r\n";
+        assert_eq!(read(v1).await, (Some("203.0.113.9:4711".into()), 16));
+        let mut v2 = v2::PROTOCOL_PREFIX.to_vec();
+        v2.extend([0x21, 0x11, 0, 12, 203, 0, 113, 9, 10, 0, 0, 1, 0x12, 0x67, 0, 80]);
+        v2.extend(b"GET /");
+        assert_eq!(read(&v2).await, (Some("203.0.113.9:4711".into()), 5));
+        assert_eq!(read(b"PROXY UNKNOWN\r\nGET").await, (None, 3));
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_refused() {
+        for bytes in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"PROXY TCP4 ", &[b'P'; 400], b""] {
+            assert!(read_header(&mut &*bytes).await.is_err(), "{bytes:?}");
+        }
+    }
+}

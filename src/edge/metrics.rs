@@ -1,0 +1,109 @@
+//! The edge's counters. Labels come from closed sets.
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+
+use super::track::Notes;
+use crate::bbb::Call;
+
+/// From a redirect made in memory to a create that waited for three nodes.
+const BUCKETS: &[f64] =
+    &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
+
+pub(super) struct Metrics {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    pub(super) connections: IntGauge,
+    pub(super) connections_refused: IntCounterVec,
+    pub(super) node_failures: IntCounterVec,
+    pub(super) placements: IntCounterVec,
+    pub(super) placement_retries: IntCounterVec,
+    pub(super) placements_refused: IntCounter,
+    pub(super) store_failures: IntCounter,
+}
+
+impl Metrics {
+    /// Makes the counters known to `registry`.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let seconds = HistogramVec::new(
+            HistogramOpts::new("portico_request_seconds", "Time from request head to answer.")
+                .buckets(BUCKETS.to_vec()),
+            &["call"],
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        let connections = IntGauge::new("portico_connections", "Open client connections.")?;
+        registry.register(Box::new(connections.clone()))?;
+        Ok(Self {
+            requests: counters(
+                "portico_requests_total",
+                "Requests by call, outcome and whose fault a failure was.",
+                &["call", "outcome", "fault"],
+            )?,
+            seconds,
+            connections,
+            connections_refused: counters(
+                "portico_connections_refused_total",
+                "Client connections that were closed unanswered.",
+                &["reason"],
+            )?,
+            node_failures: counters(
+                "portico_node_failures_total",
+                "Requests to nodes without a usable answer, by call and kind.",
+                &["call", "kind"],
+            )?,
+            placements: counters(
+                "portico_placements_total",
+                "New meetings placed on a node, by cluster.",
+                &["cluster"],
+            )?,
+            placement_retries: counters(
+                "portico_placement_retries_total",
+                "Creates that went on to another node, by what failed.",
+                &["kind"],
+            )?,
+            placements_refused: counter(
+                "portico_placements_refused_total",
+                "Creates for which no node was eligible.",
+            )?,
+            store_failures: counter(
+                "portico_store_failures_total",
+                "Meetings that could not be saved at once.",
+            )?,
+        })
+    }
+
+    /// Counts a finished request.
+    pub(super) fn count(&self, notes: &Notes, status: u16, seconds: f64) {
+        let call = notes.call.map_or("other", label);
+        let outcome = match (&notes.failure, status) {
+            (Some(_), _) => "failed",
+            (None, 300..=399) => "redirected",
+            (None, 200..=299) => "answered",
+            (None, _) => "refused",
+        };
+        let fault = notes.failure.as_ref().map_or("none", |(_, fault)| fault.as_str());
+        self.requests.with_label_values(&[call, outcome, fault]).inc();
+        self.seconds.with_label_values(&[call]).observe(seconds);
+    }
+}
+
+fn label(call: Call) -> &'static str {
+    match call {
+        Call::Root => "version",
+        call => call.as_str(),
+    }
+}

@@ -1,0 +1,84 @@
+//! What the edge answers by itself, and the one place that writes it.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+
+use crate::bbb::Failure;
+
+/// BigBlueButton's own content type for XML.
+pub(super) const XML: &str = "text/xml;charset=utf-8";
+/// For the calls that answer in JSON.
+pub(super) const JSON: &str = "application/json;charset=utf-8";
+/// For pages that people see.
+pub(super) const HTML: &str = "text/html;charset=utf-8";
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+    /// Seconds after which to come again.
+    pub(super) retry_after: Option<u32>,
+    /// Methods that would be allowed, with 405.
+    pub(super) allow: Option<&'static str>,
+}
+
+impl Reply {
+    /// An answer in BigBlueButton's XML.
+    pub(super) fn xml(body: impl Into<Bytes>) -> Self {
+        Self::new(StatusCode::OK, XML, body)
+    }
+
+    pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, body: body.into(), retry_after: None, allow: None }
+    }
+
+    /// A failure in BigBlueButton's words, in the form the caller reads.
+    pub(super) fn failure(failure: &Failure, dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Xml => Self::xml(failure.to_xml()),
+            Dialect::Json => Self::new(StatusCode::OK, JSON, failure.to_json()),
+        }
+    }
+}
+
+/// The form in which a caller reads answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Nearly everybody.
+    Xml,
+    /// Who asks for it by `Accept`, and the calls that always answer so.
+    Json,
+}
+
+/// Writes a reply, as the only answer to this request.
+pub(super) async fn write(session: &mut Session, reply: &Reply, is_head: bool) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(5))?;
+    head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    head.insert_header(header::CACHE_CONTROL, "no-cache")?;
+    if let Some(seconds) = reply.retry_after {
+        head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    if let Some(methods) = reply.allow {
+        head.insert_header(header::ALLOW, methods)?;
+    }
+    let has_body = !is_head && !reply.body.is_empty();
+    session.write_response_header(Box::new(head), !has_body).await?;
+    if has_body {
+        session.write_response_body(Some(reply.body.clone()), true).await?;
+    }
+    Ok(())
+}
+
+/// Sends the client elsewhere, as BigBlueButton does it after a join.
+pub(super) async fn redirect(session: &mut Session, location: &HeaderValue) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(StatusCode::FOUND, Some(3))?;
+    head.insert_header(header::LOCATION, location)?;
+    head.insert_header(header::CONTENT_LENGTH, 0)?;
+    head.insert_header(header::CACHE_CONTROL, "no-cache")?;
+    session.write_response_header(Box::new(head), true).await
+}

@@ -1,0 +1,115 @@
+//! A request as the pipeline sees it: its raw query, its form, and what its client reads.
+
+use http::{HeaderMap, Method, header};
+
+use super::reply::Dialect;
+use crate::bbb::{self, Algorithm, Call, Params, SignedQuery};
+
+/// The parts of a request that decide its answer.
+pub(super) struct Request {
+    pub(super) method: Method,
+    /// The query exactly as sent.
+    query: Vec<u8>,
+    /// The form in the body exactly as sent.
+    form: Option<Vec<u8>>,
+    accept: String,
+}
+
+impl Request {
+    pub(super) fn new(method: Method, query: &[u8], headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        Self {
+            method,
+            query: query.to_vec(),
+            form: None,
+            accept: accept.unwrap_or_default().to_ascii_lowercase(),
+        }
+    }
+
+    /// Adds the form that was read from the body.
+    pub(super) fn with_form(mut self, form: Vec<u8>) -> Self {
+        self.form = Some(form);
+        self
+    }
+
+    /// Where the checksum is: in the query, or else in the form.
+    pub(super) fn signature(&self) -> Signature<'_> {
+        let query = SignedQuery::parse(&self.query);
+        match &self.form {
+            Some(form) if !query.is_signed() => Signature::Form(Params::parse(form)),
+            _ => Signature::Query(query),
+        }
+    }
+
+    /// The parameters without checksum: those of the query, then those of the form, as a servlet merges
+    /// them.
+    ///
+    /// A form beside a signed query is not covered by the checksum. That is BigBlueButton's way, and
+    /// harmless where only the front end sees signed queries. A join link is in its user's hands: there,
+    /// such a form is left out.
+    pub(super) fn params(&self, call: Call) -> Params<'static> {
+        let query = SignedQuery::parse(&self.query);
+        let mut bytes = query.unsigned().into_owned();
+        if let Some(form) = &self.form
+            && !(call == Call::Join && query.is_signed())
+        {
+            if !bytes.is_empty() {
+                bytes.push(b'&');
+            }
+            bytes.extend_from_slice(form);
+        }
+        let mut params = Params::parse(&bytes).into_owned();
+        params.remove("checksum");
+        // It names the hash of the checksum that is gone.
+        params.remove("checksumHash");
+        params
+    }
+
+    /// The form in which the client reads answers to this call.
+    pub(super) fn dialect(&self, call: Option<Call>) -> Dialect {
+        let wants_json = self.accept.starts_with("application/json");
+        if wants_json || call.is_some_and(Call::answers_json) { Dialect::Json } else { Dialect::Xml }
+    }
+
+    /// Whether a person looks at the answer.
+    pub(super) fn is_browser(&self) -> bool {
+        self.accept.contains("text/html")
+    }
+}
+
+/// A checksum and what it covers.
+pub(super) enum Signature<'a> {
+    Query(SignedQuery<'a>),
+    Form(Params<'a>),
+}
+
+impl Signature<'_> {
+    /// Whether there is a checksum at all.
+    pub(super) fn is_signed(&self) -> bool {
+        match self {
+            Self::Query(query) => query.is_signed(),
+            Self::Form(form) => form.get("checksum").is_some_and(|sum| !sum.trim().is_empty()),
+        }
+    }
+
+    /// Whether one of the secrets has made it.
+    pub(super) fn verify<'s>(
+        &self,
+        call: &str,
+        allowed: &[Algorithm],
+        secrets: impl IntoIterator<Item = &'s str>,
+    ) -> bool {
+        match self {
+            Self::Query(query) => query.verify(call, allowed, secrets).is_some(),
+            Self::Form(form) => {
+                let sum = form.get("checksum").unwrap_or_default();
+                let hash = form.get("checksumHash");
+                let secrets: Vec<&str> = secrets.into_iter().collect();
+                bbb::form_queries(form).iter().any(|query| {
+                    let secrets = secrets.iter().copied();
+                    bbb::verify(sum.trim(), hash.as_deref(), call, query, allowed, secrets).is_some()
+                })
+            }
+        }
+    }
+}

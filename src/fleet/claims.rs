@@ -1,0 +1,90 @@
+//! One create of a meeting at a time.
+//!
+//! Whoever creates a meeting holds its claim from before the choice of a node until the directory knows
+//! the outcome; others who would create the same meeting wait, and then find it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::model::MeetingKey;
+
+type InFlight = Arc<Mutex<HashMap<MeetingKey, watch::Receiver<()>>>>;
+
+/// The creates in flight.
+#[derive(Default)]
+pub struct Claims(InFlight);
+
+/// The right to create one meeting; dropping it lets the next one through.
+pub struct Claim {
+    claims: InFlight,
+    key: MeetingKey,
+    /// Dropping it wakes those who wait.
+    _done: watch::Sender<()>,
+}
+
+impl Claims {
+    /// Waits until nobody else creates this meeting, then claims it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future claims nothing.
+    pub async fn claim(&self, key: &MeetingKey) -> Claim {
+        loop {
+            let mut other = match self.0.lock().entry(key.clone()) {
+                Entry::Occupied(entry) => entry.get().clone(),
+                Entry::Vacant(entry) => {
+                    let (done, waiting) = watch::channel(());
+                    entry.insert(waiting);
+                    return Claim { claims: self.0.clone(), key: key.clone(), _done: done };
+                }
+            };
+            // Nothing is ever sent: the wait ends, with an error, when the claim is dropped.
+            drop(other.changed().await);
+        }
+    }
+
+    /// Whether somebody creates this meeting right now.
+    pub fn is_claimed(&self, key: &MeetingKey) -> bool {
+        self.0.lock().contains_key(key)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::model::Scope;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn only_one_holds_a_claim_and_nobody_waits_for_ever() {
+        let claims = Arc::new(Claims::default());
+        let inside = Arc::new(AtomicUsize::new(0));
+        let key = MeetingKey { scope: Scope::parse("acme").expect("a scope"), id: "room".into() };
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let (claims, inside, key) = (claims.clone(), inside.clone(), key.clone());
+                tokio::spawn(async move {
+                    let claim = claims.claim(&key).await;
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    tokio::task::yield_now().await;
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(claim);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no claim is shared");
+        }
+        assert!(!claims.is_claimed(&key));
+    }
+}

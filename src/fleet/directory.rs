@@ -1,0 +1,372 @@
+//! The directory: the map of running meetings, in memory.
+//!
+//! Look-ups are lock-free (papaya). Every change takes one short lock, so the indexes agree with each
+//! other. An entry is found by its key while it is `Running` or `Ended`, by its internal id always; a
+//! `Lost` one waits for its node to come back.
+
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+
+use bytes::Bytes;
+use papaya::Equivalent;
+use parking_lot::Mutex;
+
+use super::placement::Reservation;
+use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
+
+/// Where a meeting is in its life.
+///
+/// `Running` → `Ended` when a front end ended it; `Running` → `Lost` when its node was down for too long,
+/// and back when the node returns with it. From any of them it leaves the directory when its node no
+/// longer reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Created, and not known to have ended.
+    Running,
+    /// Forcibly ended; its node still shows it for a while. A new create of its id is a new meeting.
+    Ended,
+    /// On a node that has been down for longer than the grace; unknown to front ends.
+    Lost,
+}
+
+/// A meeting in the directory.
+pub struct Entry {
+    key: MeetingKey,
+    node: NodeName,
+    node_meeting_id: Box<str>,
+    internal_id: Box<str>,
+    parent_internal_id: Option<Box<str>>,
+    created_at_ms: u64,
+    /// The `<meeting>` element for `getMeetings`, in the front end's words.
+    xml: Mutex<Bytes>,
+    attendees: AtomicU32,
+    phase: AtomicU8,
+    /// Its reservation still stands on the node.
+    is_reserved: AtomicBool,
+    /// The store has it as it is.
+    is_saved: AtomicBool,
+    /// Polls in a row that did not show it.
+    missed: AtomicU8,
+}
+
+impl Entry {
+    fn new(meeting: Meeting, is_reserved: bool, is_saved: bool) -> Self {
+        Self {
+            key: meeting.key,
+            node: meeting.node,
+            node_meeting_id: meeting.node_meeting_id.into(),
+            internal_id: meeting.internal_id.into(),
+            parent_internal_id: meeting.parent_internal_id.map(Into::into),
+            created_at_ms: meeting.created_at_ms,
+            xml: Mutex::new(meeting.xml.into()),
+            attendees: AtomicU32::new(0),
+            phase: AtomicU8::new(Phase::Running as u8),
+            is_reserved: AtomicBool::new(is_reserved),
+            is_saved: AtomicBool::new(is_saved),
+            missed: AtomicU8::new(0),
+        }
+    }
+
+    /// Whose it is, and what the front end calls it.
+    pub fn key(&self) -> &MeetingKey {
+        &self.key
+    }
+
+    /// The node that runs it.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// `meetingID` for calls to the node.
+    pub fn node_meeting_id(&self) -> &str {
+        &self.node_meeting_id
+    }
+
+    /// BigBlueButton's internal id.
+    pub fn internal_id(&self) -> &str {
+        &self.internal_id
+    }
+
+    /// For a breakout room, the internal id of its parent.
+    pub fn parent_internal_id(&self) -> Option<&str> {
+        self.parent_internal_id.as_deref()
+    }
+
+    /// When it was placed, or first seen, ms since 1970.
+    pub fn created_at_ms(&self) -> u64 {
+        self.created_at_ms
+    }
+
+    /// The `<meeting>` element for `getMeetings`.
+    pub fn xml(&self) -> Bytes {
+        self.xml.lock().clone()
+    }
+
+    /// Attendees at the last poll.
+    pub fn attendees(&self) -> u32 {
+        self.attendees.load(Ordering::Relaxed)
+    }
+
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Ended,
+            _ => Phase::Lost,
+        }
+    }
+
+    /// Marks it as ended by a front end.
+    pub fn mark_ended(&self) {
+        self.set_phase(Phase::Ended);
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Whether the store has it.
+    pub fn is_saved(&self) -> bool {
+        self.is_saved.load(Ordering::Acquire)
+    }
+
+    /// Notes that the store has it.
+    pub fn mark_saved(&self) {
+        self.is_saved.store(true, Ordering::Release);
+    }
+
+    /// Takes over what a poll shows.
+    pub(super) fn see(&self, xml: Bytes, attendees: u32) {
+        *self.xml.lock() = xml;
+        self.attendees.store(attendees, Ordering::Relaxed);
+        self.missed.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a poll that does not show it; returns how many there were in a row.
+    pub(super) fn miss(&self) -> u8 {
+        self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Takes the reservation away, once.
+    pub(super) fn settle(&self) -> bool {
+        self.is_reserved.swap(false, Ordering::AcqRel)
+    }
+
+    /// As it is remembered.
+    pub fn to_meeting(&self) -> Meeting {
+        Meeting {
+            key: self.key.clone(),
+            node: self.node.clone(),
+            node_meeting_id: self.node_meeting_id.to_string(),
+            internal_id: self.internal_id.to_string(),
+            created_at_ms: self.created_at_ms,
+            parent_internal_id: self.parent_internal_id.as_deref().map(str::to_owned),
+            xml: self.xml().to_vec().into(),
+        }
+    }
+}
+
+/// An entry that hashes as its key.
+struct ByKey(Arc<Entry>);
+
+/// A key in borrowed parts.
+struct KeyRef<'a>(&'a Scope, &'a str);
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        KeyRef(&self.0.key.scope, &self.0.key.id).hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for ByKey {}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        self.1.hash(state);
+    }
+}
+
+impl Equivalent<ByKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &ByKey) -> bool {
+        *self.0 == key.0.key.scope && self.1 == key.0.key.id
+    }
+}
+
+/// An entry that hashes as its internal id, which is unique in the world but for breakout rooms, whose
+/// ids carry their scope.
+#[derive(Clone)]
+struct ByInternal(Arc<Entry>);
+
+impl Hash for ByInternal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.internal_id.as_ref().hash(state);
+    }
+}
+
+impl PartialEq for ByInternal {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.internal_id == other.0.internal_id
+    }
+}
+
+impl Eq for ByInternal {}
+
+impl Borrow<str> for ByInternal {
+    fn borrow(&self) -> &str {
+        &self.0.internal_id
+    }
+}
+
+/// Who has which meetings, for lists.
+#[derive(Default)]
+struct Lists {
+    of_tenant: HashMap<Slug, HashSet<ByInternal>>,
+    on_node: HashMap<NodeName, HashSet<ByInternal>>,
+}
+
+/// The map of running meetings.
+#[derive(Default)]
+pub struct Directory {
+    by_key: papaya::HashMap<ByKey, ()>,
+    by_internal: papaya::HashMap<ByInternal, ()>,
+    lists: Mutex<Lists>,
+}
+
+impl Directory {
+    /// The meeting that `scope` itself calls `id`, unless it is lost.
+    pub fn get(&self, scope: &Scope, id: &str) -> Option<Arc<Entry>> {
+        let map = self.by_key.pin();
+        let (entry, ()) = map.get_key_value(&KeyRef(scope, id))?;
+        (entry.0.phase() != Phase::Lost).then(|| entry.0.clone())
+    }
+
+    /// The meeting of this internal id, whoever owns it and whatever its phase.
+    pub fn get_internal(&self, internal_id: &str) -> Option<Arc<Entry>> {
+        self.by_internal.pin().get_key_value(internal_id).map(|(entry, ())| entry.0.clone())
+    }
+
+    /// Enters a meeting that was just created; the reservation stands until a poll has counted it.
+    pub fn enter(&self, meeting: Meeting, reservation: Reservation) -> Arc<Entry> {
+        let entry = self.insert(Entry::new(meeting, true, false));
+        reservation.keep();
+        entry
+    }
+
+    /// Enters a meeting that was placed without us, or when we last ran.
+    pub fn adopt(&self, meeting: Meeting, is_saved: bool) -> Arc<Entry> {
+        self.insert(Entry::new(meeting, false, is_saved))
+    }
+
+    fn insert(&self, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        let mut lists = self.lists.lock();
+        // A set keeps the old key where an equal one is inserted; only removal makes room.
+        let by_key = self.by_key.pin();
+        by_key.remove(&ByKey(entry.clone()));
+        by_key.insert(ByKey(entry.clone()), ());
+        let by_internal = self.by_internal.pin();
+        by_internal.remove(&*entry.internal_id);
+        by_internal.insert(ByInternal(entry.clone()), ());
+        let Lists { of_tenant, on_node } = &mut *lists;
+        of_tenant
+            .entry(entry.key.scope.tenant.clone())
+            .or_default()
+            .replace(ByInternal(entry.clone()));
+        on_node.entry(entry.node.clone()).or_default().replace(ByInternal(entry.clone()));
+        entry
+    }
+
+    /// Takes exactly this entry out, not one that has replaced it.
+    pub fn remove(&self, entry: &Arc<Entry>) {
+        let mut lists = self.lists.lock();
+        let by_key = self.by_key.pin();
+        if by_key
+            .get_key_value(&KeyRef(&entry.key.scope, &entry.key.id))
+            .is_some_and(|(other, ())| Arc::ptr_eq(&other.0, entry))
+        {
+            by_key.remove(&KeyRef(&entry.key.scope, &entry.key.id));
+        }
+        let by_internal = self.by_internal.pin();
+        if by_internal
+            .get_key_value(&*entry.internal_id)
+            .is_some_and(|(other, ())| Arc::ptr_eq(&other.0, entry))
+        {
+            by_internal.remove(&*entry.internal_id);
+        }
+        let Lists { of_tenant, on_node } = &mut *lists;
+        forget(of_tenant, entry.key.scope.tenant.as_str(), entry);
+        forget(on_node, entry.node.as_str(), entry);
+    }
+
+    /// The meetings that `scope` may list, the oldest first.
+    pub fn visible_to(&self, scope: &Scope) -> Vec<Arc<Entry>> {
+        let mut entries: Vec<Arc<Entry>> = match self.lists.lock().of_tenant.get(&scope.tenant) {
+            None => Vec::new(),
+            Some(entries) => entries
+                .iter()
+                .filter(|entry| scope.sees(&entry.0.key.scope) && entry.0.phase() != Phase::Lost)
+                .map(|entry| entry.0.clone())
+                .collect(),
+        };
+        entries.sort_by(|a, b| {
+            (a.created_at_ms, &a.internal_id).cmp(&(b.created_at_ms, &b.internal_id))
+        });
+        entries
+    }
+
+    /// The meetings on a node, lost ones too.
+    pub fn on_node(&self, node: &NodeName) -> Vec<Arc<Entry>> {
+        self.lists
+            .lock()
+            .on_node
+            .get(node)
+            .map(|entries| entries.iter().map(|entry| entry.0.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether any meeting is on this node.
+    pub fn runs_on(&self, node: &NodeName) -> bool {
+        self.lists.lock().on_node.contains_key(node)
+    }
+
+    /// Whether any meeting belongs to this tenant.
+    pub fn runs_for(&self, tenant: &Slug) -> bool {
+        self.lists.lock().of_tenant.contains_key(tenant)
+    }
+
+    /// Number of meetings, lost ones too.
+    pub fn len(&self) -> usize {
+        self.by_internal.len()
+    }
+
+    /// Whether there is no meeting at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Takes an entry out of one list, and the list out when it is empty.
+fn forget<K: Eq + Hash + Borrow<str>>(
+    lists: &mut HashMap<K, HashSet<ByInternal>>,
+    name: &str,
+    entry: &Arc<Entry>,
+) {
+    let Some(list) = lists.get_mut(name) else { return };
+    if list.get(&*entry.internal_id).is_some_and(|other| Arc::ptr_eq(&other.0, entry)) {
+        list.remove(&*entry.internal_id);
+    }
+    if list.is_empty() {
+        lists.remove(name);
+    }
+}

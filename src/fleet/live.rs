@@ -1,0 +1,193 @@
+//! One node's live state: counters that requests and polls move, and its health.
+//!
+//! It outlives snapshots: a node that keeps its name keeps its `Live`.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::health::{Change, Thresholds, Tracker};
+use crate::model::{AdminState, Health};
+
+/// Live counters and health of one node.
+#[derive(Debug, Default)]
+pub struct Live {
+    admin: AtomicU8,
+    health: AtomicU8,
+    tracker: Mutex<Tracker>,
+    /// Main meetings and their attendees at the last good poll; breakout rooms do not count.
+    meetings: AtomicU32,
+    attendees: AtomicU32,
+    /// CPU utilisation in 1/10000, from the node's load script.
+    cpu: AtomicU32,
+    /// Joins that were signed since the last poll began.
+    joins: AtomicU32,
+    /// High half: counts the changes, low half: placements that no poll has seen. One word, so that a
+    /// choice is made on exactly the counters that it then changes.
+    reserved: AtomicU64,
+}
+
+/// What a policy looks at, read at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Counters {
+    pub(super) meetings: u32,
+    pub(super) attendees: u32,
+    pub(super) cpu: u32,
+    version: u64,
+}
+
+const LOW: u64 = 0xffff_ffff;
+const ONE_CHANGE: u64 = 1 << 32;
+
+impl Live {
+    pub(super) fn new(admin: AdminState) -> Self {
+        let live = Self::default();
+        live.set_admin(admin);
+        live
+    }
+
+    /// What an operator wants of the node.
+    pub fn admin(&self) -> AdminState {
+        AdminState::ALL[usize::from(self.admin.load(Ordering::Acquire))]
+    }
+
+    /// Changes what an operator wants of the node.
+    pub fn set_admin(&self, state: AdminState) {
+        self.admin.store(state as u8, Ordering::Release);
+    }
+
+    /// What polling says of the node.
+    pub fn health(&self) -> Health {
+        Health::ALL[usize::from(self.health.load(Ordering::Acquire))]
+    }
+
+    /// Since when it says so (ms since 1970, 0 is never), and why, unless all is well.
+    pub fn health_since(&self) -> (u64, Option<String>) {
+        let tracker = self.tracker.lock();
+        (tracker.since_ms, tracker.reason.clone())
+    }
+
+    /// Reports a failed poll.
+    pub fn poll_failed(&self, reason: String, limits: Thresholds, now_ms: u64) -> Option<Change> {
+        self.track(|tracker| tracker.bad(reason, limits, now_ms))
+    }
+
+    /// Reports that a request could not reach the node: it gets no new meetings until polls say more.
+    pub fn doubt(&self, reason: String, now_ms: u64) -> Option<Change> {
+        self.track(|tracker| tracker.doubt(reason, now_ms))
+    }
+
+    pub(super) fn poll_succeeded(&self, limits: Thresholds, now_ms: u64) -> Option<Change> {
+        self.track(|tracker| tracker.good(limits, now_ms))
+    }
+
+    fn track(&self, step: impl FnOnce(&mut Tracker) -> Option<Change>) -> Option<Change> {
+        let mut tracker = self.tracker.lock();
+        let change = step(&mut tracker);
+        self.health.store(tracker.health as u8, Ordering::Release);
+        change
+    }
+
+    /// Main meetings, those included that no poll has seen yet.
+    pub fn meetings(&self) -> u32 {
+        self.counters().meetings
+    }
+
+    /// Attendees at the last poll and joins signed since.
+    pub fn attendees(&self) -> u32 {
+        self.attendees.load(Ordering::Relaxed).saturating_add(self.joins.load(Ordering::Relaxed))
+    }
+
+    /// CPU utilisation in 1/10000; 0 without a load script.
+    pub fn cpu(&self) -> u32 {
+        self.cpu.load(Ordering::Relaxed)
+    }
+
+    /// Placements that no poll has seen yet.
+    pub fn reserved(&self) -> u32 {
+        u32::try_from(self.reserved.load(Ordering::Acquire) & LOW).expect("masked to 32 bits")
+    }
+
+    /// Stores what the node's load script says, in 1/10000.
+    pub fn set_cpu(&self, cpu: u32) {
+        self.cpu.store(cpu.min(10_000), Ordering::Relaxed);
+    }
+
+    /// Counts a join that was signed.
+    pub fn count_join(&self) {
+        self.joins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Joins counted so far, to be taken when a poll begins and given to [`Live::polled`] when it ends.
+    pub(super) fn joins(&self) -> u32 {
+        self.joins.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what a poll has counted.
+    pub(super) fn polled(&self, meetings: u32, attendees: u32, joins_at_start: u32) {
+        self.meetings.store(meetings, Ordering::Relaxed);
+        self.attendees.store(attendees, Ordering::Relaxed);
+        self.joins.fetch_sub(joins_at_start, Ordering::Relaxed);
+        self.reserved.fetch_add(ONE_CHANGE, Ordering::AcqRel);
+    }
+
+    /// The counters with reservations in them. A placement counts as a meeting with one attendee.
+    pub(super) fn counters(&self) -> Counters {
+        let version = self.reserved.load(Ordering::Acquire);
+        let reserved = u32::try_from(version & LOW).expect("masked to 32 bits");
+        Counters {
+            meetings: self.meetings.load(Ordering::Relaxed).saturating_add(reserved),
+            attendees: self.attendees().saturating_add(reserved),
+            cpu: self.cpu(),
+            version,
+        }
+    }
+
+    /// Reserves a place, unless the counters have changed since `seen`.
+    pub(super) fn try_reserve(&self, seen: &Counters) -> bool {
+        let next = seen.version.wrapping_add(ONE_CHANGE + 1);
+        self.reserved
+            .compare_exchange(seen.version, next, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Gives a reserved place back: the placement failed, or a poll has counted the meeting.
+    pub(super) fn release(&self) {
+        self.reserved.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_counts_until_it_is_released() {
+        let live = Live::new(AdminState::Ready);
+        let seen = live.counters();
+        assert!(live.try_reserve(&seen));
+        assert!(!live.try_reserve(&seen), "the counters have changed");
+        assert_eq!((live.counters().meetings, live.counters().attendees), (1, 1));
+        live.polled(1, 3, 0);
+        live.release();
+        assert_eq!((live.meetings(), live.attendees(), live.reserved()), (1, 3, 0));
+    }
+
+    #[test]
+    fn a_poll_between_choice_and_reservation_makes_the_choice_void() {
+        let live = Live::new(AdminState::Ready);
+        let seen = live.counters();
+        live.polled(40, 400, 0);
+        assert!(!live.try_reserve(&seen));
+    }
+
+    #[test]
+    fn joins_that_were_signed_while_a_poll_ran_still_count() {
+        let live = Live::new(AdminState::Ready);
+        live.count_join();
+        let at_start = live.joins();
+        live.count_join();
+        live.polled(1, 1, at_start);
+        assert_eq!(live.attendees(), 2);
+    }
+}

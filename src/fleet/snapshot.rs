@@ -1,0 +1,220 @@
+//! The inventory as requests need it: looked up by name, by host, by tenant. Immutable; a change makes a
+//! new one that shares the nodes' live state.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::live::Live;
+use super::policy;
+use crate::model::{AdminState, Cluster, Inventory, NodeName, Slug, Tenant};
+
+/// A node of the pool: what the operator says of it, its cluster, and its live state.
+#[derive(Debug)]
+pub struct Node {
+    /// As the operator describes it.
+    pub spec: crate::model::Node,
+    /// The cluster it belongs to.
+    pub cluster: Arc<Cluster>,
+    /// Its counters and health, shared over all snapshots.
+    pub live: Arc<Live>,
+}
+
+impl Node {
+    /// Its unique name.
+    pub fn name(&self) -> &NodeName {
+        &self.spec.name
+    }
+
+    /// Its load now, by its cluster's policy, reservations included.
+    pub fn load(&self) -> f64 {
+        policy::load(self.cluster.policy, &self.live.counters(), self.spec.weight)
+    }
+}
+
+/// A tenant, and the nodes that may carry its meetings.
+#[derive(Debug)]
+pub struct TenantEntry {
+    /// As the operator describes it.
+    pub tenant: Tenant,
+    /// Nodes of its cluster group with all its required tags.
+    pub nodes: Vec<Arc<Node>>,
+    /// Gone from the inventory, kept until its last meeting ends.
+    pub is_retired: bool,
+}
+
+/// The inventory at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    nodes: HashMap<NodeName, Arc<Node>>,
+    /// The nodes' names in the order of the inventory, retired ones last.
+    order: Vec<NodeName>,
+    tenants: HashMap<Slug, Arc<TenantEntry>>,
+    domains: HashMap<String, Slug>,
+    default: Option<Slug>,
+}
+
+impl Snapshot {
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// All nodes, in the order of the inventory.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
+        self.order.iter().map(|name| &self.nodes[name])
+    }
+
+    /// The tenant of this slug.
+    pub fn tenant(&self, slug: &str) -> Option<&Arc<TenantEntry>> {
+        self.tenants.get(slug)
+    }
+
+    /// All tenants, in no order.
+    pub fn tenants(&self) -> impl ExactSizeIterator<Item = &Arc<TenantEntry>> {
+        self.tenants.values()
+    }
+
+    /// The tenant that has this host (lower-case, no port) as its own domain.
+    pub fn tenant_of_domain(&self, host: &str) -> Option<&Arc<TenantEntry>> {
+        self.domains.get(host).and_then(|slug| self.tenants.get(slug))
+    }
+
+    /// The tenant to whom requests to any other host belong.
+    pub fn default_tenant(&self) -> Option<&Arc<TenantEntry>> {
+        self.default.as_ref().and_then(|slug| self.tenants.get(slug))
+    }
+
+    /// Makes the snapshot of an inventory, keeping live state from `old`. What is gone from the
+    /// inventory stays, retired, while meetings run on it.
+    pub(super) fn build(
+        inventory: Inventory,
+        old: Option<&Self>,
+        state_of: &dyn Fn(&NodeName) -> AdminState,
+        runs_on: impl Fn(&NodeName) -> bool,
+        runs_for: impl Fn(&Slug) -> bool,
+    ) -> Self {
+        let Inventory { clusters, groups, nodes, tenants } = inventory;
+        let clusters: HashMap<String, Arc<Cluster>> =
+            clusters.into_iter().map(|cluster| (cluster.name.clone(), Arc::new(cluster))).collect();
+        let mut next = Self::default();
+        for spec in nodes {
+            let Some(cluster) = clusters.get(&spec.cluster).cloned() else { continue };
+            let live = match old.and_then(|old| old.node(spec.name.as_str())) {
+                Some(node) => {
+                    node.live.set_admin(state_of(&spec.name));
+                    node.live.clone()
+                }
+                None => Arc::new(Live::new(state_of(&spec.name))),
+            };
+            next.insert(Arc::new(Node { spec, cluster, live }));
+        }
+        for tenant in tenants {
+            let group = groups.iter().find(|group| group.name == tenant.cluster_group);
+            let clusters: HashSet<&str> =
+                group.iter().flat_map(|group| &group.clusters).map(String::as_str).collect();
+            let nodes = next
+                .nodes()
+                .filter(|node| clusters.contains(node.spec.cluster.as_str()))
+                .filter(|node| tenant.required_tags.iter().all(|tag| node.spec.tags.contains(tag)))
+                .cloned()
+                .collect();
+            let slug = tenant.slug.clone();
+            for domain in &tenant.domains {
+                next.domains.insert(domain.clone(), slug.clone());
+            }
+            if tenant.is_default {
+                next.default = Some(slug.clone());
+            }
+            next.tenants.insert(slug, Arc::new(TenantEntry { tenant, nodes, is_retired: false }));
+        }
+        if let Some(old) = old {
+            next.retire_missing(old, runs_on, runs_for);
+        }
+        next
+    }
+
+    fn insert(&mut self, node: Arc<Node>) {
+        self.order.push(node.name().clone());
+        self.nodes.insert(node.name().clone(), node);
+    }
+
+    fn retire_missing(
+        &mut self,
+        old: &Self,
+        runs_on: impl Fn(&NodeName) -> bool,
+        runs_for: impl Fn(&Slug) -> bool,
+    ) {
+        for node in old.nodes() {
+            if !self.nodes.contains_key(node.name()) && runs_on(node.name()) {
+                node.live.set_admin(AdminState::Retired);
+                self.insert(node.clone());
+            }
+        }
+        for (slug, entry) in &old.tenants {
+            if !self.tenants.contains_key(slug) && runs_for(slug) {
+                let retired = TenantEntry {
+                    tenant: entry.tenant.clone(),
+                    nodes: Vec::new(),
+                    is_retired: true,
+                };
+                for domain in &retired.tenant.domains {
+                    self.domains.entry(domain.clone()).or_insert_with(|| slug.clone());
+                }
+                if retired.tenant.is_default {
+                    self.default.get_or_insert_with(|| slug.clone());
+                }
+                self.tenants.insert(slug.clone(), Arc::new(retired));
+            }
+        }
+    }
+
+    /// Adds a node that is gone from the inventory but had meetings when we last ran.
+    pub(super) fn with_retired(&self, spec: crate::model::Node, cluster: Cluster) -> Self {
+        let mut next = self.copy();
+        if !next.nodes.contains_key(&spec.name) {
+            let live = Arc::new(Live::new(AdminState::Retired));
+            next.insert(Arc::new(Node { spec, cluster: Arc::new(cluster), live }));
+        }
+        next
+    }
+
+    /// This snapshot without the retired nodes and tenants on which nothing runs, if there are any, and
+    /// the names of the nodes that went.
+    pub(super) fn without_idle_retired(
+        &self,
+        runs_on: impl Fn(&NodeName) -> bool,
+        runs_for: impl Fn(&Slug) -> bool,
+    ) -> (Option<Self>, Vec<NodeName>) {
+        let gone: Vec<NodeName> = self
+            .nodes()
+            .filter(|node| node.live.admin() == AdminState::Retired && !runs_on(node.name()))
+            .map(|node| node.name().clone())
+            .collect();
+        let left: Vec<Slug> = self
+            .tenants
+            .iter()
+            .filter(|(slug, entry)| entry.is_retired && !runs_for(slug))
+            .map(|(slug, _)| slug.clone())
+            .collect();
+        if gone.is_empty() && left.is_empty() {
+            return (None, gone);
+        }
+        let mut next = self.copy();
+        next.order.retain(|name| !gone.contains(name));
+        next.nodes.retain(|name, _| !gone.contains(name));
+        next.tenants.retain(|slug, _| !left.contains(slug));
+        next.domains.retain(|_, slug| !left.contains(slug));
+        next.default = next.default.filter(|slug| !left.contains(slug));
+        (Some(next), gone)
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            nodes: self.nodes.clone(),
+            order: self.order.clone(),
+            tenants: self.tenants.clone(),
+            domains: self.domains.clone(),
+            default: self.default.clone(),
+        }
+    }
+}
