@@ -1,1 +1,102 @@
-//! To be built.
+//! The public side: pingora's `ProxyHttp`, and a pipeline of plain functions behind it.
+//!
+//! A request goes **route → authenticate → apply rules → decide → act**. *Decide* gives one value, a
+//! `Decision`: answer, redirect or forward; only *act*, in `proxy.rs`, touches pingora. Each BBB call is
+//! one file below `calls/`.
+//!
+//! Calls whose answer must be read, retried or merged go through our own node client (`ask.rs`); what is
+//! only passed on (`join` with `redirect=false`) is truly proxied, by way of pingora-load-balancing
+//! (`balancer.rs`).
+
+mod access_log;
+mod ask;
+mod authenticate;
+mod balancer;
+mod calls;
+mod client;
+mod coalesce;
+mod front;
+mod metrics;
+mod pages;
+mod proxy;
+mod refusal;
+mod reply;
+mod request;
+mod route;
+mod rules;
+mod tls;
+mod track;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use prometheus::Registry;
+
+pub use balancer::{Balancer, balancer};
+pub use front::{Doorway, Front, ProxyProtocol};
+pub use tls::{Certificate, Unusable};
+
+use crate::fleet::Fleet;
+use crate::node::Client;
+use crate::store::Store;
+
+/// What the edge needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Hosts below it name a tenant.
+    pub base_domain: Option<String>,
+    /// Whose forwarding headers count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Request line and headers together.
+    pub max_header_bytes: usize,
+    /// A request body.
+    pub max_body_bytes: usize,
+    /// From the first byte of a head to its last, and from there to the end of a form.
+    pub header_timeout: Duration,
+    /// Open connections; 0 is no limit.
+    pub max_connections: usize,
+    /// Requests of one client address in a second; 0 is no limit.
+    pub requests_per_second: u32,
+}
+
+/// The public side of Portico.
+pub struct Edge {
+    fleet: Arc<Fleet>,
+    store: Arc<dyn Store>,
+    client: Client,
+    balancer: Arc<Balancer>,
+    settings: Settings,
+    coalesced: coalesce::Coalesced,
+    rate: Option<pingora_limits::rate::Rate>,
+    metrics: metrics::Metrics,
+}
+
+impl Edge {
+    /// Assembles the edge.
+    ///
+    /// # Errors
+    /// When its metrics are registered already.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        store: Arc<dyn Store>,
+        client: Client,
+        balancer: Arc<Balancer>,
+        settings: Settings,
+        registry: &Registry,
+    ) -> prometheus::Result<Self> {
+        let second = Duration::from_secs(1);
+        Ok(Self {
+            fleet,
+            store,
+            client,
+            balancer,
+            rate: (settings.requests_per_second > 0)
+                .then(|| pingora_limits::rate::Rate::new(second)),
+            settings,
+            coalesced: coalesce::Coalesced::new(),
+            metrics: metrics::Metrics::register(registry)?,
+        })
+    }
+}

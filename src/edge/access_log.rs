@@ -64,8 +64,8 @@ impl Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::track::Track;
     use crate::bbb::{Call, Failure};
+    use crate::edge::track::Track;
     use crate::model::{NodeName, Scope};
 
     #[test]

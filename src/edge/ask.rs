@@ -1,7 +1,6 @@
 //! Asking a node: a request built anew, signed with the node's secret, and an answer that is checked
 //! before anybody relies on it.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use log::warn;
 use super::Edge;
 use super::upload::Upload;
 use crate::bbb::{Answer, Call, Params, signed_query};
+use crate::chain::Chain;
 use crate::fleet::{Node, now_ms};
 use crate::node::{self, RequestBody};
 
@@ -35,7 +35,9 @@ pub(super) enum Trouble {
     #[error("its answer is not BigBlueButton's XML")]
     NotXml,
     /// Its secret is not the one we know.
-    #[error("it refused our checksum: its secret or its checksum algorithm is not the configured one")]
+    #[error(
+        "it refused our checksum: its secret or its checksum algorithm is not the configured one"
+    )]
     ChecksumRefused,
     /// The answer is about another meeting.
     #[error("it answered for another meeting than it was asked for")]
@@ -74,7 +76,9 @@ impl Edge {
         upload: Option<&Upload>,
     ) -> Result<Answer, Trouble> {
         let result = self.try_ask(node, call, params, upload).await;
-        if let Err(trouble) = &result {
+        if let Err(trouble) = &result
+            && !matches!(trouble, Trouble::Http(node::Error::Body { .. }))
+        {
             self.report(node, call, trouble);
         }
         result
@@ -110,7 +114,7 @@ impl Edge {
         self.metrics.node_failures.with_label_values(&[call.as_str(), trouble.kind()]).inc();
         warn!("node {}: {} failed: {}", node.name(), call.as_str(), Chain(trouble));
         if let Trouble::Http(error) = trouble
-            && error.is_unreachable()
+            && error.before_request()
         {
             node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
         }
@@ -130,19 +134,4 @@ fn in_query_or_form(node: &Node, call: Call, params: &Params<'_>) -> (String, Op
     let body = Full::new(form).map_err(|never| match never {}).boxed();
     let content_type = Some(HeaderValue::from_static("application/x-www-form-urlencoded"));
     (query, Some(RequestBody { content_type, body, length }))
-}
-
-/// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::request::{Signature, Request};
+use super::request::{Request, Signature};
 use super::route::Who;
 use crate::bbb::{Algorithm, Failure};
 use crate::fleet::{Snapshot, TenantEntry};
@@ -42,7 +42,12 @@ pub(super) fn authenticate(
     let verified = match &found {
         Some((tenant, sub)) => {
             let secret = tenant.tenant.secret(*sub);
-            verify(&signature, call, &tenant.tenant.checksums, secret.into_iter().flat_map(TenantSecret::values))
+            verify(
+                &signature,
+                call,
+                &tenant.tenant.checksums,
+                secret.into_iter().flat_map(TenantSecret::values),
+            )
         }
         // Hash as for a known tenant, so that time tells nothing.
         None => verify(&signature, call, &Algorithm::ALL, &[Secret::new(NOBODYS_SECRET)]) && false,

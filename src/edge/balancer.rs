@@ -126,7 +126,11 @@ impl Discovery {
         };
         let mut ext = Extensions::new();
         ext.insert(node.name().clone());
-        Some(Backend { addr: pingora::protocols::l4::socket::SocketAddr::Inet(address), weight, ext })
+        Some(Backend {
+            addr: pingora::protocols::l4::socket::SocketAddr::Inet(address),
+            weight,
+            ext,
+        })
     }
 }
 
@@ -170,7 +174,8 @@ impl BackendSelection for Selection {
     }
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
-        let named = |backend: &Backend| Some((backend.ext.get::<NodeName>()?.clone(), backend.clone()));
+        let named =
+            |backend: &Backend| Some((backend.ext.get::<NodeName>()?.clone(), backend.clone()));
         Self { fleet: None, backends: backends.iter().filter_map(named).collect() }
     }
 

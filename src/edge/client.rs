@@ -96,7 +96,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn bare_host(host: &str) -> String {
     let host = host.trim();
     let bare = match host.rsplit_once(':') {
-        Some((bare, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => bare,
+        Some((bare, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            bare
+        }
         _ => host,
     };
     bare.trim_end_matches('.').to_ascii_lowercase()
@@ -118,14 +120,19 @@ mod tests {
 
     #[test]
     fn proxies_are_believed_only_where_they_are_trusted() {
-        let spoofed = [("host", "A.example:8080"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-host", "b")];
+        let spoofed =
+            [("host", "A.example:8080"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-host", "b")];
         assert_eq!(identified("192.0.2.1", &spoofed), ("192.0.2.1".into(), "a.example".into()));
         assert_eq!(identified("10.1.2.3", &spoofed), ("1.1.1.1".into(), "b".into()));
     }
 
     #[test]
     fn the_nearest_address_that_is_no_proxy_counts() {
-        let chain = [("host", "a"), ("x-forwarded-for", "9.9.9.9, 192.0.2.7"), ("x-forwarded-for", "10.0.0.2")];
+        let chain = [
+            ("host", "a"),
+            ("x-forwarded-for", "9.9.9.9, 192.0.2.7"),
+            ("x-forwarded-for", "10.0.0.2"),
+        ];
         assert_eq!(identified("10.0.0.1", &chain).0, "192.0.2.7");
         let only_proxies = [("host", "a"), ("x-forwarded-for", "10.0.0.9, 10.0.0.2")];
         assert_eq!(identified("10.0.0.1", &only_proxies).0, "10.0.0.9");
@@ -133,15 +140,22 @@ mod tests {
 
     #[test]
     fn the_standard_header_is_read_too() {
-        let headers = [("host", "a"), ("forwarded", "for=\"[2001:db8::1]:4711\";host=b.example:443;proto=https")];
+        let headers = [
+            ("host", "a"),
+            ("forwarded", "for=\"[2001:db8::1]:4711\";host=b.example:443;proto=https"),
+        ];
         assert_eq!(identified("::1", &headers), ("2001:db8::1".into(), "b.example".into()));
     }
 
     #[test]
     fn hosts_are_compared_bare() {
-        for (host, bare) in
-            [("A.b:80", "a.b"), ("a.b.", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
-        {
+        for (host, bare) in [
+            ("A.b:80", "a.b"),
+            ("a.b.", "a.b"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
             assert_eq!(bare_host(host), bare);
         }
     }

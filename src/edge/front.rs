@@ -11,19 +11,20 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use log::debug;
 use parking_lot::Mutex;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::PreTlsProcess;
-use pingora::protocols::digest::SocketDigest;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, Stream};
+use pingora::protocols::{ALPN, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, http_proxy};
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Edge;
+use super::metrics::Metrics;
 
 /// Pingora keeps an idle connection for so long.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -31,12 +32,19 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const MAX_V1_BYTES: usize = 107;
 const MAX_V2_BYTES: usize = 1024;
 
-/// The connection's side of the edge.
-pub struct Front {
+/// The edge as pingora serves it, and what all its listeners share.
+#[derive(Clone)]
+pub struct Doorway {
     proxy: Arc<HttpProxy<Edge>>,
-    edge: Arc<Semaphore>,
-    is_limited: bool,
+    /// Free connections; `None` is no limit.
+    slots: Option<Arc<Semaphore>>,
     header_timeout: Duration,
+    metrics: Metrics,
+}
+
+/// The connection's side of the edge, for one listener.
+pub struct Front {
+    doorway: Doorway,
     /// Who may name another client's address, on a plain listener that expects it.
     proxy_protocol: Option<ProxyProtocol>,
 }
@@ -49,17 +57,27 @@ pub struct ProxyProtocol {
     within: Duration,
 }
 
-impl Front {
-    /// Stands before `proxy`. `slots` are shared by all listeners.
-    pub fn new(
-        proxy: Arc<HttpProxy<Edge>>,
-        slots: Option<Arc<Semaphore>>,
-        header_timeout: Duration,
-        proxy_protocol: Option<ProxyProtocol>,
-    ) -> Self {
-        let is_limited = slots.is_some();
-        let edge = slots.unwrap_or_else(|| Arc::new(Semaphore::new(0)));
-        Self { proxy, edge, is_limited, header_timeout, proxy_protocol }
+impl Doorway {
+    /// Hands the edge to pingora.
+    pub fn new(edge: Edge, conf: &Arc<ServerConf>) -> Self {
+        let metrics = edge.metrics.clone();
+        let header_timeout = edge.settings.header_timeout;
+        let slots = match edge.settings.max_connections {
+            0 => None,
+            max => Some(Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))),
+        };
+        let mut proxy = http_proxy(conf, edge);
+        let mut options = HttpServerOptions::default();
+        // Off by default; an idle HTTP/2 connection would stay for ever.
+        options.h2_idle_timeout = Some(KEEP_ALIVE);
+        proxy.server_options = Some(options);
+        Self { proxy: Arc::new(proxy), slots, header_timeout, metrics }
+    }
+
+    /// What serves the connections of a listener. `proxy_protocol` is for plain ones; with TLS the
+    /// header stands before the handshake, and pingora takes it there.
+    pub fn front(&self, proxy_protocol: Option<ProxyProtocol>) -> Front {
+        Front { doorway: self.clone(), proxy_protocol }
     }
 }
 
@@ -86,7 +104,9 @@ pub(super) fn awaits_head() {
 
 fn set_due(due: impl FnOnce(&NextHead) -> Option<Instant>) {
     // Outside of such a task it is HTTP/2, whose streams are tasks of their own.
-    drop(NEXT_HEAD.try_with(|next| *next.due.lock() = due(next)));
+    if let Ok(next) = NEXT_HEAD.try_with(Arc::clone) {
+        *next.due.lock() = due(&next);
+    }
 }
 
 #[async_trait]
@@ -96,16 +116,13 @@ impl ServerApp for Front {
         mut stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let metrics = &self.proxy.inner().metrics;
+        let Doorway { proxy, slots, metrics, .. } = &self.doorway;
         let refused = |reason| metrics.connections_refused.with_label_values(&[reason]).inc();
-        let slot = match self.edge.try_acquire() {
-            Ok(slot) => Some(slot),
-            Err(_none_left) if self.is_limited => {
-                refused("limit");
-                return None;
-            }
-            Err(_unlimited) => None,
-        };
+        let slot = slots.as_ref().map(|slots| slots.try_acquire());
+        if matches!(slot, Some(Err(_))) {
+            refused("limit");
+            return None;
+        }
         if let Some(protocol) = &self.proxy_protocol
             && let Err(error) = protocol.read_plain(&mut stream).await
         {
@@ -116,7 +133,7 @@ impl ServerApp for Front {
         metrics.connections.inc();
         let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let left = if is_h2 {
-            ServerApp::process_new(&self.proxy, stream, shutdown).await
+            ServerApp::process_new(proxy, stream, shutdown).await
         } else {
             let left = self.with_deadline(stream, shutdown).await;
             if left.is_none() {
@@ -130,7 +147,7 @@ impl ServerApp for Front {
     }
 
     async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.proxy).await;
+        ServerApp::cleanup(&*self.doorway.proxy).await;
     }
 }
 
@@ -141,11 +158,11 @@ impl Front {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Option<Stream>> {
-        let header_timeout = self.header_timeout;
+        let Doorway { proxy, header_timeout, .. } = &self.doorway;
+        let header_timeout = *header_timeout;
         let due = Mutex::new(Some(Instant::now() + header_timeout));
         let next = Arc::new(NextHead { header_timeout, due });
-        let served =
-            NEXT_HEAD.scope(next.clone(), ServerApp::process_new(&self.proxy, stream, shutdown));
+        let served = NEXT_HEAD.scope(next.clone(), ServerApp::process_new(proxy, stream, shutdown));
         tokio::pin!(served);
         loop {
             let due = *next.due.lock();
@@ -281,7 +298,8 @@ mod tests {
 
     #[tokio::test]
     async fn anything_else_is_refused() {
-        for bytes in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"PROXY TCP4 ", &[b'P'; 400], b""] {
+        for bytes in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"PROXY TCP4 ", &[b'P'; 400], b""]
+        {
             assert!(read_header(&mut &*bytes).await.is_err(), "{bytes:?}");
         }
     }

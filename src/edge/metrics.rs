@@ -11,6 +11,8 @@ use crate::bbb::Call;
 const BUCKETS: &[f64] =
     &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
+/// Handles to the counters; clones count into the same ones.
+#[derive(Clone)]
 pub(super) struct Metrics {
     requests: IntCounterVec,
     seconds: HistogramVec,

@@ -38,7 +38,8 @@ pub(super) fn node_away(tenant: &str) -> Reply {
 
 /// A failure that trying again does not mend.
 pub(super) fn failure(tenant: &str, failure: &Failure) -> Reply {
-    let body = page(tenant, "You cannot join this meeting", &html! { p { (failure.message) } }, None);
+    let body =
+        page(tenant, "You cannot join this meeting", &html! { p { (failure.message) } }, None);
     Reply::new(StatusCode::OK, HTML, body.into_string())
 }
 

@@ -12,7 +12,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use tokio::time::Instant;
 
 use super::access_log::Line;
-use super::authenticate::{Caller, authenticate};
+use super::authenticate::authenticate;
 use super::calls::{self, Asked, Decision, Forward};
 use super::client::{self, Client};
 use super::refusal::{self, Fault, Refusal};
@@ -183,7 +183,8 @@ impl Edge {
         ctx: &mut Context,
     ) -> Result<Decision, Refusal> {
         let head = session.req_header();
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip());
+        let peer =
+            session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip());
         let authority = head.uri.host();
         let Client { address, host } =
             client::identify(peer, &head.headers, authority, &self.settings.trusted_proxies);
@@ -195,7 +196,8 @@ impl Edge {
         }
         let head = session.req_header();
         let (path, query) = path_and_query(head);
-        let Some(Route { who, call: name }) = route(&host, &path, self.settings.base_domain.as_deref())
+        let Some(Route { who, call: name }) =
+            route(&host, &path, self.settings.base_domain.as_deref())
         else {
             ctx.track.blame("notFound".to_owned(), Fault::Client);
             return Ok(Decision::Respond(nothing_here()));
@@ -234,7 +236,8 @@ impl Edge {
             Body::None | Body::Slides { .. } => request,
         };
         let snapshot = self.fleet.snapshot();
-        let caller = authenticate(&snapshot, &who, call.as_str(), &request).map_err(Refusal::client)?;
+        let caller =
+            authenticate(&snapshot, &who, call.as_str(), &request).map_err(Refusal::client)?;
         ctx.track.scope(&caller.scope);
         let params = request.params(call);
         let (upload, pump) = match body {

@@ -89,8 +89,10 @@ pub(super) const TOO_SLOW: Failure =
     Failure::new("requestTimeout", "The request body did not arrive in time.");
 
 /// A head beyond `limits.max_header`.
-pub(super) const HEADER_TOO_LARGE: Failure =
-    Failure::new("requestTooLarge", "The request line and headers are larger than this server accepts.");
+pub(super) const HEADER_TOO_LARGE: Failure = Failure::new(
+    "requestTooLarge",
+    "The request line and headers are larger than this server accepts.",
+);
 
 /// More requests in a second than `limits.requests_per_second`.
 pub(super) const TOO_MANY_REQUESTS: Failure =

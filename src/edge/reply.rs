@@ -32,7 +32,11 @@ impl Reply {
         Self::new(StatusCode::OK, XML, body)
     }
 
-    pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Self {
         Self { status, content_type, body: body.into(), retry_after: None, allow: None }
     }
 
@@ -55,7 +59,11 @@ pub(super) enum Dialect {
 }
 
 /// Writes a reply, as the only answer to this request.
-pub(super) async fn write(session: &mut Session, reply: &Reply, is_head: bool) -> pingora::Result<()> {
+pub(super) async fn write(
+    session: &mut Session,
+    reply: &Reply,
+    is_head: bool,
+) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(5))?;
     head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;

@@ -68,7 +68,11 @@ impl Request {
     /// The form in which the client reads answers to this call.
     pub(super) fn dialect(&self, call: Option<Call>) -> Dialect {
         let wants_json = self.accept.starts_with("application/json");
-        if wants_json || call.is_some_and(Call::answers_json) { Dialect::Json } else { Dialect::Xml }
+        if wants_json || call.is_some_and(Call::answers_json) {
+            Dialect::Json
+        } else {
+            Dialect::Xml
+        }
     }
 
     /// Whether a person looks at the answer.
@@ -107,7 +111,8 @@ impl Signature<'_> {
                 let secrets: Vec<&str> = secrets.into_iter().collect();
                 bbb::form_queries(form).iter().any(|query| {
                     let secrets = secrets.iter().copied();
-                    bbb::verify(sum.trim(), hash.as_deref(), call, query, allowed, secrets).is_some()
+                    bbb::verify(sum.trim(), hash.as_deref(), call, query, allowed, secrets)
+                        .is_some()
                 })
             }
         }

@@ -19,7 +19,11 @@ pub(super) enum Who<'a> {
 }
 
 /// Reads host (lower-case, without port) and path. `None` is a path outside the API.
-pub(super) fn route<'a>(host: &'a str, path: &'a str, base_domain: Option<&str>) -> Option<Route<'a>> {
+pub(super) fn route<'a>(
+    host: &'a str,
+    path: &'a str,
+    base_domain: Option<&str>,
+) -> Option<Route<'a>> {
     if let Some(rest) = path.strip_prefix("/b3lb/t/") {
         let (scope, rest) = split(rest);
         return Some(Route { who: Who::Scope(scope), call: api_call(rest, "/bbb/api")? });
@@ -88,7 +92,9 @@ mod tests {
 
     #[test]
     fn other_paths_lead_nowhere() {
-        for path in ["/", "", "/b3lb/t/acme", "/b3lb/t/acme/bbb/apix/create", "/bigbluebutton/apix", "/x"] {
+        for path in
+            ["/", "", "/b3lb/t/acme", "/b3lb/t/acme/bbb/apix/create", "/bigbluebutton/apix", "/x"]
+        {
             assert_eq!(route("h", path, None), None, "{path}");
         }
     }

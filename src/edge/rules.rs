@@ -5,11 +5,7 @@ use crate::bbb::Params;
 use crate::model::{Rule, RuleMode, Rules};
 
 /// Applies the rules of the tenant, then those of the secret, each in the order of the file.
-pub(super) fn apply(
-    caller: &Caller,
-    params: &mut Params<'_>,
-    of_call: impl Fn(&Rules) -> &[Rule],
-) {
+pub(super) fn apply(caller: &Caller, params: &mut Params<'_>, of_call: impl Fn(&Rules) -> &[Rule]) {
     let tenants = of_call(&caller.tenant.tenant.rules);
     let secrets = caller.secret().map_or(&[][..], |secret| of_call(&secret.rules));
     for rule in tenants.iter().chain(secrets) {
@@ -23,7 +19,7 @@ fn apply_one(rule: &Rule, params: &mut Params<'_>) {
         RuleMode::Block => {
             params.remove(name);
         }
-        RuleMode::Set(value) if params.contains(name) => drop(value),
+        RuleMode::Set(_) if params.contains(name) => {}
         RuleMode::Set(value) | RuleMode::Override(value) => params.set(name, value),
         RuleMode::Max(cap) => {
             let asked = params.get(name).and_then(|value| value.trim().parse::<u64>().ok());

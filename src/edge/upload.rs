@@ -168,7 +168,8 @@ impl Pump {
                 Err(broken) => broken,
             };
             // The node must not take what came so far for the whole.
-            let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the front end's body broke off");
+            let cut =
+                io::Error::new(io::ErrorKind::UnexpectedEof, "the front end's body broke off");
             drop(self.sender.send(Err(cut)).await);
             return Err(broken);
         }
@@ -198,7 +199,9 @@ impl hyper::body::Body for Streamed {
             self.tail = receiver;
         }
         match &mut self.tail {
-            Some(tail) => tail.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+            Some(tail) => {
+                tail.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+            }
             None => Poll::Ready(Some(Err(io::Error::other("the body was sent to another node")))),
         }
     }

@@ -10,8 +10,8 @@ use super::{Asked, Decision};
 use crate::bbb::{Answer, Call, Failure, Params, new_meeting};
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
-use crate::edge::reply::Reply;
 use crate::edge::refusal::{self, Refusal};
+use crate::edge::reply::Reply;
 use crate::edge::rules;
 use crate::fleet::{Entry, Node, Phase, Reservation, identity, now_ms};
 use crate::model::{Meeting, MeetingKey};
@@ -119,7 +119,9 @@ async fn again(
     asked.track.node(entry.node());
     let node = asked.reachable_node(entry)?;
     let answer = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await?;
-    if answer.is_success() && answer.text("internalMeetingID").as_deref() != Some(entry.internal_id()) {
+    if answer.is_success()
+        && answer.text("internalMeetingID").as_deref() != Some(entry.internal_id())
+    {
         // The node had lost it and has created it anew.
         let meeting = order.meeting(&answer, &node)?;
         let entry = edge.fleet.directory.adopt(meeting, false);
@@ -134,7 +136,10 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Result<Decision,
     loop {
         let (node, reservation) = order.place(edge, asked, &tried)?;
         asked.track.node(node.name());
-        let trouble = match edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await {
+        let trouble = match edge
+            .ask(&node, Call::Create, &order.params, asked.upload.as_ref())
+            .await
+        {
             Ok(answer) if !answer.is_success() => return Ok(respond(asked, &order.key, answer)),
             Ok(answer) => match order.meeting(&answer, &node) {
                 Ok(meeting) => {

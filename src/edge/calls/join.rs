@@ -10,8 +10,8 @@ use log::warn;
 
 use super::{Asked, Decision, Forward};
 use crate::bbb::{Call, Failure, Params};
-use crate::edge::reply::{Dialect, Reply};
 use crate::edge::refusal::{self, Refusal};
+use crate::edge::reply::{Dialect, Reply};
 use crate::edge::{Edge, ask, pages, rules};
 use crate::fleet::Node;
 
@@ -32,7 +32,8 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
     rules::apply(&asked.caller, &mut params, |rules| &rules.join);
     node.live.count_join();
     if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
-        let path_and_query = format!("{}/join?{}", node.spec.url.path(), ask::sign(&node, Call::Join, &params));
+        let path_and_query =
+            format!("{}/join?{}", node.spec.url.path(), ask::sign(&node, Call::Join, &params));
         return Ok(Decision::Forward(Forward { node, path_and_query }));
     }
     Ok(Decision::Redirect(location(&node, &params)?))

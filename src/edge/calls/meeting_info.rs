@@ -18,10 +18,7 @@ use crate::fleet::{Entry, Node, identity};
 use crate::model::Health;
 
 /// Details of one meeting.
-pub(super) async fn get_meeting_info(
-    edge: &Edge,
-    asked: &Asked<'_>,
-) -> Result<Decision, Refusal> {
+pub(super) async fn get_meeting_info(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = asked.meeting_id()?;
     let entry = asked.find(edge, &id).ok_or_else(|| Refusal::client(Failure::NOT_FOUND))?;
     let body = match question(edge, asked, &entry).await {
@@ -58,7 +55,8 @@ async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<
         return None;
     }
     let params = asked.params_for(entry);
-    let key = format!("{}/{}?{}", node.name(), asked.call.as_str(), ask::sign(node, asked.call, &params));
+    let key =
+        format!("{}/{}?{}", node.name(), asked.call.as_str(), ask::sign(node, asked.call, &params));
     let answered = edge
         .coalesced
         .get(key, async { ask_node(edge, asked.call, node, &params, entry).await })
