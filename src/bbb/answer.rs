@@ -84,3 +84,41 @@ impl Answer {
         self.element.child("errors")?.child("error")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_and_failure_are_told_apart() {
+        let answer = Answer::parse(
+            b"<response><returncode>SUCCESS</returncode><messageKey></messageKey><running>true</running></response>",
+        )
+        .unwrap();
+        assert!(answer.is_success());
+        assert_eq!(answer.message_key(), None);
+        assert_eq!(answer.text("running").as_deref(), Some("true"));
+        assert_eq!(answer.text("name"), None);
+
+        let answer = Answer::parse(
+            b"<response><returncode>FAILED</returncode><messageKey>notFound</messageKey><message>No</message></response>",
+        )
+        .unwrap();
+        assert!(!answer.is_success());
+        assert_eq!(answer.message_key().as_deref(), Some("notFound"));
+        assert_eq!(answer.message().as_deref(), Some("No"));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for xml in [
+            "<html><body>It works!</body></html>",
+            "<response></response>",
+            "<response><returncode>success</returncode></response>",
+            "<response><a><returncode>SUCCESS</returncode></a></response>",
+        ] {
+            assert!(matches!(Answer::parse(xml.as_bytes()), Err(Error::NotAnAnswer(_))), "{xml}");
+        }
+        assert!(Answer::parse(b"<response><returncode>SUCCESS</returncode>").is_err());
+    }
+}

@@ -171,3 +171,42 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_has_its_own_path() {
+        for call in Call::ALL {
+            assert_eq!(Call::from_path(call.as_str()), Some(call));
+            assert!(call.allows("GET") || call.allows("POST"), "{call:?}");
+            assert!(!call.allows("PUT") && !call.allows("get"));
+        }
+    }
+
+    #[test]
+    fn paths_are_taken_literally() {
+        for path in ["Create", "create/", "/create", "getmeetings", "hooks", "hooks/create/1", " "]
+        {
+            assert_eq!(Call::from_path(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn calls_of_front_ends_are_signed() {
+        let unsigned: Vec<_> = Call::ALL.into_iter().filter(|call| !call.is_signed()).collect();
+        assert_eq!(unsigned.len(), 9);
+        assert!(Call::Join.is_signed() && Call::HooksDestroy.is_signed());
+        assert!(!Call::Root.is_signed() && !Call::Stuns.is_signed());
+    }
+
+    #[test]
+    fn methods_follow_bigbluebutton() {
+        for call in [Call::Create, Call::Join, Call::End, Call::GetMeetings, Call::GetMeetingInfo] {
+            assert!(call.allows("GET") && call.allows("POST") && !call.allows("HEAD"), "{call:?}");
+        }
+        assert!(Call::Root.allows("HEAD") && !Call::Root.allows("POST"));
+        assert!(!Call::InsertDocument.allows("GET") && Call::InsertDocument.allows("POST"));
+    }
+}

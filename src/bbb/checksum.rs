@@ -184,3 +184,75 @@ impl Sum {
         self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "639259d4-9dd8-4b25-bf01-95f9567eaf4b";
+    const QUERY: &[u8] = b"name=Test+Meeting&meetingID=abc123&attendeePW=111222&moderatorPW=333444";
+
+    #[test]
+    fn checksums_are_those_of_the_documentation() {
+        let sum = checksum(Algorithm::Sha1, "create", QUERY, SECRET);
+        assert_eq!(sum, "1fcbb0c4fc1f039f73aa6d697d2db9ba7f803f17");
+        let sum = checksum(Algorithm::Sha1, "isMeetingRunning", b"meetingID=Foo", "MyTestSalt");
+        assert_eq!(sum, "f59b73c5cf1db387da4ca7d937049420d4c50a12");
+    }
+
+    #[test]
+    fn the_length_of_a_checksum_tells_its_algorithm() {
+        for algorithm in Algorithm::ALL {
+            let sum = checksum(algorithm, "end", b"", "s");
+            assert_eq!(Algorithm::from_hex_len(sum.len()), Some(algorithm));
+            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
+        }
+        assert_eq!(Algorithm::from_hex_len(0), None);
+        assert_eq!(Algorithm::from_hex_len(41), None);
+    }
+
+    #[test]
+    fn a_signed_query_is_a_request_line() {
+        let signed = signed_query(Algorithm::Sha1, "create", QUERY, SECRET);
+        let query = str::from_utf8(QUERY).unwrap();
+        assert_eq!(signed, format!("{query}&checksum=1fcbb0c4fc1f039f73aa6d697d2db9ba7f803f17"));
+        let empty = checksum(Algorithm::Sha256, "getMeetings", b"", SECRET);
+        let signed = signed_query(Algorithm::Sha256, "getMeetings", b"", SECRET);
+        assert_eq!(signed, format!("checksum={empty}"));
+        let signed = signed_query(Algorithm::Sha1, "create", "name=ü b".as_bytes(), SECRET);
+        let sum = checksum(Algorithm::Sha1, "create", b"name=%C3%BC%20b", SECRET);
+        assert_eq!(signed, format!("name=%C3%BC%20b&checksum={sum}"));
+    }
+
+    #[test]
+    fn the_first_fitting_secret_is_found_and_an_empty_one_never_fits() {
+        let all = &Algorithm::ALL;
+        for algorithm in Algorithm::ALL {
+            let sum = checksum(algorithm, "end", b"meetingID=a", SECRET);
+            let verify = |hex: &str, allowed: &[Algorithm], secrets: &[&str]| {
+                verify(hex, None, "end", b"meetingID=a", allowed, secrets.iter().copied())
+            };
+            assert_eq!(verify(&sum, all, &["", "other", SECRET, SECRET]), Some(2));
+            assert_eq!(verify(&sum.to_uppercase(), all, &[SECRET]), Some(0));
+            assert_eq!(verify(&sum, all, &["other"]), None);
+            assert_eq!(verify(&sum, all, &[]), None);
+            assert_eq!(verify(&sum, &[], &[SECRET]), None);
+            assert_eq!(verify(sum.split_at(1).1, all, &[SECRET]), None);
+            assert_eq!(
+                verify(&sum.replace(|c: char| c.is_ascii_digit(), "g"), all, &[SECRET]),
+                None
+            );
+            let unkeyed = checksum(algorithm, "end", b"meetingID=a", "");
+            assert_eq!(verify(&unkeyed, all, &["", ""]), None);
+        }
+    }
+
+    #[test]
+    fn checksum_hash_names_the_algorithm() {
+        let sum = checksum(Algorithm::Sha256, "end", b"", SECRET);
+        let verify = |name| verify(&sum, Some(name), "end", b"", &Algorithm::ALL, [SECRET]);
+        assert_eq!(verify("sha256"), Some(0));
+        assert_eq!(verify("sha1"), None);
+        assert_eq!(verify("md5"), Some(0), "an unknown name leaves it to the length");
+    }
+}

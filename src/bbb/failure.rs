@@ -1,14 +1,14 @@
 //! BigBlueButton's own failures.
 //!
-//! Clients act on the key, and some show the message, so both are to the letter. They travel with HTTP 200.
+//! Clients act on the key, and some show the message, so both are to the letter; where no source gives a text,
+//! it is ours. They travel with HTTP 200.
 
 use std::borrow::Cow;
 
-use quick_xml::escape::partial_escape;
-use serde::Serialize;
+use super::xml::escaped as text;
 
 /// A `FAILED` answer: its `messageKey` and `message`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The stable key.
     pub key: Cow<'static, str>,
@@ -130,6 +130,12 @@ failures! {
     RECORDINGS_NOT_FOUND: "notFound", "We could not find recordings";
     /// There is no recording with that id, for text tracks.
     NO_RECORDINGS: "noRecordings", "No recording found";
+    /// A text track was uploaded without content.
+    EMPTY_TEXT_TRACK: "empty_uploaded_text_track", "Empty uploaded text track.";
+    /// `kind` of a text track is neither `subtitles` nor `captions`.
+    INVALID_KIND: "invalidKind", "Invalid kind parameter, expected='subtitles|captions'";
+    /// `lang` of a text track is no language tag.
+    INVALID_LANG: "invalidLang", "Malformed lang param, expected an IETF language tag";
 
     // Webhooks.
     /// `callbackURL` is missing.
@@ -153,35 +159,89 @@ impl Failure {
         Self { key: Cow::Borrowed(key), message: Cow::Borrowed(message) }
     }
 
+    /// A parameter is missing, as the calls for text tracks put it.
+    pub fn missing_param(name: &str) -> Self {
+        Self { key: "paramError".into(), message: format!("Missing param {name}.").into() }
+    }
+
     /// The whole answer as XML.
     pub fn to_xml(&self) -> String {
         format!(
             "<response><returncode>FAILED</returncode><messageKey>{}</messageKey><message>{}</message></response>",
-            partial_escape(self.key.as_ref()),
-            partial_escape(self.message.as_ref()),
+            text(&self.key),
+            text(&self.message),
+        )
+    }
+
+    /// The whole answer in the list form, which `create` uses for a clash of voice bridges.
+    pub fn to_list_xml(&self) -> String {
+        format!(
+            "<response><returncode>FAILED</returncode><errors><error><key>{}</key><message>{}</message></error></errors></response>",
+            text(&self.key),
+            text(&self.message),
         )
     }
 
     /// The whole answer as JSON.
     pub fn to_json(&self) -> String {
-        #[derive(Serialize)]
-        struct Answer<'f> {
-            response: Response<'f>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Response<'f> {
-            returncode: &'static str,
-            message_key: &'f str,
-            message: &'f str,
-        }
-        let response =
-            Response { returncode: "FAILED", message_key: &self.key, message: &self.message };
-        serde_json::to_string(&Answer { response }).expect("texts are always JSON")
+        let (key, message) = (json(&self.key), json(&self.message));
+        format!(
+            r#"{{"response":{{"returncode":"FAILED","messageKey":{key},"message":{message}}}}}"#
+        )
     }
 
     /// The value of the `errors` parameter with which `join` redirects: a JSON array, not yet percent-encoded.
     pub fn to_errors_param(&self) -> String {
-        serde_json::to_string(&[self]).expect("texts are always JSON")
+        format!(r#"[{{"key":{},"message":{}}}]"#, json(&self.key), json(&self.message))
+    }
+}
+
+/// A JSON string with its quotes.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bbb::Answer;
+
+    #[test]
+    fn answers_have_bigbluebuttons_shape() {
+        let failure = Failure::CHECKSUM_MISMATCH;
+        assert_eq!(
+            failure.to_xml(),
+            "<response><returncode>FAILED</returncode><messageKey>checksumError</messageKey>\
+             <message>Checksums do not match</message></response>"
+        );
+        assert_eq!(
+            failure.to_json(),
+            r#"{"response":{"returncode":"FAILED","messageKey":"checksumError","message":"Checksums do not match"}}"#
+        );
+        assert_eq!(
+            failure.to_errors_param(),
+            r#"[{"key":"checksumError","message":"Checksums do not match"}]"#
+        );
+        assert_eq!(
+            Failure::NON_UNIQUE_VOICE_BRIDGE.to_list_xml(),
+            "<response><returncode>FAILED</returncode><errors><error><key>nonUniqueVoiceBridge</key>\
+             <message>The selected voice bridge is already in use.</message></error></errors></response>"
+        );
+    }
+
+    #[test]
+    fn every_failure_can_be_read_back() {
+        let odd = Failure { key: "k".into(), message: "a < b & \"c\" \u{1}".into() };
+        for failure in Failure::ALL.iter().chain([&odd, &Failure::missing_param("lang")]) {
+            for xml in [failure.to_xml(), failure.to_list_xml()] {
+                let answer = Answer::parse(xml.as_bytes()).unwrap();
+                assert!(!answer.is_success());
+                assert_eq!(answer.message_key().as_deref(), Some(failure.key.as_ref()));
+                let message = failure.message.replace('\u{1}', "");
+                assert_eq!(answer.message().as_deref(), Some(message.as_str()));
+            }
+            let json: serde_json::Value = serde_json::from_str(&failure.to_json()).unwrap();
+            assert_eq!(json["response"]["message"], failure.message.as_ref());
+        }
     }
 }

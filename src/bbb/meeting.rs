@@ -227,3 +227,110 @@ fn number(text: &str) -> u64 {
         number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meeting(children: &str) -> MeetingInfo {
+        let xml = format!("<meeting>{children}</meeting>");
+        MeetingInfo::from_element(Element::parse(xml.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_meeting_is_read() {
+        let meeting = meeting(
+            "<meetingName>A &amp; B</meetingName><meetingID>ext</meetingID><internalMeetingID>sha-1</internalMeetingID>\
+             <createTime>1715261728123</createTime><running>true</running><endTime>0</endTime>\
+             <hasBeenForciblyEnded>false</hasBeenForciblyEnded><participantCount>1,234</participantCount>\
+             <listenerCount>1</listenerCount><voiceParticipantCount>2</voiceParticipantCount><videoCount>3</videoCount>\
+             <moderatorCount>99999999999999999999999</moderatorCount><isBreakout>false</isBreakout>\
+             <parentMeetingID>bbb-none</parentMeetingID>",
+        );
+        assert_eq!(meeting.name(), "A & B");
+        assert_eq!(meeting.meeting_id(), "ext");
+        assert_eq!(meeting.internal_id(), "sha-1");
+        assert_eq!(meeting.create_time_ms(), 1_715_261_728_123);
+        assert_eq!(meeting.end_time_ms(), 0);
+        assert_eq!(meeting.participant_count(), 1234);
+        assert_eq!(meeting.listener_count(), 1);
+        assert_eq!(meeting.voice_participant_count(), 2);
+        assert_eq!(meeting.video_count(), 3);
+        assert_eq!(meeting.moderator_count(), u32::MAX);
+        assert!(meeting.running() && !meeting.has_been_forcibly_ended() && !meeting.is_breakout());
+        assert_eq!(meeting.parent_internal_id(), None);
+        assert!(meeting.breakout_room_ids().is_empty());
+    }
+
+    #[test]
+    fn breakout_rooms_know_their_parent_in_both_spellings() {
+        let real = meeting("<isBreakout>true</isBreakout><parentMeetingID>p-1</parentMeetingID>");
+        assert_eq!(real.parent_internal_id().as_deref(), Some("p-1"));
+        let documented = meeting(
+            "<isBreakout>true</isBreakout><breakout><parentMeetingID>p-1</parentMeetingID></breakout>",
+        );
+        assert_eq!(documented.parent_internal_id().as_deref(), Some("p-1"));
+    }
+
+    #[test]
+    fn ids_are_replaced_and_nothing_else_changes() {
+        let mut meeting = meeting(
+            "<meetingID>a@x</meetingID><new>?</new>\
+             <breakoutRooms>\n<breakout>b@x</breakout><breakout>c</breakout></breakoutRooms>",
+        );
+        assert_eq!(meeting.breakout_room_ids(), ["b@x", "c"]);
+        meeting.set_meeting_id("a");
+        meeting.map_breakout_room_ids(|id| id.replace("@x", ""));
+        assert_eq!(
+            String::from_utf8(meeting.to_vec()).unwrap(),
+            "<meeting><meetingID>a</meetingID><new>?</new>\
+             <breakoutRooms>\n<breakout>b</breakout><breakout>c</breakout></breakoutRooms></meeting>"
+        );
+    }
+
+    const CREATED: &[u8] = b"<response><returncode>SUCCESS</returncode><meetingID>room-1</meetingID>\
+        <internalMeetingID>640a-1531155809613</internalMeetingID><parentMeetingID>bbb-none</parentMeetingID>\
+        <attendeePW>ap</attendeePW><moderatorPW>mp</moderatorPW><createTime>1531155809613</createTime>\
+        <voiceBridge>70757</voiceBridge><dialNumber>613-555-1234</dialNumber>\
+        <createDate>Mon Jul 09 17:03:29 UTC 2018</createDate><hasUserJoined>false</hasUserJoined>\
+        <duration>0</duration><hasBeenForciblyEnded>false</hasBeenForciblyEnded><messageKey></messageKey>\
+        <message></message></response>";
+
+    #[test]
+    fn a_new_meeting_has_bigbluebuttons_shape() {
+        let answer = Answer::parse(CREATED).unwrap();
+        let params = Params::parse(
+            b"name=Anton%27s+Room&meetingID=room-1&record=true&maxParticipants=20&meta_bbb-Origin=greenlight\
+              &meta_endCallbackUrl=https%3A%2F%2Fgl%2F%3Fa%26b&meta_a_b=ignored&meta_=x&meta_bbb-origin=later",
+        );
+        assert_eq!(
+            String::from_utf8(new_meeting(&answer, &params).to_vec()).unwrap(),
+            "<meeting><meetingName>Anton's Room</meetingName><meetingID>room-1</meetingID>\
+             <internalMeetingID>640a-1531155809613</internalMeetingID><createTime>1531155809613</createTime>\
+             <createDate>Mon Jul 09 17:03:29 UTC 2018</createDate><voiceBridge>70757</voiceBridge>\
+             <dialNumber>613-555-1234</dialNumber><attendeePW>ap</attendeePW><moderatorPW>mp</moderatorPW>\
+             <running>false</running><duration>0</duration><hasUserJoined>false</hasUserJoined>\
+             <recording>true</recording><hasBeenForciblyEnded>false</hasBeenForciblyEnded>\
+             <startTime>1531155809613</startTime><endTime>0</endTime><participantCount>0</participantCount>\
+             <listenerCount>0</listenerCount><voiceParticipantCount>0</voiceParticipantCount>\
+             <videoCount>0</videoCount><maxUsers>20</maxUsers><moderatorCount>0</moderatorCount>\
+             <attendees></attendees><metadata><bbb-origin>greenlight</bbb-origin>\
+             <endcallbackurl>https://gl/?a&amp;b</endcallbackurl></metadata><isBreakout>false</isBreakout></meeting>"
+        );
+    }
+
+    #[test]
+    fn a_new_breakout_room_names_its_parent() {
+        let answer = std::str::from_utf8(CREATED).unwrap().replace("bbb-none", "p-1");
+        let answer = Answer::parse(answer.as_bytes()).unwrap();
+        let params =
+            Params::parse(b"name=x&isBreakout=true&sequence=2&freeJoin=true&parentMeetingID=p");
+        let meeting = new_meeting(&answer, &params);
+        assert_eq!(meeting.parent_internal_id().as_deref(), Some("p-1"));
+        let xml = String::from_utf8(meeting.to_vec()).unwrap();
+        assert!(xml.ends_with(
+            "<isBreakout>true</isBreakout><parentMeetingID>p-1</parentMeetingID><sequence>2</sequence>\
+             <freeJoin>true</freeJoin></meeting>"
+        ));
+    }
+}

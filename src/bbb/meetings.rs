@@ -106,7 +106,7 @@ impl MeetingsParser {
 
     fn take(&mut self, mut chunk: &[u8], each: &mut dyn FnMut(MeetingInfo)) -> Result<(), Error> {
         if self.place == Place::Broken {
-            return Err(Error::Truncated);
+            return Err(Error::NotAnAnswer("it was broken before"));
         }
         while !chunk.is_empty() {
             let (text, rest) = self.scanner.text(chunk);
@@ -161,9 +161,9 @@ impl MeetingsParser {
             return Ok(());
         }
         match (self.place, markup, tag_name(&self.pending)) {
-            (Place::Start, Markup::Open, b"response") => self.step(Place::Response),
+            (Place::Start, Markup::Open, b"response")
+            | (Place::Meetings, Markup::Close, b"meetings") => self.step(Place::Response),
             (Place::Response, Markup::Open, b"meetings") => self.step(Place::Meetings),
-            (Place::Meetings, Markup::Close, b"meetings") => self.step(Place::Response),
             (Place::Response, Markup::Close, b"response") => self.step(Place::End),
             (Place::Response | Place::Meetings, Markup::Open, _) => self.piece_depth = 1,
             (Place::Response | Place::Meetings, Markup::Whole, _) => return self.piece(each),
@@ -213,3 +213,6 @@ fn tag_name(tag: &[u8]) -> &[u8] {
     let end = name.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b'/' | b'>'));
     &name[..end.unwrap_or(name.len())]
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,10 +118,9 @@ pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
 pub(super) fn decode_value(raw: &[u8]) -> Cow<'_, str> {
     match decode(raw) {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => match String::from_utf8_lossy(&bytes) {
-            Cow::Borrowed(_) => String::from_utf8(bytes).unwrap_or_default().into(),
-            Cow::Owned(text) => text.into(),
-        },
+        Cow::Owned(bytes) => String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+            .into(),
     }
 }
 
@@ -148,4 +147,101 @@ fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
 fn encode(name: &str, value: &str) -> Cow<'static, [u8]> {
     let (name, value) = (byte_serialize(name.as_bytes()), byte_serialize(value.as_bytes()));
     Cow::Owned(name.chain(["="]).chain(value).collect::<String>().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bbb::{Algorithm, checksum, verify};
+
+    fn written(params: &Params<'_>) -> String {
+        String::from_utf8(params.write()).unwrap()
+    }
+
+    #[test]
+    fn values_are_decoded_as_forms_are() {
+        let params = Params::parse(b"a=1+2&b=%C3%BC%2b&c&d=x=y&%65=5&a=9&f=%zz%&g=%FF");
+        for (name, value) in
+            [("a", "1 2"), ("b", "ü+"), ("c", ""), ("d", "x=y"), ("e", "5"), ("f", "%zz%")]
+        {
+            assert_eq!(params.get(name).as_deref(), Some(value), "{name}");
+            assert!(params.contains(name));
+        }
+        assert_eq!(params.get("g").as_deref(), Some("\u{fffd}"));
+        assert_eq!(params.get("A"), None);
+        assert_eq!(params.get(""), None);
+        assert!(matches!(params.get("d"), Some(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn only_touched_items_change() {
+        let mut params = Params::parse(b"&n=a+b&x=%7e&n=c&y=~&");
+        params.set("n", "ü &=");
+        assert_eq!(written(&params), "&n=%C3%BC+%26%3D&x=%7e&y=~&");
+        params.push("x", "2");
+        assert!(params.remove("x"));
+        assert!(!params.remove("x"));
+        assert_eq!(written(&params), "&n=%C3%BC+%26%3D&y=~&");
+        params.set("z", "");
+        assert_eq!(written(&params), "&n=%C3%BC+%26%3D&y=~&&z=");
+        assert_eq!(params.clone().into_owned(), params);
+    }
+
+    #[test]
+    fn empty_items_are_no_parameters() {
+        let params = Params::parse(b"&&a=1&=2&");
+        let found: Vec<_> = params.iter().collect();
+        assert_eq!(found, [("a".into(), "1".into()), ("".into(), "2".into())]);
+        assert!(Params::parse(b"").is_empty());
+        assert!(Params::parse(b"&").is_empty());
+        assert!(!Params::parse(b"a").is_empty());
+        let mut params = Params::default();
+        params.push("a", "1");
+        assert_eq!(written(&params), "a=1");
+    }
+
+    #[test]
+    fn forms_verify_in_both_variants() {
+        let form =
+            b"name=Caf%C3%A9%20*-._~&meetingID=a%2Fb&checksum=00&meetingID=c&checksumHash=sha256";
+        let form = Params::parse(form);
+        let [empty, sorted] = form_queries(&form);
+        assert_eq!(empty, b"");
+        let expected = "checksumHash=sha256&meetingID=a%2Fb&name=Caf%C3%A9+*-._%7E";
+        assert_eq!(String::from_utf8_lossy(&sorted), expected);
+        for query in form_queries(&form) {
+            let sum = checksum(Algorithm::Sha256, "create", &query, "s");
+            let hash = form.get("checksumHash");
+            let verify =
+                |secret| verify(&sum, hash.as_deref(), "create", &query, &Algorithm::ALL, [secret]);
+            assert_eq!(verify("s"), Some(0));
+            assert_eq!(verify("t"), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn writing_gives_back_what_was_parsed(raw: Vec<u8>) {
+            prop_assert_eq!(Params::parse(&raw).write(), raw);
+        }
+
+        #[test]
+        fn writing_gives_back_what_was_parsed_with_many_items(raw in "[&=+%a2]{0,40}") {
+            let params = Params::parse(raw.as_bytes());
+            prop_assert_eq!(params.iter().count() == 0, params.is_empty());
+            prop_assert_eq!(params.write(), raw.as_bytes());
+        }
+
+        #[test]
+        fn what_is_set_can_be_read(raw in "[&=+%a-c]{0,20}", name in "[^\u{fffd}]{1,3}|a|b", value: String) {
+            let mut params = Params::parse(raw.as_bytes());
+            params.set(&name, &value);
+            let bytes = params.write();
+            let params = Params::parse(&bytes);
+            prop_assert_eq!(params.get(&name), Some(value.as_str().into()));
+            prop_assert_eq!(params.iter().filter(|(found, _)| *found == name).count(), 1);
+        }
+    }
 }

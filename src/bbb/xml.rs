@@ -190,6 +190,11 @@ impl Element {
     }
 }
 
+/// Text as it stands in a document, for XML too small to be worth a tree.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    write::escaped(text)
+}
+
 /// Whether XML 1.0 lets the character stand in a document, escaped or not.
 fn is_legal(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
@@ -205,3 +210,8 @@ fn legal<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
         text.chars().filter(|c| is_legal(*c)).collect::<String>().into()
     }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::soup;

@@ -2,6 +2,10 @@
 
 use crate::bbb::xml::Error;
 
+/// What begins a comment, and what begins a CDATA section, behind the `<!`.
+const COMMENT: &[u8] = b"--";
+const CDATA: &[u8] = b"[CDATA[";
+
 /// Finds where markup begins and ends.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
@@ -75,62 +79,59 @@ impl Scanner {
     }
 
     fn step(&mut self, byte: u8) -> Result<Option<Markup>, Error> {
-        let (next, done) = match (self.state, byte) {
-            (State::Text, _) => (State::Begin, None),
-
-            (State::Begin, b'/') => (State::CloseTag, None),
-            (State::Begin, b'?') => (State::Instruction { question: false }, None),
-            (State::Begin, b'!') => (State::Bang { mark: b"", seen: 0 }, None),
-            (State::Begin, b'>') => return Err(broken("a tag without a name")),
-
-            (State::Bang { mark: b"", .. }, b'-') => (State::Bang { mark: b"--", seen: 1 }, None),
-            (State::Bang { mark: b"", .. }, b'[') => {
-                (State::Bang { mark: b"[CDATA[", seen: 1 }, None)
-            }
-            (State::Bang { mark: b"", .. }, b'D' | b'd') => return Err(Error::Doctype),
-            (State::Bang { mark, seen }, _) if mark.get(seen) == Some(&byte) => {
-                let seen = seen + 1;
-                if seen < mark.len() {
-                    (State::Bang { mark, seen }, None)
-                } else if mark == b"--" {
-                    (State::Comment { dashes: 0 }, None)
-                } else {
-                    (State::CData { brackets: 0 }, None)
-                }
-            }
-            (State::Bang { .. }, _) => return Err(broken("unknown markup")),
-
-            (State::Comment { dashes: 2 }, b'>') => (State::Text, Some(Markup::Aside)),
-            (State::Comment { dashes }, b'-') => {
-                (State::Comment { dashes: 2.min(dashes + 1) }, None)
-            }
-            (State::Comment { .. }, _) => (State::Comment { dashes: 0 }, None),
-
-            (State::CData { brackets: 2 }, b'>') => (State::Text, Some(Markup::CData)),
-            (State::CData { brackets }, b']') => {
-                (State::CData { brackets: 2.min(brackets + 1) }, None)
-            }
-            (State::CData { .. }, _) => (State::CData { brackets: 0 }, None),
-
-            (State::Instruction { question: true }, b'>') => (State::Text, Some(Markup::Aside)),
-            (State::Instruction { .. }, _) => (State::Instruction { question: byte == b'?' }, None),
-
-            (State::CloseTag, b'>') => (State::Text, Some(Markup::Close)),
-            (State::CloseTag, _) => (State::CloseTag, None),
-
-            (State::Quoted(quote), _) if byte == quote => (State::Tag { slash: false }, None),
-            (State::Quoted(quote), _) => (State::Quoted(quote), None),
-
-            (State::Tag { slash: true }, b'>') => (State::Text, Some(Markup::Whole)),
-            (State::Tag { slash: false }, b'>') => (State::Text, Some(Markup::Open)),
-            (State::Begin | State::Tag { .. }, b'"' | b'\'') => (State::Quoted(byte), None),
-            (State::Begin | State::Tag { .. }, _) => (State::Tag { slash: byte == b'/' }, None),
-        };
-        self.state = next;
-        Ok(done)
+        let end = self.state.end(byte);
+        self.state = if end.is_some() { State::Text } else { self.state.next(byte)? };
+        Ok(end)
     }
 }
 
-fn broken(reason: &str) -> Error {
-    Error::Malformed { at: 0, reason: reason.to_owned() }
+impl State {
+    /// What the byte completes, if it does.
+    fn end(self, byte: u8) -> Option<Markup> {
+        match self {
+            _ if byte != b'>' => None,
+            Self::Tag { slash: false } => Some(Markup::Open),
+            Self::Tag { slash: true } => Some(Markup::Whole),
+            Self::CloseTag => Some(Markup::Close),
+            Self::CData { brackets: 2 } => Some(Markup::CData),
+            Self::Comment { dashes: 2 } | Self::Instruction { question: true } => {
+                Some(Markup::Aside)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where a byte leads that completes nothing.
+    fn next(self, byte: u8) -> Result<Self, Error> {
+        let two_of = |sign: u8, before: u8| if byte == sign { 2.min(before + 1) } else { 0 };
+        Ok(match (self, byte) {
+            (Self::Text, _) => Self::Begin,
+
+            (Self::Begin, b'/') | (Self::CloseTag, _) => Self::CloseTag,
+            (Self::Begin, b'?') => Self::Instruction { question: false },
+            (Self::Begin, b'!') => Self::Bang { mark: b"", seen: 0 },
+            (Self::Begin, b'>') => return Err(Error::NotAnAnswer("it has a tag without a name")),
+            (Self::Begin | Self::Tag { .. }, b'"' | b'\'') => Self::Quoted(byte),
+            (Self::Begin | Self::Tag { .. }, _) => Self::Tag { slash: byte == b'/' },
+
+            (Self::Quoted(quote), _) if byte == quote => Self::Tag { slash: false },
+            (Self::Quoted(quote), _) => Self::Quoted(quote),
+
+            (Self::Bang { mark: b"", .. }, b'-') => Self::Bang { mark: COMMENT, seen: 1 },
+            (Self::Bang { mark: b"", .. }, b'[') => Self::Bang { mark: CDATA, seen: 1 },
+            (Self::Bang { mark: b"", .. }, b'D' | b'd') => return Err(Error::Doctype),
+            (Self::Bang { mark, seen }, _) if mark.get(seen) == Some(&byte) => {
+                match (mark, mark.len() - (seen + 1)) {
+                    (COMMENT, 0) => Self::Comment { dashes: 0 },
+                    (_, 0) => Self::CData { brackets: 0 },
+                    _ => Self::Bang { mark, seen: seen + 1 },
+                }
+            }
+            (Self::Bang { .. }, _) => return Err(Error::NotAnAnswer("it has unknown markup")),
+
+            (Self::Comment { dashes }, _) => Self::Comment { dashes: two_of(b'-', dashes) },
+            (Self::CData { brackets }, _) => Self::CData { brackets: two_of(b']', brackets) },
+            (Self::Instruction { .. }, _) => Self::Instruction { question: byte == b'?' },
+        })
+    }
 }

@@ -117,10 +117,10 @@ fn element(tag: &BytesStart<'_>, collapsed: bool, at: u64) -> Result<Element, Er
     let mut element = Element { collapsed, ..Element::new(name(tag.name().0, at)?) };
     // Looking for duplicates takes time that grows with their square, and nobody reads the second one anyway.
     for attribute in tag.attributes().with_checks(false) {
-        let attribute = attribute.map_err(|error| broken(at, error))?;
+        let attribute = attribute.map_err(|error| broken(at, error.to_string()))?;
         let value = attribute
             .normalized_value(XmlVersion::Implicit1_0)
-            .map_err(|error| broken(at, error))?;
+            .map_err(|error| broken(at, error.to_string()))?;
         if element.attributes.len() == MAX_ATTRIBUTES {
             return Err(Error::TooLarge);
         }
@@ -150,6 +150,6 @@ fn resolve(entity: &BytesRef<'_>) -> Option<char> {
     resolve_predefined_entity(entity).and_then(|text| text.chars().next())
 }
 
-fn broken(at: u64, reason: impl ToString) -> Error {
-    Error::Malformed { at, reason: reason.to_string() }
+fn broken(at: u64, reason: impl Into<String>) -> Error {
+    Error::Malformed { at, reason: reason.into() }
 }

@@ -1,5 +1,7 @@
 //! Writing: escapes what must be escaped, adds nothing.
 
+use std::borrow::Cow;
+
 use quick_xml::escape::partial_escape;
 
 use super::{Child, Element, legal};
@@ -18,13 +20,17 @@ pub(super) fn element(element: &Element, out: &mut Vec<u8>) {
     for child in &element.children {
         match child {
             Child::Element(nested) => self::element(nested, out),
-            Child::Text(text) => out.extend(partial_escape(legal(text)).as_bytes()),
+            Child::Text(text) => out.extend(escaped(text).as_bytes()),
             Child::CData(text) => cdata(text, out),
         }
     }
     out.extend(b"</");
     out.extend(element.name.as_bytes());
     out.push(b'>');
+}
+
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    partial_escape(legal(text))
 }
 
 /// Readers fold white space in attributes, so that is escaped beside the rest.
