@@ -1,4 +1,4 @@
-//! A simulated BigBlueButton node: a real HTTP server that is as strict as bbb-web about checksums, parameters and
+//! A simulated `BigBlueButton` node: a real HTTP server that is as strict as bbb-web about checksums, parameters and
 //! idempotency, keeps meetings in memory, calls back, and misbehaves on command.
 //!
 //! Tests and `portico demo` start a [`Node`] in their own process and talk to it through its methods. `portico simulate
@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,7 +87,7 @@ pub struct Settings {
     pub release: Release,
     /// Hashes it accepts (`supportedChecksumAlgorithms`).
     pub algorithms: Vec<Algorithm>,
-    /// How long a minute is, for everything that BigBlueButton counts in minutes; tests shorten it.
+    /// How long a minute is, for everything that `BigBlueButton` counts in minutes; tests shorten it.
     pub minute: Duration,
     /// Whether `/sim/…` is served.
     pub control: bool,
@@ -102,13 +103,13 @@ impl Default for Settings {
             client_url: None,
             release: Release::V3_0,
             algorithms: Algorithm::ALL.to_vec(),
-            minute: Duration::from_secs(60),
+            minute: Duration::from_mins(1),
             control: false,
         }
     }
 }
 
-/// The BigBlueButton releases a node can imitate, where they differ.
+/// The `BigBlueButton` releases a node can imitate, where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Release {
     /// Forms that carry their checksum are signed over their sorted parameters; no `sendChatMessage`.
@@ -170,6 +171,8 @@ struct Shared {
     callbacks: Callbacks,
     stop: CancellationToken,
     tracker: TaskTracker,
+    /// So that a [`Node`] may be commanded from any thread.
+    runtime: Handle,
 }
 
 impl Node {
@@ -177,6 +180,7 @@ impl Node {
     ///
     /// # Errors
     /// The address cannot be bound.
+    #[expect(clippy::unused_async, reason = "it must be called in a runtime, and this says so")]
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let gate = Gate::open(settings.address)?;
         let stop = CancellationToken::new();
@@ -196,6 +200,7 @@ impl Node {
             callbacks: Callbacks::new(&settings.secret, settings.minute, stop.clone()),
             stop: stop.clone(),
             tracker: TaskTracker::new(),
+            runtime: Handle::current(),
             settings,
         });
         shared.spawn(serve::accept(Arc::clone(&shared)));
@@ -227,11 +232,13 @@ impl Node {
     ///
     /// When this returns, a node with [`Fault::Refuse`] refuses, and any other one listens.
     pub fn set_fault(&self, fault: Option<Fault>) {
+        let _entered = self.shared.runtime.enter();
         self.shared.change_faults(|faults| faults.everywhere = fault);
     }
 
     /// The same for one call only (`"create"`, `"load"`, …), before what is set for all.
     pub fn set_call_fault(&self, call: &str, fault: Option<Fault>) {
+        let _entered = self.shared.runtime.enter();
         self.shared.change_faults(|faults| faults.set_call(call, fault));
     }
 
@@ -263,12 +270,14 @@ impl Node {
 
     /// Ends a meeting as if it ended by itself; callbacks fire. False if there is no such live meeting.
     pub fn end_meeting(&self, meeting_id: &str) -> bool {
+        let _entered = self.shared.runtime.enter();
         self.shared.end_meeting(meeting_id)
     }
 
     /// Publishes a recording of a meeting, live or gone; the recording-ready callback fires once for each format, as on a
     /// real node. False if there never was such a meeting.
     pub fn publish_recording(&self, meeting_id: &str) -> bool {
+        let _entered = self.shared.runtime.enter();
         self.shared.publish_recording(meeting_id)
     }
 
@@ -280,10 +289,10 @@ impl Node {
     /// Closes the port and all connections, drops callbacks under way, and waits until every task has ended.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.shared.gate.close();
         self.shared.tracker.close();
         self.shared.tracker.wait().await;
         self.shared.callbacks.join().await;
-        self.shared.gate.close();
     }
 }
 

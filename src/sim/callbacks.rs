@@ -129,7 +129,7 @@ impl Callbacks {
             "internal_meeting_id": meeting.internal_id,
             "data": {
                 "metadata": meeting.metadata.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-                "duration": (finish - start) / 1000,
+                "duration": finish.saturating_sub(start) / 1000,
                 "start": start,
                 "finish": finish,
                 "attendees": attendees,
@@ -153,12 +153,12 @@ impl Callbacks {
         let this = self.clone();
         self.spawn(async move {
             for half_minutes in HALF_MINUTES_BEFORE_ATTEMPTS {
-                tokio::time::sleep(this.minute / 2 * half_minutes).await;
+                tokio::time::sleep((this.minute / 2).saturating_mul(half_minutes)).await;
                 let _turn = this.turn.lock().await;
                 match this.attempt_end_callback(&url).await {
                     Ok(()) => return,
                     Err(problem) => {
-                        log::info!("an end callback failed, it is repeated later: {problem}")
+                        log::info!("an end callback failed, it is repeated later: {problem}");
                     }
                 }
             }

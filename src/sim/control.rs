@@ -12,8 +12,12 @@ use super::reply::{self, Reply};
 use super::request::Request;
 use super::{MeetingState, Shared};
 
+/// People that one command may bring.
+const MAX_ATTENDEES: u64 = 100_000;
 /// How long a node that was told to refuse stays down, when nothing else is said.
 const DOWN_MS: u64 = 10_000;
+/// Going down cuts all connections; the answer to the command leaves first.
+const BEFORE_DOWN: Duration = Duration::from_millis(100);
 
 pub(super) fn answer(node: &Arc<Shared>, request: &Request) -> Reply {
     if !node.settings.control {
@@ -24,7 +28,10 @@ pub(super) fn answer(node: &Arc<Shared>, request: &Request) -> Reply {
         (&Method::GET, "state") => return reply::json(&state(node)),
         (&Method::POST, "fault") => set_fault(node, request),
         (&Method::POST, "attendees") => {
-            let count = request.number("count").and_then(|count| usize::try_from(count).ok());
+            let count = request
+                .number("count")
+                .filter(|count| *count <= MAX_ATTENDEES)
+                .and_then(|count| usize::try_from(count).ok());
             count.is_some_and(|count| node.world.lock().add_attendees(&id(), count))
         }
         (&Method::POST, "end") => node.end_meeting(&id()),
@@ -62,6 +69,7 @@ fn set_fault(node: &Arc<Shared>, request: &Request) -> bool {
 fn refuse_for(node: &Arc<Shared>, down: Duration) {
     let this = Arc::clone(node);
     node.spawn(async move {
+        tokio::time::sleep(BEFORE_DOWN).await;
         this.change_faults(|faults| faults.everywhere = Some(Fault::Refuse));
         tokio::time::sleep(down).await;
         this.change_faults(|faults| faults.everywhere = None);

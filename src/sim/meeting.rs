@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::xml::Xml;
 
+#[expect(clippy::struct_excessive_bools, reason = "these are the facts a node reports")]
 #[derive(Debug, Clone)]
 pub(super) struct Meeting {
     pub(super) external_id: String,
@@ -63,6 +64,7 @@ pub(super) struct Ended {
     pub(super) forcibly: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "these are the facts a node reports")]
 #[derive(Debug, Clone)]
 pub(super) struct Attendee {
     pub(super) internal_user_id: String,

@@ -49,10 +49,10 @@ pub(crate) async fn post(
     address: SocketAddr,
     target: &str,
     content_type: &str,
-    body: &str,
+    body: String,
 ) -> io::Result<Answer> {
     let headers = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
-    send(address, "POST", target, &headers, body).await
+    send(address, "POST", target, &headers, &body).await
 }
 
 async fn send(

@@ -1,4 +1,4 @@
-//! One API request as the node sees it: its parameters, cleaned as BigBlueButton cleans them, and the checks that
+//! One API request as the node sees it: its parameters, cleaned as `BigBlueButton` cleans them, and the checks that
 //! every call shares.
 
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, Method};
 
-use crate::bbb::{Algorithm, Failure, Params, SignedQuery, checksum};
+use crate::bbb::{Failure, Params, SignedQuery, verify};
 
 use super::{Release, Settings};
 
@@ -146,29 +146,20 @@ impl Request {
             return Ok(()); // A node without a secret checks nothing.
         }
         let Some(sent) = self.text("checksum") else { return Err(Failure::CHECKSUM_MISSING) };
-        let genuine = if self.query.is_empty() {
-            self.is_signed_in_body(&sent, settings)
+        let Settings { algorithms, secret, release, .. } = settings;
+        let query = SignedQuery::parse(self.query.as_bytes());
+        let genuine = if query.is_signed() {
+            query.verify(&self.call, algorithms, [secret.as_str()])
         } else {
-            SignedQuery::parse(self.query.as_bytes())
-                .verify(&self.call, &settings.algorithms, [settings.secret.as_str()])
-                .is_some()
+            // A form that carries its own checksum; a query beside it is what was signed.
+            let signed = match release {
+                _ if !self.query.is_empty() => self.query.clone(),
+                Release::V2_7 => self.sorted_form(),
+                Release::V3_0 => String::new(),
+            };
+            verify(&sent, None, &self.call, signed.as_bytes(), algorithms, [secret.as_str()])
         };
-        if genuine { Ok(()) } else { Err(Failure::CHECKSUM_MISMATCH) }
-    }
-
-    /// A form that carries its own checksum is signed in a way that depends on the release.
-    fn is_signed_in_body(&self, sent: &str, settings: &Settings) -> bool {
-        let Some(algorithm) =
-            Algorithm::from_hex_len(sent.len()).filter(|a| settings.algorithms.contains(a))
-        else {
-            return false;
-        };
-        let query = match settings.release {
-            Release::V2_7 => self.sorted_form(),
-            Release::V3_0 => String::new(),
-        };
-        checksum(algorithm, &self.call, query.as_bytes(), &settings.secret)
-            .eq_ignore_ascii_case(sent)
+        genuine.map(|_| ()).ok_or(Failure::CHECKSUM_MISMATCH)
     }
 
     fn sorted_form(&self) -> String {

@@ -1,4 +1,4 @@
-//! Writing answers the way BigBlueButton's templates print them: no declaration, no white space, empty elements as
+//! Writing answers the way `BigBlueButton`'s templates print them: no declaration, no white space, empty elements as
 //! `<name></name>`.
 
 /// An answer in the making.

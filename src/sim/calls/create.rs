@@ -97,9 +97,10 @@ impl Wanted {
     ) -> Meeting {
         let id_hash = sha1_hex(&self.id);
         // An id that ended this very millisecond still owns its internal id.
-        let created_ms = (now_ms()..)
-            .find(|ms| !world.contains(&format!("{id_hash}-{ms}")))
-            .expect("there are more milliseconds than meetings");
+        let mut created_ms = now_ms();
+        while world.contains(&format!("{id_hash}-{created_ms}")) {
+            created_ms += 1;
+        }
         let generated_id = format!("{id_hash}-{created_ms}");
         let (external_id, internal_id) =
             if self.is_breakout { (generated_id, self.id) } else { (self.id, generated_id) };

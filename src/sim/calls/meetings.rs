@@ -39,13 +39,13 @@ pub(super) fn info(node: &Shared, request: &Request) -> Result<Reply, Failure> {
     Ok(reply::xml_cacheable(xml.end()))
 }
 
-pub(super) fn list(node: &Shared, _: &Request) -> Result<Reply, Failure> {
+pub(super) fn list(node: &Shared) -> Reply {
     let world = node.world.lock();
     let mut xml = Xml::success();
     let mut meetings = world.meetings().peekable();
     if meetings.peek().is_none() {
         xml.raw("<meetings/>").message("noMeetings", "no meetings were found on this server");
-        return Ok(reply::xml(xml.end()));
+        return reply::xml(xml.end());
     }
     xml.open("meetings");
     for meeting in meetings {
@@ -53,15 +53,15 @@ pub(super) fn list(node: &Shared, _: &Request) -> Result<Reply, Failure> {
         meeting.print(&mut xml);
         xml.close("meeting");
     }
-    Ok(reply::xml(xml.close("meetings").end()))
+    reply::xml(xml.close("meetings").end())
 }
 
-pub(super) fn sessions(node: &Shared, _: &Request) -> Result<Reply, Failure> {
+pub(super) fn sessions(node: &Shared) -> Reply {
     let world = node.world.lock();
     let mut xml = Xml::success();
     if world.sessions.is_empty() {
         xml.raw("<sessions/>").message("noSessions", "no sessions were found on this serverr");
-        return Ok(reply::xml(xml.end()));
+        return reply::xml(xml.end());
     }
     xml.open("sessions");
     for session in world.sessions.values() {
@@ -72,7 +72,7 @@ pub(super) fn sessions(node: &Shared, _: &Request) -> Result<Reply, Failure> {
             .text("userName", &session.user_name)
             .close("meeting");
     }
-    Ok(reply::xml(xml.close("sessions").end()))
+    reply::xml(xml.close("sessions").end())
 }
 
 pub(super) fn insert_document(node: &Shared, request: &Request) -> Result<Reply, Failure> {

@@ -15,7 +15,7 @@ const NONE: (&str, &str) = ("noRecordings", "There are no recordings for the mee
 /// The largest page.
 const MAX_LIMIT: u64 = 100;
 
-pub(super) fn list(node: &Shared, request: &Request) -> Result<Reply, Failure> {
+pub(super) fn list(node: &Shared, request: &Request) -> Reply {
     let filter = Filter::from_request(request);
     let world = node.world.lock();
     let found: Vec<_> =
@@ -40,7 +40,7 @@ pub(super) fn list(node: &Shared, request: &Request) -> Result<Reply, Failure> {
         xml.flag("paged", true).flag("unpaged", false).close("pageable");
         xml.number("totalElements", total).flag("empty", page.is_empty()).close("pagination");
     }
-    Ok(reply::xml_cacheable(xml.end()))
+    reply::xml_cacheable(xml.end())
 }
 
 pub(super) fn publish(node: &Shared, request: &Request) -> Result<Reply, Failure> {

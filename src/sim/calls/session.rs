@@ -43,7 +43,7 @@ pub(super) fn version(node: &Shared, request: &Request) -> Reply {
 }
 
 pub(super) fn stuns(node: &Shared, request: &Request) -> Reply {
-    if session(&node.world.lock(), request, Cookie::Needed).is_none() {
+    if session(&node.world.lock(), request, &Cookie::Needed).is_none() {
         let refusal = json!({"returncode": "FAILED", "message": "Could not find conference.", "logoutURL": node.server_url});
         return reply::json(&refusal);
     }
@@ -53,7 +53,7 @@ pub(super) fn stuns(node: &Shared, request: &Request) -> Reply {
 /// Always succeeds.
 pub(super) fn sign_out(node: &Shared, request: &Request) -> Reply {
     let mut world = node.world.lock();
-    if session(&world, request, Cookie::Needed).is_some() {
+    if session(&world, request, &Cookie::Needed).is_some() {
         let token = request.text("sessionToken").unwrap_or_default();
         world.sign_out(&token, Instant::now());
     }
@@ -63,7 +63,7 @@ pub(super) fn sign_out(node: &Shared, request: &Request) -> Reply {
 /// The page of the client. The path of the session cookie does not cover it, so the token alone counts.
 pub(in crate::sim) fn page(node: &Shared, request: &Request) -> Reply {
     let mut world = node.world.lock();
-    let Some(session) = session(&world, request, Cookie::NotSent).cloned() else {
+    let Some(session) = session(&world, request, &Cookie::NotSent).cloned() else {
         let mut reply =
             reply::html(document("No session", "<p>This session is over, or it never was.</p>"));
         *reply.status_mut() = StatusCode::UNAUTHORIZED;
@@ -81,18 +81,16 @@ pub(in crate::sim) fn page(node: &Shared, request: &Request) -> Reply {
     let Some(meeting) = world.get(&session.meeting) else {
         return reply::status(StatusCode::NOT_FOUND);
     };
-    let people: String = meeting
-        .attendees
-        .iter()
-        .map(|attendee| format!("<li>{}</li>", escape(&attendee.full_name)))
-        .collect();
+    let people: Vec<_> =
+        meeting.attendees.iter().map(|attendee| escape(&attendee.full_name)).collect();
     // The link has no path: it also works behind a proxy that puts a prefix in front of the client's address.
     let body = format!(
-        "<p>You are in <b>{}</b> as <b>{}</b>, on the simulated node {}.</p>\n<ul>{people}</ul>\n\
+        "<p>You are in <b>{}</b> as <b>{}</b>, on the simulated node {}.</p>\n<p>Here are: {}</p>\n\
          <p><a href=\"?leave=true&amp;sessionToken={token}\">Leave</a></p>",
         escape(&meeting.name),
         escape(&session.user_name),
         escape(&node.settings.name),
+        people.join(", "),
     );
     reply::html(document(&meeting.name, &body))
 }
@@ -104,10 +102,10 @@ enum Cookie {
 }
 
 /// The session a token opens for the browser that joined with it.
-fn session<'w>(world: &'w World, request: &Request, cookie: Cookie) -> Option<&'w Session> {
+fn session<'w>(world: &'w World, request: &Request, cookie: &Cookie) -> Option<&'w Session> {
     let session = world.sessions.get(&request.text("sessionToken")?)?;
     let meeting = world.get(&session.meeting)?;
-    let is_free = cookie == Cookie::NotSent || meeting.allow_requests_without_session;
+    let is_free = *cookie == Cookie::NotSent || meeting.allow_requests_without_session;
     (is_free || request.session_cookie() == Some(&session.cookie)).then_some(session)
 }
 
