@@ -71,13 +71,13 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// # Errors
 /// Every mistake in the file, or why it cannot be read.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Report> {
-    let whole =
-        |message| Report::new(path, vec![Problem { line: None, path: String::new(), message }]);
-    let bytes = files::read(path, MAX_FILE_BYTES).map_err(whole)?;
+    let refused =
+        |line, message| Report::new(path, vec![Problem { line, path: String::new(), message }]);
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|reason| refused(None, reason))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        whole(format!("line {line} is not UTF-8 text; save the file as UTF-8"))
+        let line = valid.split(|byte| *byte == b'\n').count() as u64;
+        refused(Some(line), "is not UTF-8 text; save the file as UTF-8".to_owned())
     })?;
     let dir = path.parent().unwrap_or(Path::new(""));
     let (mut settings, has_inline_secrets) =

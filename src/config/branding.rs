@@ -6,7 +6,7 @@ use super::files;
 use super::reader::Item;
 use crate::model::Branding;
 
-/// BigBlueButton takes no larger slide.
+/// A node takes no larger body.
 const MAX_BYTES: u64 = 30 * 1024 * 1024;
 
 /// File name extensions and how such a file begins, where it always begins the same.

@@ -8,7 +8,7 @@ use super::secrets::FORMS;
 use crate::bbb::Algorithm;
 use crate::model::{B3lbFactors, Cluster, ClusterGroup, Node, NodeName, Policy};
 
-/// What every BigBlueButton since 2.3 understands; sha1 is only for older ones.
+/// What every BigBlueButton since 2.4 understands; sha1 may be switched off on newer ones.
 const DEFAULT_CHECKSUM: Algorithm = Algorithm::Sha256;
 /// All nodes alike.
 const DEFAULT_WEIGHT: f64 = 1.0;
@@ -21,14 +21,15 @@ const MAX_CPU_ITERATIONS: u32 = 100;
 /// Where BigBlueButton's API is below its host.
 const API_PATHS: &str = "a path that ends in /bigbluebutton/api or /bigbluebutton";
 
-/// Clusters, their nodes, and the names by which groups refer to the clusters.
-pub(super) struct Clusters {
+/// What `clusters` holds.
+pub(super) struct Section {
     pub(super) clusters: Vec<Cluster>,
     pub(super) nodes: Vec<Node>,
+    /// By which groups refer to the clusters.
     pub(super) names: Names,
 }
 
-pub(super) fn read(item: &Item<'_>) -> Clusters {
+pub(super) fn read(item: &Item<'_>) -> Section {
     let mut names = Names::new("cluster");
     let mut node_names = Names::new("node");
     let mut node_urls = Names::new("url");
@@ -51,7 +52,7 @@ pub(super) fn read(item: &Item<'_>) -> Clusters {
             Some(Cluster { name: name?.to_owned(), checksum, policy })
         })
     });
-    Clusters { clusters, nodes, names }
+    Section { clusters, nodes, names }
 }
 
 /// The groups, and the names by which tenants refer to them.
@@ -131,7 +132,7 @@ fn policy(item: &Item<'_>) -> Option<Policy> {
         ("b3lb", Policy::B3lb(B3lbFactors::default())),
         ("b3scale", Policy::B3scale),
     ];
-    if item.is_absent() || item.is_scalar() {
+    if !item.is_mapping() {
         return item.one_of(&words);
     }
     item.fields(|fields| factors(&fields.required("b3lb", "the factors of B3LB's formula")))

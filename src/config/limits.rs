@@ -24,17 +24,18 @@ pub struct Limits {
 
 /// Twice what nginx takes: join and create carry long `meta_` and `userdata-` parameters.
 const DEFAULT_MAX_HEADER: ByteSize = ByteSize::kib(16);
-/// BigBlueButton's own limit on a slide is 30 MB; base64 and a second slide fit as well.
+/// A node takes bodies of 30 MB; slides in base64 are a third longer.
 const DEFAULT_MAX_BODY: ByteSize = ByteSize::mib(64);
 /// Slow networks deliver headers within a second or two.
 const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Half of the 65,536 files the systemd unit allows us: each connection may need one to a node.
+/// More than the front ends of 100 nodes open; with one to a node for each, these are 64,000 files, far
+/// below what the systemd unit allows.
 const DEFAULT_MAX_CONNECTIONS: usize = 32_000;
 
 /// Below, a join does not fit; above, headers are an attack.
 const HEADER_SIZES: RangeInclusive<ByteSize> = ByteSize::kib(4)..=ByteSize::mib(1);
 const BODY_SIZES: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(4);
-const TIMES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 const CONNECTIONS: RangeInclusive<usize> = 0..=10_000_000;
 const RATES: RangeInclusive<u32> = 0..=1_000_000;
 

@@ -25,15 +25,15 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 /// A loaded node takes a second or two for getMeetings.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Long enough for a reboot of a network switch, short enough for people who wait in front of a door.
-const DEFAULT_NODE_DOWN_GRACE: Duration = Duration::from_secs(60);
+const DEFAULT_NODE_DOWN_GRACE: Duration = Duration::from_mins(1);
 /// One lost packet is not a dead node.
 const DEFAULT_DOWN_AFTER: u32 = 3;
 /// A node that comes up answers once before it is ready.
 const DEFAULT_UP_AFTER: u32 = 2;
 
 /// Below, polling is load of its own; above, nobody would notice that a node died.
-const TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
-const GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(10);
+const GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 const COUNTS: RangeInclusive<u32> = 1..=100;
 
 pub(super) fn read(item: &Item<'_>) -> Option<Polling> {

@@ -92,9 +92,14 @@ impl<'a> Item<'a> {
         self.value.is_none()
     }
 
-    /// Whether a scalar stands there.
-    pub(super) fn is_scalar(&self) -> bool {
-        matches!(self.value, Some(Value::Scalar(_)))
+    /// Whether a list stands there.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.value, Some(Value::List(_)))
+    }
+
+    /// Whether a mapping stands there.
+    pub(super) fn is_mapping(&self) -> bool {
+        matches!(self.value, Some(Value::Map(_)))
     }
 
     /// Notes a mistake here.
@@ -129,13 +134,11 @@ impl<'a> Item<'a> {
 
     /// The scalar as written; `allowed` describes it in case it is none.
     pub(super) fn text(&self, allowed: impl Display) -> Option<&'a str> {
-        match self.value? {
-            Value::Scalar(text) => Some(text),
-            _ => {
-                self.refuse(allowed);
-                None
-            }
+        if let Value::Scalar(text) = self.value? {
+            return Some(text);
         }
+        self.refuse(allowed);
+        None
     }
 
     /// A scalar that `parse` understands; `allowed` describes what that is.

@@ -17,7 +17,7 @@ impl Item<'_> {
     pub(super) fn secret(&self) -> Option<Secret> {
         let secret = self.secret_or_empty()?;
         if secret.expose().is_empty() {
-            self.problem(format_args!("is empty; write {FORMS}, not empty"));
+            self.problem(format_args!("must not be empty; write {FORMS}"));
             return None;
         }
         Some(secret)
@@ -29,16 +29,7 @@ impl Item<'_> {
     }
 
     fn secret_or_empty(&self) -> Option<Secret> {
-        if self.is_absent() {
-            return None;
-        }
-        let text = if self.is_scalar() {
-            let text = self.text(FORMS)?.to_owned();
-            if !text.is_empty() {
-                self.reading.has_inline_secrets.set(true);
-            }
-            text
-        } else {
+        let text = if self.is_mapping() {
             self.fields(|fields| {
                 let (file, env) = (fields.optional("file"), fields.optional("env"));
                 match (file.is_absent(), env.is_absent()) {
@@ -50,6 +41,12 @@ impl Item<'_> {
                     }
                 }
             })?
+        } else {
+            let text = self.text(FORMS)?;
+            if !text.is_empty() {
+                self.reading.has_inline_secrets.set(true);
+            }
+            text.to_owned()
         };
         if text.contains(char::is_control) {
             self.problem("holds a line break or another control character; a secret is one line");

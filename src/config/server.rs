@@ -1,10 +1,10 @@
 //! `server`: where Portico listens and who it is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,16 +54,19 @@ pub struct TlsFiles {
 }
 
 /// Above 1024, so that no privilege is needed; what B3LB and Scalelite users have behind their proxy.
-const DEFAULT_LISTEN: ([u8; 4], u16) = ([0, 0, 0, 0], 8080);
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Only this machine: who reaches the console rules the pool.
-const DEFAULT_ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 8081);
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// A proxy on the same machine is the usual reason for forwarded headers.
-const DEFAULT_TRUSTED: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+const DEFAULT_TRUSTED: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
 /// The slowest ordinary call, a create with a slide upload, takes a few seconds.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// More is a typing mistake: no machine we know has more cores.
 const MAX_THREADS: usize = 1024;
-const MAX_GRACE: Duration = Duration::from_secs(3600);
+const MAX_GRACE: Duration = Duration::from_hours(1);
 /// A chain of certificates has a few KiB.
 const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
@@ -84,12 +87,12 @@ pub(super) fn read(item: &Item<'_>) -> Option<Server> {
 /// The address of the operators' side, for those who only want to call it.
 fn admin<'a>(fields: &Fields<'a, '_>) -> (SocketAddr, Item<'a>) {
     let item = fields.optional("admin");
-    (item.socket_address().unwrap_or(DEFAULT_ADMIN.into()), item)
+    (item.socket_address().unwrap_or(DEFAULT_ADMIN), item)
 }
 
 fn trusted_proxies(item: &Item<'_>) -> Vec<IpNet> {
     if item.is_absent() {
-        return DEFAULT_TRUSTED.iter().filter_map(|network| network.parse().ok()).collect();
+        return DEFAULT_TRUSTED.to_vec();
     }
     item.networks()
 }
@@ -97,7 +100,7 @@ fn trusted_proxies(item: &Item<'_>) -> Vec<IpNet> {
 fn listen(fields: &Fields<'_, '_>, admin: SocketAddr, admin_item: &Item<'_>) -> Vec<Listen> {
     let item = fields.optional("listen");
     if item.is_absent() {
-        let address = SocketAddr::from(DEFAULT_LISTEN);
+        let address = DEFAULT_LISTEN;
         if collide(address, admin) {
             admin_item.problem(format_args!(
                 "{admin} is where the public side listens by default; choose another port"

@@ -10,7 +10,7 @@ use crate::model::Secret;
 /// Where running meetings and the inventory's state are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum StoreKind {
-    /// SQLite in the data directory.
+    /// A database file in the data directory.
     #[default]
     Embedded,
     /// A Postgres database, which several instances may share.

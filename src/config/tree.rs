@@ -49,6 +49,10 @@ pub(crate) struct Malformed {
 /// a bomb of aliases stops at some 100 MiB.
 const MAX_NODES: usize = 500_000;
 
+/// Twice as deep as the file goes. The library reads recursively, and in a debug build its own limit of 64
+/// is more than the stack of a thread holds.
+const MAX_DEPTH: usize = 20;
+
 /// Reads one YAML document. A duplicate key is a mistake like any other, so the rest is read in spite of
 /// it; every other malformation ends the reading.
 pub(crate) fn read(text: &str) -> (Option<Node>, Vec<Malformed>) {
@@ -56,7 +60,7 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<Malformed>) {
     match read_with(text, DuplicateKeyPolicy::Error) {
         Ok(node) => (Some(node), Vec::new()),
         Err(error) => {
-            let duplicate = matches!(error.without_snippet(), Error::DuplicateMappingKey { .. });
+            let duplicate = matches!(cause(&error), Error::DuplicateMappingKey { .. });
             let node =
                 duplicate.then(|| read_with(text, DuplicateKeyPolicy::FirstWins).ok()).flatten();
             (node, vec![Malformed::from(error)])
@@ -66,7 +70,7 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<Malformed>) {
 
 fn read_with(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_documents: 1 },
+        budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_depth: MAX_DEPTH },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES },
         duplicate_keys: duplicate_keys,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
@@ -114,20 +118,36 @@ impl Node {
 impl From<Error> for Malformed {
     fn from(error: Error) -> Self {
         let location = error.location();
-        // The first line says what is wrong; the library puts the position at its end.
-        let message = match error.without_snippet() {
+        let message = match cause(&error) {
             Error::DuplicateMappingKey { key: Some(key), .. } => {
                 format!("the key {key:?} stands here twice; keep one of them")
             }
+            Error::MultipleDocuments { .. } => {
+                "a second YAML document begins here; keep one, without `---` after it".to_owned()
+            }
+            Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+                format!(
+                    "the file is too large or too deep; {MAX_NODES} values and {MAX_DEPTH} levels are enough"
+                )
+            }
             error => {
                 let text = error.to_string();
-                let line = text.lines().next().unwrap_or_default();
-                let what = line.rsplit_once(" at line ").map_or(line, |(what, _)| what);
+                // Its first line says what is wrong, and where at the end.
+                let what = text.lines().next().unwrap_or_default();
+                let what = what.split(" at line ").next().unwrap_or_default();
                 let column = location.map_or(0, |location| location.column());
                 format!("column {column}: cannot be read as YAML: {what}")
             }
         };
         Self { line: location.map(|location| location.line()), message }
+    }
+}
+
+/// The error itself, without the alias through which it was met.
+fn cause(error: &Error) -> &Error {
+    match error.without_snippet() {
+        Error::AliasError { error, .. } => cause(error),
+        error => error,
     }
 }
 
@@ -203,6 +223,8 @@ impl<'de> Visitor<'de> for RawVisitor {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn scalar_at<'a>(node: &'a Node, key: &str) -> (&'a str, u64) {
@@ -250,9 +272,36 @@ mod tests {
         for level in 1..10 {
             let item = format!("*a{}", level - 1);
             let items = [item.as_str(); 10].join(", ");
-            text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+            writeln!(text, "a{level}: &a{level} [{items}]").unwrap();
         }
         let (node, malformed) = read(&text);
         assert_eq!((node, malformed.len()), (None, 1));
+        assert!(malformed[0].message.contains("too large"), "{malformed:?}");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
+            let (node, malformed) = read(&text);
+            assert_eq!((node, malformed.len()), (None, 1));
+        }
+        let mut chain = "a0: &a0 x\n".to_owned();
+        for level in 1..50 {
+            let (open, close) = ("[".repeat(15), "]".repeat(15));
+            writeln!(chain, "a{level}: &a{level} {open}*a{}{close}", level - 1).unwrap();
+        }
+        assert_eq!(read(&chain).1.len(), 1, "a chain of aliases");
+        let deepest = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert_eq!(read(&deepest).1, []);
+    }
+
+    #[test]
+    fn nothing_is_an_empty_tree_and_odd_keys_are_refused() {
+        for text in ["", "# only a comment\n", "---\n", "~"] {
+            assert_eq!(read(text).0.map(|node| node.value), Some(Value::Null), "{text:?}");
+        }
+        for text in ["? [a, b]\n: c", "~: a", "{a: 1}: b"] {
+            assert_eq!(read(text).1.len(), 1, "{text:?}");
+        }
     }
 }
