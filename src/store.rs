@@ -10,6 +10,9 @@ mod embedded;
 mod error;
 mod retired;
 
+#[cfg(test)]
+mod contract;
+
 use async_trait::async_trait;
 
 pub use embedded::Embedded;

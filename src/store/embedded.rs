@@ -11,6 +11,9 @@ mod rows;
 mod schema;
 mod writer;
 
+#[cfg(test)]
+mod crash;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -104,7 +107,7 @@ impl Store for Embedded {
     }
 
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error> {
-        self.write(Op::PutMeeting(meeting.clone())).await
+        self.write(Op::PutMeeting(meeting.clone().into())).await
     }
 
     async fn remove_meeting(&self, key: &MeetingKey, internal_id: &str) -> Result<(), Error> {
@@ -112,7 +115,7 @@ impl Store for Embedded {
     }
 
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error> {
-        self.write(Op::PutNode(node.clone())).await
+        self.write(Op::PutNode(node.clone().into())).await
     }
 
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {
@@ -125,5 +128,124 @@ impl Store for Embedded {
 
     async fn remove_tenant(&self, slug: &Slug) -> Result<(), Error> {
         self.write(Op::RemoveTenant(slug.clone())).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::AdminState;
+    use crate::store::contract;
+
+    fn fresh() -> (TempDir, Embedded) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path()).unwrap();
+        (dir, store)
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract() {
+        contract::everything_comes_back_as_it_was_put(&fresh().1).await;
+        contract::the_last_put_wins(&fresh().1).await;
+        contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;
+        contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().1).await;
+        contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().1)).await;
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn it_is_a_map_that_survives(steps in contract::steps()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (dir, store) = fresh();
+                let map = contract::follow(&store, &steps).await;
+                contract::is_the_map(&store, &map).await;
+                drop(store);
+                contract::is_the_map(&Embedded::open(dir.path()).unwrap(), &map).await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_writes_what_waits() {
+        let (dir, store) = fresh();
+        let op = |id: &str| Op::PutMeeting(contract::meeting("acme", id, "sha1-1").into());
+        for number in 0..1000 {
+            let (reply, _nobody_waits) = oneshot::channel();
+            let job = Job::Write(op(&number.to_string()), reply);
+            store.jobs.as_ref().unwrap().try_send(job).unwrap();
+        }
+        drop(store);
+        let saved = Embedded::open(dir.path()).unwrap().load().await.unwrap();
+        assert_eq!(saved.meetings.len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn rows_that_cannot_be_understood_are_left_out_and_counted() {
+        let (dir, store) = fresh();
+        let good = contract::meeting("acme", "good", "sha1-1");
+        store.put_meeting(&good).await.unwrap();
+        Connection::open(dir.path().join(FILE))
+            .unwrap()
+            .execute_batch(
+                "INSERT INTO meetings VALUES ('No Slug', 0, 'm', 'n', 'm', 'i', 0, NULL, x'');
+                 INSERT INTO meetings VALUES ('acme', 1000, 'm', 'n', 'm', 'i', 0, NULL, x'');
+                 INSERT INTO meetings VALUES ('acme', -1, 'm', 'n', 'm', 'i', 0, NULL, x'');
+                 INSERT INTO meetings VALUES ('acme', 1, 'm', 'n', 'm', 'i', -1, NULL, x'');
+                 INSERT INTO meetings
+                     VALUES ('acme', 2, CAST(x'ff' AS TEXT), 'n', 'm', 'i', 0, NULL, x'');
+                 INSERT INTO nodes VALUES ('a', 'lost', NULL);
+                 INSERT INTO nodes VALUES ('b', 'retired', '{');
+                 INSERT INTO tenants VALUES ('t', CAST(x'ff' AS TEXT));",
+            )
+            .unwrap();
+        let saved = store.load().await.unwrap();
+        assert_eq!(saved.meetings, [good]);
+        assert_eq!((saved.nodes.len(), saved.tenants.len(), saved.skipped), (0, 0, 8));
+    }
+
+    #[tokio::test]
+    async fn two_may_write_to_one_file() {
+        let (dir, old) = fresh();
+        let new = Embedded::open(dir.path()).unwrap();
+        let (one, two) =
+            (contract::meeting("acme", "1", "sha1-1"), contract::meeting("acme", "2", "sha1-1"));
+        let (first, second) = tokio::join!(old.put_meeting(&one), new.put_meeting(&two));
+        first.and(second).unwrap();
+        drop(old);
+        assert_eq!(new.load().await.unwrap().meetings.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_not_given_up_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let db = schema::open(&path).unwrap();
+        db.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let store = Embedded::start(path.clone(), db).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+        let node = SavedNode { name: NodeName::new("n"), state: AdminState::Ready, retired: None };
+        let error = store.put_node(&node).await.unwrap_err();
+        assert!(matches!(&error, Error::Locked(locked) if *locked == path), "{error}");
+
+        other.execute_batch("ROLLBACK").unwrap();
+        store.put_node(&node).await.unwrap();
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        let error = Embedded::open(&missing).unwrap_err();
+        assert!(matches!(&error, Error::NoDirectory(named) if *named == missing), "{error}");
     }
 }

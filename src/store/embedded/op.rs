@@ -7,9 +7,9 @@ use crate::store::{SavedNode, retired};
 
 /// A change. It can be applied again with the same outcome.
 pub(super) enum Op {
-    PutMeeting(Meeting),
+    PutMeeting(Box<Meeting>),
     RemoveMeeting { key: MeetingKey, internal_id: Box<str> },
-    PutNode(SavedNode),
+    PutNode(Box<SavedNode>),
     RemoveNode(NodeName),
     PutTenant { slug: Slug, json: Box<str> },
     RemoveTenant(Slug),

@@ -79,15 +79,20 @@ fn node(row: &Row<'_>) -> rusqlite::Result<SavedNode> {
         .get::<_, Option<String>>(2)?
         .map(|json| retired::from_json(name.clone(), &json))
         .transpose()
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, error.into()))?;
+        // Only where: what stands there may be the node's secret.
+        .map_err(|error| {
+            unreadable(2, format!("no JSON of a node, from column {}", error.column()))
+        })?;
     Ok(SavedNode { name, state: word(row, 1)?, retired })
 }
 
 /// A column that holds one of our words.
 fn word<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|_| {
-        let reason = format!("{text:?} is not a word of this column");
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
-    })
+    text.parse()
+        .map_err(|_no_word| unreadable(column, format!("{text:?} is not a word of this column")))
+}
+
+fn unreadable(column: usize, reason: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
 }

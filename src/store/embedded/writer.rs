@@ -83,3 +83,72 @@ fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
     // A caller that is gone does not want to know; the change is made nevertheless.
     drop(reply.send(result));
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::{contract, embedded::schema};
+
+    fn database() -> (TempDir, std::path::PathBuf, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        let db = schema::open(&path).unwrap();
+        (dir, path, db)
+    }
+
+    fn put(id: &str, xml_bytes: usize) -> (Op, Reply<()>, oneshot::Receiver<Result<(), Error>>) {
+        let mut meeting = contract::meeting("acme", id, "sha1-1");
+        meeting.xml = vec![b'x'; xml_bytes].into();
+        let (reply, answer) = oneshot::channel();
+        (Op::PutMeeting(meeting.into()), reply, answer)
+    }
+
+    #[test]
+    fn what_waits_shares_one_transaction() {
+        let (_dir, path, db) = database();
+        let log = path.with_extension("db-wal");
+        let before = log.metadata().unwrap().len();
+        let (sender, receiver) = mpsc::channel(BATCH);
+        for number in 0..BATCH {
+            let (op, reply, _) = put(&number.to_string(), 0);
+            sender.try_send(Job::Write(op, reply)).unwrap();
+        }
+        drop(sender);
+        // A second connection in use keeps the log from being removed when the writer closes.
+        let witness = Connection::open(&path).unwrap();
+        rows::load(&witness).unwrap();
+        run(&path, db, receiver);
+        assert_eq!(rows::load(&witness).unwrap().meetings.len(), BATCH);
+        // Each transaction of its own would have logged at least one page.
+        let pages = (log.metadata().unwrap().len() - before) / 4096;
+        assert!(pages < BATCH as u64 / 2, "{pages} pages");
+    }
+
+    #[test]
+    fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
+        let (_dir, path, mut db) = database();
+        let pages: u32 = db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        // Answers with the new limit.
+        db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+
+        let (mut batch, mut answers) = (Vec::new(), Vec::new());
+        for (id, xml_bytes) in [("first", 9), ("large", 100_000), ("last", 9)] {
+            let (op, reply, answer) = put(id, xml_bytes);
+            batch.push((op, reply));
+            answers.push(answer);
+        }
+        write(&path, &mut db, &mut batch);
+
+        let results = answers.into_iter().map(|mut answer| answer.try_recv().unwrap());
+        let [first, large, last] = results.collect::<Vec<_>>().try_into().unwrap();
+        first.and(last).unwrap();
+        let error = large.unwrap_err();
+        assert!(matches!(&error, Error::Full(full) if *full == path), "{error}");
+        let mut kept: Vec<_> =
+            rows::load(&db).unwrap().meetings.into_iter().map(|meeting| meeting.key.id).collect();
+        kept.sort();
+        assert_eq!(kept, ["first", "last"]);
+    }
+}

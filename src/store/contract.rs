@@ -1,0 +1,175 @@
+//! What every [`Store`] must do, as functions over one: each expects an empty store.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use url::Url;
+
+use super::{SavedNode, Store};
+use crate::model::{AdminState, Meeting, MeetingKey, Node, NodeName, Scope, Secret};
+
+pub(super) fn meeting(scope: &str, id: &str, internal_id: &str) -> Meeting {
+    Meeting {
+        key: MeetingKey { scope: Scope::parse(scope).unwrap(), id: id.to_owned() },
+        node: NodeName::new("bbb01"),
+        node_meeting_id: format!("{id}@{scope}"),
+        internal_id: internal_id.to_owned(),
+        created_at_ms: 1_795_000_000_123,
+        parent_internal_id: None,
+        xml: Box::from(*b"<meeting/>"),
+    }
+}
+
+fn retired_node(name: &str) -> SavedNode {
+    let node = Node {
+        name: NodeName::new(name),
+        cluster: "main".to_owned(),
+        url: Url::parse("https://bbb01.example.org/bigbluebutton/api").unwrap(),
+        secret: Secret::new("\"\u{0}🗝"),
+        weight: 0.1,
+        capacity: 200,
+        tags: vec!["sip".to_owned(), String::new()],
+        load_url: Some(Url::parse("https://bbb01.example.org/b3lb/load").unwrap()),
+    };
+    SavedNode { name: node.name.clone(), state: AdminState::Retired, retired: Some(node) }
+}
+
+async fn meetings(store: &dyn Store) -> HashMap<MeetingKey, Meeting> {
+    let saved = store.load().await.unwrap();
+    saved.meetings.into_iter().map(|meeting| (meeting.key.clone(), meeting)).collect()
+}
+
+pub(super) async fn everything_comes_back_as_it_was_put(store: &dyn Store) {
+    assert_eq!(store.load().await.unwrap(), super::Saved::default());
+
+    let odd = Meeting {
+        created_at_ms: 0,
+        parent_internal_id: Some("sha1-of-parent-17".to_owned()),
+        xml: Box::from(*b"\0\xff not even text"),
+        ..meeting("acme-999", "'; DROP TABLE meetings; -- \u{0} ü 🎥", "")
+    };
+    let cordoned =
+        SavedNode { name: NodeName::new(""), state: AdminState::Cordoned, retired: None };
+    let retired = retired_node("bbb01");
+    let slug = "acme".parse().unwrap();
+    store.put_meeting(&odd).await.unwrap();
+    store.put_node(&cordoned).await.unwrap();
+    store.put_node(&retired).await.unwrap();
+    store.put_tenant(&slug, "{\"slug\":\"acme\"}").await.unwrap();
+
+    let saved = store.load().await.unwrap();
+    assert_eq!(saved.meetings, [odd]);
+    assert_eq!(saved.nodes, [cordoned.clone(), retired.clone()]);
+    assert_eq!(saved.tenants, ["{\"slug\":\"acme\"}"]);
+    assert_eq!(saved.skipped, 0);
+
+    store.remove_node(&retired.name).await.unwrap();
+    store.remove_tenant(&slug).await.unwrap();
+    let saved = store.load().await.unwrap();
+    assert_eq!((saved.nodes.as_slice(), saved.tenants.as_slice()), (&[cordoned][..], &[][..]));
+}
+
+pub(super) async fn the_last_put_wins(store: &dyn Store) {
+    let name = NodeName::new("bbb01");
+    for state in AdminState::ALL {
+        let node = SavedNode { name: name.clone(), state, retired: None };
+        store.put_node(&node).await.unwrap();
+        assert_eq!(store.load().await.unwrap().nodes, [node]);
+    }
+    let slug = "acme".parse().unwrap();
+    for json in ["1", "2"] {
+        store.put_tenant(&slug, json).await.unwrap();
+        assert_eq!(store.load().await.unwrap().tenants, [json]);
+    }
+    store.put_meeting(&meeting("acme", "m", "first-1")).await.unwrap();
+    let moved = Meeting { node: NodeName::new("bbb02"), ..meeting("acme", "m", "second-2") };
+    store.put_meeting(&moved).await.unwrap();
+    assert_eq!(store.load().await.unwrap().meetings, [moved]);
+}
+
+pub(super) async fn two_scopes_may_use_the_same_meeting_id(store: &dyn Store) {
+    let scopes = ["acme", "acme-1", "other"];
+    for scope in scopes {
+        store.put_meeting(&meeting(scope, "m", scope)).await.unwrap();
+    }
+    assert_eq!(meetings(store).await.len(), 3);
+    store.remove_meeting(&meeting("acme", "m", "").key, "acme").await.unwrap();
+    let left = meetings(store).await;
+    assert!(left.keys().all(|key| key.scope != Scope::parse("acme").unwrap()));
+    assert_eq!(left.len(), 2);
+}
+
+pub(super) async fn the_late_end_of_a_meeting_spares_its_successor(store: &dyn Store) {
+    let successor = meeting("acme", "m", "sha1-2");
+    store.put_meeting(&successor).await.unwrap();
+    store.remove_meeting(&successor.key, "sha1-1").await.unwrap();
+    assert_eq!(store.load().await.unwrap().meetings, std::slice::from_ref(&successor));
+    store.remove_meeting(&successor.key, "sha1-2").await.unwrap();
+    store.remove_meeting(&successor.key, "sha1-2").await.unwrap();
+    assert_eq!(store.load().await.unwrap().meetings, []);
+}
+
+pub(super) async fn writes_of_many_callers_are_all_kept(store: std::sync::Arc<dyn Store>) {
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let store = store.clone();
+        writes.spawn(async move {
+            store.put_meeting(&meeting("acme", &number.to_string(), "sha1-1")).await
+        });
+    }
+    while let Some(written) = writes.join_next().await {
+        written.unwrap().unwrap();
+    }
+    assert_eq!(meetings(&*store).await.len(), 500);
+}
+
+/// A change, for comparing a store with a map.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Put(Meeting),
+    Remove(MeetingKey, String),
+}
+
+/// Steps over few keys and internal ids, so that they meet.
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let named = (
+        prop::sample::select(vec!["acme", "acme-1", "other"]),
+        prop::sample::select(vec!["", "m", "ü", "M"]),
+        prop::sample::select(vec!["sha1-1", "sha1-2"]),
+    );
+    let step = (any::<bool>(), named, any::<u32>(), prop::collection::vec(any::<u8>(), 0..9));
+    let step = step.prop_map(|(put, (scope, id, internal_id), created_at_ms, xml)| {
+        let meeting = meeting(scope, id, internal_id);
+        if put {
+            let created_at_ms = created_at_ms.into();
+            Step::Put(Meeting { created_at_ms, xml: xml.into(), ..meeting })
+        } else {
+            Step::Remove(meeting.key, meeting.internal_id)
+        }
+    });
+    prop::collection::vec(step, 0..40)
+}
+
+/// Applies the steps to the store and to a map; returns the map.
+pub(super) async fn follow(store: &dyn Store, steps: &[Step]) -> HashMap<MeetingKey, Meeting> {
+    let mut map = HashMap::new();
+    for step in steps {
+        match step {
+            Step::Put(meeting) => {
+                store.put_meeting(meeting).await.unwrap();
+                map.insert(meeting.key.clone(), meeting.clone());
+            }
+            Step::Remove(key, internal_id) => {
+                store.remove_meeting(key, internal_id).await.unwrap();
+                if map.get(key).is_some_and(|meeting| meeting.internal_id == *internal_id) {
+                    map.remove(key);
+                }
+            }
+        }
+    }
+    map
+}
+
+pub(super) async fn is_the_map(store: &dyn Store, map: &HashMap<MeetingKey, Meeting>) {
+    assert_eq!(&meetings(store).await, map);
+}
