@@ -13,6 +13,9 @@ mod error;
 mod roots;
 mod target;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -61,7 +64,7 @@ const MAX_LOAD_BYTES: usize = 4096;
 const MAX_LOAD: u32 = 10_000;
 
 /// How a [`Client`] behaves towards all nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientSettings {
     /// Bound on resolving the name, connecting and the TLS handshake together. Default 5 s.
     pub connect_timeout: Duration,
@@ -126,6 +129,9 @@ impl Client {
 
     /// One call of the API at `base`: GET without a body, POST with one. `query` is signed already
     /// and goes out byte for byte. Any status is an answer.
+    ///
+    /// A GET is sent again when it met a kept connection that the node had closed meanwhile without
+    /// a word; a POST never is, and no request is that was sent over a new connection.
     ///
     /// # Errors
     ///

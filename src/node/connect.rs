@@ -118,9 +118,10 @@ impl Talk {
     }
 
     fn ask(&self) {
-        // Nothing to do for a new connection, nor for the rest of a request; either is fine.
-        let _: Result<u8, u8> =
-            self.0.compare_exchange(HEARD, ASKED, Ordering::Relaxed, Ordering::Relaxed);
+        // A new connection stays new: it has not answered yet.
+        if self.0.load(Ordering::Relaxed) == HEARD {
+            self.0.store(ASKED, Ordering::Relaxed);
+        }
     }
 }
 

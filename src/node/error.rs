@@ -16,7 +16,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system's root certificates cannot be read; only from [`super::Client::new`].
-    #[error("cannot read the root certificates of this system")]
+    #[error("cannot read the root certificates of this system; SSL_CERT_FILE can name others")]
     Roots {
         /// What is wrong with which file.
         source: BoxError,
