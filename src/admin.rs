@@ -1,1 +1,72 @@
-//! To be built.
+//! The operators' side: metrics, and whether we live and are ready. Never public.
+
+mod metrics;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use log::error;
+use prometheus::{Registry, TextEncoder};
+use tokio::sync::watch;
+
+use crate::fleet::Fleet;
+use crate::model::Health;
+
+/// What the admin listener shows.
+#[derive(Clone)]
+pub struct Admin {
+    fleet: Arc<Fleet>,
+    registry: Registry,
+    /// True once the process is about to leave.
+    leaving: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// Shows this fleet and what is registered.
+    pub fn new(fleet: Arc<Fleet>, registry: Registry, leaving: watch::Receiver<bool>) -> Self {
+        Self { fleet, registry, leaving }
+    }
+
+    /// The routes: `/metrics`, `/healthz`, `/readyz`.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .with_state(self)
+    }
+}
+
+/// Prometheus' text format.
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut families = admin.registry.gather();
+    families.extend(metrics::of_fleet(&admin.fleet));
+    match TextEncoder::new().encode_to_string(&families) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(trouble) => {
+            error!("metrics cannot be encoded: {trouble}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// 200 when new meetings can be placed by knowledge: every node has been polled once, or failed to be.
+async fn readyz(State(admin): State<Admin>) -> Response {
+    if *admin.leaving.borrow() {
+        return not_ready("stopping");
+    }
+    let snapshot = admin.fleet.snapshot();
+    let unknown = snapshot.nodes().filter(|node| node.live.health() == Health::Unknown).count();
+    if unknown > 0 {
+        return not_ready(&format!("{unknown} of {} nodes not polled yet", snapshot.nodes().len()));
+    }
+    "ready\n".into_response()
+}
+
+fn not_ready(why: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+}

@@ -1,1 +1,87 @@
-//! To be built.
+//! Start-up: arguments, assembly, exit codes. Nothing here decides anything about meetings.
+
+mod background;
+mod check;
+mod demo;
+mod logging;
+mod reload;
+mod serve;
+mod signals;
+mod simulate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use log::error;
+
+pub use serve::{Portico, Upgrade};
+
+/// Done.
+const DONE: u8 = 0;
+/// It did not work out.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration; clap uses the same.
+const WRONG: u8 = 2;
+
+/// One door in front of a pool of BigBlueButton servers
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pool from a configuration file
+    Serve {
+        /// Configuration file; conf/portico.yaml shows every key
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Take the sockets over from the running process, which then leaves
+        #[arg(long)]
+        upgrade: bool,
+    },
+    /// Check a configuration file and say all that is wrong with it
+    Check {
+        /// Configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Try it out: simulated nodes, one tenant and the edge in one process
+    Demo(demo::Args),
+    /// Stand in for something that is not there
+    Simulate {
+        #[command(subcommand)]
+        what: simulate::What,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let command = Args::parse().command;
+    if let Err(_already_set) = rustls::crypto::ring::default_provider().install_default() {
+        // Another copy of ours would be the same provider.
+    }
+    logging::init(matches!(command, Command::Demo(_)));
+    let outcome = match command {
+        Command::Serve { config, upgrade } => serve::serve(&config, upgrade),
+        Command::Check { config } => check::check(&config),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Simulate { what } => simulate::simulate(what),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(trouble) => {
+            error!("{trouble:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The process's environment, for configuration that names variables.
+fn environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok()
+}

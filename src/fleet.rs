@@ -17,6 +17,7 @@ mod policy;
 mod reconcile;
 mod snapshot;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -31,7 +32,7 @@ pub use placement::{NoNode, Reservation};
 pub use reconcile::{Poll, Polled, Reconciled};
 pub use snapshot::{Node, Snapshot, TenantEntry};
 
-use crate::model::{AdminState, Inventory, NodeName, Scope, SubId, Tenant};
+use crate::model::{self, AdminState, Inventory, Meeting, NodeName, Scope, SubId, Tenant};
 
 /// The pool at this moment. One per process, shared by all drivers.
 pub struct Fleet {
@@ -54,6 +55,26 @@ impl Fleet {
             directory: Directory::default(),
             claims: Claims::default(),
         }
+    }
+
+    /// Takes up the meetings that ran when we last looked. Of the nodes in `gone`, those that have any and
+    /// are not in the inventory stay, retired.
+    ///
+    /// Returns the meetings whose node or tenant is not known at all.
+    pub fn restore(&self, meetings: Vec<Meeting>, gone: Vec<model::Node>) -> Vec<Meeting> {
+        let used: HashSet<&NodeName> = meetings.iter().map(|meeting| &meeting.node).collect();
+        let retired = gone.into_iter().filter(|node| used.contains(&node.name)).collect();
+        let snapshot = self.snapshot().with_retired(retired);
+        let (known, unknown) = meetings.into_iter().partition(|meeting| {
+            snapshot.node(meeting.node.as_str()).is_some()
+                && snapshot.tenant(meeting.key.scope.tenant.as_str()).is_some()
+        });
+        self.snapshot.store(Arc::new(snapshot));
+        let known: Vec<Meeting> = known;
+        for meeting in known {
+            self.directory.adopt(meeting, true);
+        }
+        unknown
     }
 
     /// The inventory and the nodes' live state; cheap, and safe to hold across an await.

@@ -168,12 +168,21 @@ impl Snapshot {
         }
     }
 
-    /// Adds a node that is gone from the inventory but had meetings when we last ran.
-    pub(super) fn with_retired(&self, spec: crate::model::Node, cluster: Cluster) -> Self {
+    /// This snapshot and nodes that are gone from the inventory but had meetings when we last ran. Where
+    /// their cluster is gone too, its defaults do.
+    pub(super) fn with_retired(&self, gone: Vec<crate::model::Node>) -> Self {
         let mut next = self.copy();
-        if !next.nodes.contains_key(&spec.name) {
+        for spec in gone {
+            if next.nodes.contains_key(&spec.name) {
+                continue;
+            }
+            let known = next.nodes().find(|node| node.spec.cluster == spec.cluster);
+            let cluster = known.map_or_else(
+                || Arc::new(Cluster { name: spec.cluster.clone(), ..Cluster::default() }),
+                |node| node.cluster.clone(),
+            );
             let live = Arc::new(Live::new(AdminState::Retired));
-            next.insert(Arc::new(Node { spec, cluster: Arc::new(cluster), live }));
+            next.insert(Arc::new(Node { spec, cluster, live }));
         }
         next
     }

@@ -13,6 +13,13 @@ pub struct Cluster {
     pub policy: Policy,
 }
 
+/// Nameless, with the defaults of the configuration.
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { name: String::new(), checksum: Algorithm::Sha256, policy: Policy::default() }
+    }
+}
+
 /// How the load of a node is computed; the lowest load takes the next meeting.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Policy {

@@ -1,0 +1,53 @@
+//! Our services as pingora runs them: background work, and the admin listener.
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use log::debug;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
+
+/// Work beside the requests, as pingora runs it; it ends when the watch turns true.
+pub(super) struct Work(Box<dyn Fn(ShutdownWatch) -> BoxFuture<'static, ()> + Send + Sync>);
+
+#[async_trait]
+impl BackgroundService for Work {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        (self.0)(shutdown).await;
+    }
+}
+
+/// A background service of what `begin` begins.
+pub(super) fn background<R>(
+    name: &str,
+    begin: impl Fn(ShutdownWatch) -> R + Send + Sync + 'static,
+) -> GenBackgroundService<Work>
+where
+    R: Future<Output = ()> + Send + 'static,
+{
+    background_service(name, Work(Box::new(move |stop| Box::pin(begin(stop)))))
+}
+
+/// Routes by axum, listening by pingora: so that the admin port takes part in an upgrade.
+pub(super) struct Axum(pub(super) axum::Router);
+
+#[async_trait]
+impl ServerApp for Axum {
+    async fn process_new(
+        self: &std::sync::Arc<Self>,
+        stream: Stream,
+        _shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let service = TowerToHyperService::new(self.0.clone());
+        let served = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            debug!("an admin connection broke off: {error}");
+        }
+        None
+    }
+}

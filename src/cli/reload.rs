@@ -1,0 +1,107 @@
+//! SIGHUP: the configuration is read again, and what can change while we serve is put in force.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::{error, info, warn};
+use pingora::server::ShutdownWatch;
+
+use super::serve::save_nodes;
+use super::signals::hangup;
+use super::{check, environment};
+use crate::chain::Chain;
+use crate::config::{self, Settings};
+use crate::edge::Certificate;
+use crate::fleet::Fleet;
+use crate::model::Inventory;
+use crate::store::Store;
+
+/// What is read again on a hangup.
+pub(super) struct Reloader {
+    pub(super) path: Option<PathBuf>,
+    /// As at the start: what differs and is not taken over needs a restart.
+    pub(super) settings: Settings,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) certificates: Vec<Option<Arc<Certificate>>>,
+}
+
+pub(super) async fn follow_hangups(reloader: Arc<Reloader>, mut stop: ShutdownWatch) {
+    let mut hangups = match hangup() {
+        Ok(hangups) => hangups,
+        Err(trouble) => {
+            error!("SIGHUP cannot be listened to: {trouble}");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = hangups.recv() => {}
+        }
+        // Outside of the select: the watch's guard must not live across an await.
+        reloader.reload().await;
+    }
+}
+
+impl Reloader {
+    /// Puts the file in force as it is now. With a mistake in it, everything stays as it is.
+    async fn reload(&self) {
+        let Some(path) = &self.path else { return };
+        let settings = match config::load(path, &environment) {
+            Ok(settings) => settings,
+            Err(report) => {
+                error!("the configuration stays as it was:\n{report}");
+                return;
+            }
+        };
+        for warning in &settings.warnings {
+            warn!("{warning}");
+        }
+        for certificate in self.certificates.iter().flatten() {
+            if let Err(unusable) = certificate.reload() {
+                error!("a certificate stays as it was: {}", Chain(&unusable));
+            }
+        }
+        info!("configuration read again: {}", check::summary(&settings));
+        self.forget_deleted(&settings.inventory).await;
+        self.fleet.apply(settings.inventory.clone());
+        if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
+            error!("the nodes are in force but not saved: {}", Chain(&trouble));
+        }
+        let restart_for = self.needs_restart(&settings);
+        if !restart_for.is_empty() {
+            warn!("changes of {} take effect with the next restart", restart_for.join(", "));
+        }
+    }
+
+    /// Nodes that go at once; those with meetings are retired and go when they are empty.
+    async fn forget_deleted(&self, next: &Inventory) {
+        let kept: HashSet<_> = next.nodes.iter().map(|node| &node.name).collect();
+        for node in self.fleet.snapshot().nodes() {
+            if kept.contains(node.name()) {
+                continue;
+            }
+            if self.fleet.directory.runs_on(node.name()) {
+                info!("node {} is retired: it stays until its meetings end", node.name());
+            } else if let Err(trouble) = self.store.remove_node(node.name()).await {
+                warn!("node {} stays in the store: {}", node.name(), Chain(&trouble));
+            }
+        }
+    }
+
+    fn needs_restart(&self, next: &Settings) -> Vec<&'static str> {
+        let now = &self.settings;
+        [
+            ("server", now.server != next.server),
+            ("data_dir", now.data_dir != next.data_dir),
+            ("store", now.store != next.store),
+            ("polling", now.polling != next.polling),
+            ("limits", now.limits != next.limits),
+        ]
+        .into_iter()
+        .filter_map(|(section, differs)| differs.then_some(section))
+        .collect()
+    }
+}

@@ -1,0 +1,356 @@
+//! `portico serve`: everything is assembled here and handed down as narrow parts.
+//!
+//! What can fail fails before a port is bound: the configuration, the certificates, the store. Only then
+//! pingora's server takes over the process; it ends with it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use log::{error, info, warn};
+use pingora::listeners::tls::TlsSettings;
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{RunArgs, Server, ShutdownWatch};
+use pingora::services::background::{GenBackgroundService, background_service};
+use pingora::services::listening::Service;
+use prometheus::Registry;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::background::{Axum, Work, background};
+use super::reload::{Reloader, follow_hangups};
+use super::signals::{Signals, Successor};
+use super::{DONE, WRONG, check, environment};
+use crate::admin::Admin;
+use crate::config::{self, Listen, Settings, StoreKind};
+use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
+use crate::fleet::{Fleet, Thresholds};
+use crate::model::{AdminState, Inventory};
+use crate::node::{Client, ClientSettings};
+use crate::store::{Embedded, Saved, SavedNode, Store};
+use crate::tasks::{self, Housekeeping, Poller};
+
+/// A node on the same continent connects in a tenth of this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
+/// What pingora gives its runtimes when the grace is over.
+const RUNTIMES_WITHIN_SECONDS: u64 = 5;
+/// Idle connections that are kept for proxied requests, over all nodes.
+const UPSTREAM_POOL: usize = 512;
+
+/// Whether sockets are taken over from a running process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    /// A fresh start.
+    No,
+    /// The running process hands its sockets over and leaves.
+    Yes,
+}
+
+pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
+    let settings = match config::load(path, &environment) {
+        Ok(settings) => settings,
+        Err(report) => {
+            error!("{report}");
+            return Ok(WRONG);
+        }
+    };
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    let upgrade = if is_upgrade { Upgrade::Yes } else { Upgrade::No };
+    info!("portico {}: {}", env!("CARGO_PKG_VERSION"), check::summary(&settings));
+    let portico = Portico::assemble(settings, upgrade, Some(path.to_owned()))?;
+    portico.run();
+    Ok(DONE)
+}
+
+/// Everything, assembled and ready to run.
+pub struct Portico {
+    server: Server,
+    signals: Signals,
+    /// Carries the store's and the client's own tasks; they live as long as the process.
+    _runtime: Runtime,
+}
+
+impl Portico {
+    /// Assembles all parts of a configuration. `path` is where it is read again from on a hangup.
+    ///
+    /// # Errors
+    /// When the store, a certificate or a port cannot be used.
+    pub fn assemble(
+        settings: Settings,
+        upgrade: Upgrade,
+        path: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        if upgrade == Upgrade::No {
+            let public = settings.server.listen.iter().map(|listen| listen.address);
+            probe_ports(public.chain([settings.server.admin]))?;
+        }
+        let certificates = load_certificates(&settings.server.listen)?;
+        let client = Client::new(ClientSettings { connect_timeout: CONNECT_TIMEOUT })?;
+        let runtime = Runtime::new().context("starting the runtime")?;
+        let store = open_store(&settings)?;
+        let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
+
+        let registry = Registry::new();
+        register_process(&registry)?;
+        let upgrade_socket = runtime_dir(&settings.data_dir).join("upgrade.sock");
+        let conf = server_conf(&settings, &upgrade_socket);
+        let options = Opt { upgrade: upgrade == Upgrade::Yes, ..Opt::default() };
+        let mut server = Server::new_with_opt_and_conf(options, conf);
+        server.bootstrap();
+
+        let balancing = background_service("balancer", edge::balancer(&fleet));
+        let edge = Edge::new(
+            fleet.clone(),
+            store.clone(),
+            client.clone(),
+            Arc::new(Balancer::new(balancing.task())),
+            edge_settings(&settings),
+            &registry,
+        )?;
+        server.add_service(balancing);
+        let doorway = Doorway::new(edge, &server.configuration);
+        for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
+            server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
+        }
+
+        let (leaving, is_leaving) = watch::channel(false);
+        let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving);
+        let mut service = Service::new("admin".to_owned(), Axum(admin.router()));
+        service.add_tcp(&settings.server.admin.to_string());
+        service.threads = Some(1);
+        server.add_service(service);
+
+        let metrics = tasks::Metrics::register(&registry)?;
+        server.add_service(poller(&settings, &fleet, &store, &client, &metrics));
+        server.add_service(housekeeping(&fleet, &store, &metrics));
+        let reloader =
+            Arc::new(Reloader { path: path.clone(), settings, fleet, store, certificates });
+        server.add_service(background("configuration", move |stop| {
+            follow_hangups(reloader.clone(), stop)
+        }));
+        server.add_service(background("service manager", move |stop| {
+            tell_service_manager(leaving.clone(), stop)
+        }));
+        let successor = path.map(|config| Successor { program: program(), config, upgrade_socket });
+        Ok(Self { server, signals: Signals { successor }, _runtime: runtime })
+    }
+
+    /// Serves until a signal ends it.
+    pub fn run(self) {
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.signals) });
+    }
+}
+
+/// Binds every port for a moment: pingora would retry for half a minute and then lose the listener while
+/// the process lives on.
+fn probe_ports(addresses: impl Iterator<Item = SocketAddr>) -> anyhow::Result<()> {
+    for address in addresses {
+        TcpListener::bind(address).with_context(|| {
+            format!(
+                "listening on {address}: choose another address in `server`, or stop what uses it"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn load_certificates(listens: &[Listen]) -> anyhow::Result<Vec<Option<Arc<Certificate>>>> {
+    let load = |listen: &Listen| {
+        let files = listen.tls.as_ref();
+        files.map(|files| Certificate::load(files.cert.clone(), files.key.clone())).transpose()
+    };
+    Ok(listens.iter().map(load).collect::<Result<_, _>>()?)
+}
+
+fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+    if settings.store != StoreKind::Embedded {
+        bail!("store.kind postgres is not in this version yet; use `store: {{ kind: embedded }}`");
+    }
+    if settings.redis.is_some() {
+        warn!("redis is not used in this version");
+    }
+    Ok(Arc::new(Embedded::open(&settings.data_dir)?))
+}
+
+/// The fleet as it was: meetings, and what operators wanted of nodes.
+async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fleet> {
+    let Saved { meetings, nodes, skipped, .. } = store.load().await?;
+    if skipped > 0 {
+        warn!("{skipped} rows of the store cannot be understood and are left out");
+    }
+    let fleet = Fleet::new(inventory.clone(), |name| {
+        let saved = nodes.iter().find(|node| node.name == *name);
+        match saved.map(|node| node.state) {
+            None | Some(AdminState::Retired) => AdminState::Ready,
+            Some(state) => state,
+        }
+    });
+    let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.retired).collect();
+    let count = meetings.len();
+    let dropped = fleet.restore(meetings, gone);
+    for meeting in &dropped {
+        store.remove_meeting(&meeting.key, &meeting.internal_id).await?;
+    }
+    if !dropped.is_empty() {
+        warn!("{} meetings are dropped: their node or tenant is not known any more", dropped.len());
+    }
+    info!("{} meetings were running when we last looked", count - dropped.len());
+    save_nodes(&fleet, store).await?;
+    Ok(fleet)
+}
+
+/// Remembers every node, so that one that is deleted from the file can still serve what runs on it.
+pub(super) async fn save_nodes(
+    fleet: &Fleet,
+    store: &dyn Store,
+) -> Result<(), crate::store::Error> {
+    for node in fleet.snapshot().nodes() {
+        let saved = SavedNode {
+            name: node.name().clone(),
+            state: node.live.admin(),
+            retired: Some(node.spec.clone()),
+        };
+        store.put_node(&saved).await?;
+    }
+    Ok(())
+}
+
+fn register_process(registry: &Registry) -> prometheus::Result<()> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))
+}
+
+fn server_conf(settings: &Settings, upgrade_socket: &Path) -> ServerConf {
+    let threads = match settings.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    ServerConf {
+        threads,
+        grace_period_seconds: Some(settings.server.grace.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(RUNTIMES_WITHIN_SECONDS),
+        upgrade_sock: upgrade_socket.display().to_string(),
+        pid_file: upgrade_socket.with_file_name("portico.pid").display().to_string(),
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        // A request is proxied to the one node that runs its meeting.
+        max_retries: 1,
+        ..ServerConf::default()
+    }
+}
+
+/// Where sockets belong: systemd's `RuntimeDirectory`, else beside the data.
+fn runtime_dir(data_dir: &Path) -> PathBuf {
+    environment("RUNTIME_DIRECTORY").map_or_else(|| data_dir.to_owned(), PathBuf::from)
+}
+
+/// The program by the name it was started with; a bare name is looked up again.
+fn program() -> PathBuf {
+    match std::env::args_os().next() {
+        Some(name) if !name.is_empty() => name.into(),
+        _ => PathBuf::from("portico"),
+    }
+}
+
+fn edge_settings(settings: &Settings) -> edge::Settings {
+    edge::Settings {
+        base_domain: settings.server.base_domain.clone(),
+        trusted_proxies: settings.server.trusted_proxies.clone(),
+        max_header_bytes: settings.limits.max_header_bytes,
+        max_body_bytes: settings.limits.max_body_bytes,
+        header_timeout: settings.limits.header_timeout,
+        max_connections: settings.limits.max_connections,
+        requests_per_second: settings.limits.requests_per_second,
+    }
+}
+
+fn listener(
+    settings: &Settings,
+    listen: &Listen,
+    certificate: Option<&Arc<Certificate>>,
+    doorway: &Doorway,
+) -> anyhow::Result<Service<edge::Front>> {
+    let address = listen.address.to_string();
+    let header_timeout = settings.limits.header_timeout;
+    let protocol = listen
+        .proxy_protocol
+        .then(|| ProxyProtocol::new(&settings.server.trusted_proxies, header_timeout));
+    let name = format!("edge {address}");
+    let Some(certificate) = certificate else {
+        let mut service = Service::new(name, doorway.front(protocol));
+        service.add_tcp(&address);
+        return Ok(service);
+    };
+    let mut service = Service::new(name, doorway.front(None));
+    let files = listen.tls.as_ref().context("a certificate comes from files")?;
+    let mut tls =
+        TlsSettings::intermediate(&files.cert.to_string_lossy(), &files.key.to_string_lossy())?;
+    tls.set_cert_resolver(certificate.clone());
+    tls.enable_h2();
+    service.add_tls_with_settings(&address, None, tls);
+    if let Some(protocol) = protocol {
+        service.endpoints().set_pre_tls_callback(Arc::new(protocol));
+    }
+    Ok(service)
+}
+
+fn poller(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    client: &Client,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let polling = &settings.polling;
+    let poller = Arc::new(Poller {
+        fleet: fleet.clone(),
+        store: store.clone(),
+        client: client.clone(),
+        settings: tasks::Settings {
+            interval: polling.interval,
+            timeout: polling.timeout,
+            thresholds: Thresholds { down_after: polling.down_after, up_after: polling.up_after },
+            node_down_grace: polling.node_down_grace,
+        },
+        metrics: metrics.clone(),
+    });
+    background("poller", move |stop| {
+        let poller = poller.clone();
+        async move { poller.run(stop).await }
+    })
+}
+
+fn housekeeping(
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let task = Arc::new(Housekeeping { fleet: fleet.clone(), store: store.clone() });
+    let metrics = metrics.clone();
+    background("housekeeping", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        let every = HOUSEKEEPING_EVERY;
+        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+    })
+}
+
+/// Tells systemd, if it has started us, that we are there and that we leave.
+async fn tell_service_manager(leaving: watch::Sender<bool>, mut stop: ShutdownWatch) {
+    use sd_notify::NotifyState;
+
+    notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    // An error is a server that is gone, which also means to leave.
+    let _stopped = stop.wait_for(|stop| *stop).await;
+    leaving.send_replace(true);
+    notify(&[NotifyState::Stopping]);
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(trouble) = sd_notify::notify(states) {
+        warn!("systemd cannot be told: {trouble}");
+    }
+}

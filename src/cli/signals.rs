@@ -1,0 +1,115 @@
+//! What the process does on signals.
+//!
+//! | signal | meaning |
+//! | --- | --- |
+//! | `SIGINT` | leave at once |
+//! | `SIGTERM` | take no new connections, finish what is under way, leave |
+//! | `SIGHUP` | read configuration and certificates again |
+//! | `SIGUSR2` | start the program anew, as it is on disk now, and hand the sockets over to it |
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use async_trait::async_trait;
+use log::{error, info};
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+/// The new process reads its configuration and its store, then waits for the sockets.
+const SUCCESSOR_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How to start the program anew.
+#[derive(Debug, Clone)]
+pub(super) struct Successor {
+    /// The program by the name it was started with: after an update this is the new one.
+    pub(super) program: PathBuf,
+    pub(super) config: PathBuf,
+    /// Where it waits for the sockets.
+    pub(super) upgrade_socket: PathBuf,
+}
+
+/// Waits for a signal that ends this process.
+pub(super) struct Signals {
+    pub(super) successor: Option<Successor>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let [mut int, mut term, mut usr2] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::user_defined2()]
+                .map(|kind| signal(kind).expect("signals can be listened to"));
+        loop {
+            tokio::select! {
+                _ = int.recv() => return ShutdownSignal::FastShutdown,
+                _ = term.recv() => return ShutdownSignal::GracefulTerminate,
+                _ = usr2.recv() => match self.start_successor().await {
+                    Ok(()) => return ShutdownSignal::GracefulUpgrade,
+                    Err(trouble) => error!("no upgrade, everything goes on as it is: {trouble:#}"),
+                },
+            }
+        }
+    }
+}
+
+impl Signals {
+    /// Starts the new process and waits until it is there for the sockets.
+    async fn start_successor(&self) -> anyhow::Result<()> {
+        let Some(successor) = &self.successor else { bail!("the demo cannot be upgraded") };
+        info!("upgrade: checking {}", successor.program.display());
+        let checked = tokio::process::Command::new(&successor.program)
+            .args(["check", "-c"])
+            .arg(&successor.config)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .with_context(|| format!("starting {}", successor.program.display()))?;
+        ensure!(
+            checked.status.success(),
+            "the new program does not accept the configuration: {}",
+            String::from_utf8_lossy(&checked.stderr).trim()
+        );
+        if let Err(missing) = std::fs::remove_file(&successor.upgrade_socket)
+            && missing.kind() != std::io::ErrorKind::NotFound
+        {
+            bail!("{} is in the way: {missing}", successor.upgrade_socket.display());
+        }
+        start(successor)?;
+        wait_for(&successor.upgrade_socket).await
+    }
+}
+
+/// Starts it through a shell that leaves at once: systemd takes only a process as the new main one that
+/// is not a child of the old.
+fn start(successor: &Successor) -> anyhow::Result<()> {
+    let status = Command::new("/bin/sh")
+        .args(["-c", r#""$0" serve --upgrade -c "$1" &"#])
+        .args([&successor.program, &successor.config])
+        .stdin(Stdio::null())
+        .status()
+        .context("starting a shell")?;
+    ensure!(status.success(), "the shell that starts the new program ended with {status}");
+    Ok(())
+}
+
+async fn wait_for(socket: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SUCCESSOR_WITHIN;
+    while !socket.exists() {
+        ensure!(
+            Instant::now() < deadline,
+            "the new program did not ask for the sockets within {} s; its log says why",
+            SUCCESSOR_WITHIN.as_secs()
+        );
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// The signal to read the configuration again.
+pub(super) fn hangup() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}

@@ -1,0 +1,61 @@
+//! Forgets what nobody will ask for again: retired nodes and tenants without meetings, and the meetings
+//! of nodes that have been down for a day.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::{info, warn};
+
+use super::driver::{Failed, Task};
+use crate::chain::Chain;
+use crate::fleet::{Fleet, now_ms};
+use crate::model::Health;
+use crate::store::Store;
+
+/// A node that was down for so long has not kept its meetings: BigBlueButton does not survive a restart
+/// with them.
+const MEETINGS_KEPT: Duration = Duration::from_hours(24);
+
+/// See the module.
+pub struct Housekeeping {
+    /// The pool.
+    pub fleet: Arc<Fleet>,
+    /// What survives.
+    pub store: Arc<dyn Store>,
+}
+
+#[async_trait]
+impl Task for Housekeeping {
+    fn name(&self) -> &'static str {
+        "housekeeping"
+    }
+
+    async fn activate(&self) -> Result<(), Failed> {
+        let mut is_done = true;
+        let kept_ms = u64::try_from(MEETINGS_KEPT.as_millis()).unwrap_or(u64::MAX);
+        for node in self.fleet.snapshot().nodes() {
+            let (since_ms, _) = node.live.health_since();
+            if node.live.health() != Health::Down || now_ms().saturating_sub(since_ms) < kept_ms {
+                continue;
+            }
+            for entry in self.fleet.directory.on_node(node.name()) {
+                self.fleet.directory.remove(&entry);
+                let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
+                is_done &= logged("forgetting a meeting", removed);
+            }
+        }
+        for name in self.fleet.drop_idle_retired() {
+            info!("node {name} is retired and empty: gone");
+            is_done &= logged("forgetting a node", self.store.remove_node(&name).await);
+        }
+        if is_done { Ok(()) } else { Err(Failed) }
+    }
+}
+
+fn logged<E: std::error::Error>(what: &str, result: Result<(), E>) -> bool {
+    if let Err(error) = &result {
+        warn!("{what}: {}", Chain(error));
+    }
+    result.is_ok()
+}

@@ -1,0 +1,198 @@
+//! Polls one node: asks for its meetings, reads them as they stream in, and does what follows.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::{debug, info, warn};
+
+use super::driver::{Failed, Task};
+use super::poller::Settings;
+use crate::bbb::{Call, MeetingsError, MeetingsParser, Params, XmlError, signed_query};
+use crate::chain::Chain;
+use crate::fleet::{Fleet, Node, Reconciled, now_ms};
+use crate::model::{Health, NodeName};
+use crate::node::{self, Client};
+use crate::store::Store;
+
+/// A list of all meetings: 200 meetings of 25 attendees are about 1.1 MB.
+const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
+/// One meeting: 10,000 attendees.
+const MAX_MEETING_BYTES: usize = 8 * 1024 * 1024;
+/// Ending a meeting that runs elsewhere.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_END_ANSWER_BYTES: usize = 64 * 1024;
+
+/// The poll of one node.
+pub struct Poll {
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) client: Client,
+    pub(super) settings: Settings,
+    pub(super) node: NodeName,
+}
+
+/// Why a poll failed, for the operator.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Http(#[from] node::Error),
+    #[error("it answered with status {0}")]
+    Status(u16),
+    #[error("its list of meetings is no XML: {0}")]
+    Xml(#[from] XmlError),
+    #[error("its list of meetings cannot be used: {0}")]
+    List(#[from] MeetingsError),
+}
+
+#[async_trait]
+impl Task for Poll {
+    fn name(&self) -> &'static str {
+        "poll"
+    }
+
+    async fn activate(&self) -> Result<(), Failed> {
+        let snapshot = self.fleet.snapshot();
+        let Some(node) = snapshot.node(self.node.as_str()) else { return Ok(()) };
+        let (polled, ()) = tokio::join!(self.poll(node), self.fetch_load(node));
+        match polled {
+            Ok(reconciled) => {
+                self.follow_up(node, reconciled).await;
+                Ok(())
+            }
+            Err(trouble) => {
+                self.failed(node, &trouble);
+                Err(Failed)
+            }
+        }
+    }
+}
+
+impl Poll {
+    async fn poll(&self, node: &Arc<Node>) -> Result<Reconciled, Trouble> {
+        let mut poll = self.fleet.begin_poll(node);
+        let mut parser = MeetingsParser::new(MAX_MEETING_BYTES);
+        let mut wrong = None;
+        let mut each_chunk = |chunk: &[u8]| match parser.push(chunk, &mut |info| poll.meeting(info))
+        {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                wrong = Some(error);
+                ControlFlow::Break(())
+            }
+        };
+        let status = self
+            .client
+            .stream(
+                &node.spec.url,
+                Call::GetMeetings.as_str(),
+                &sign(node, Call::GetMeetings, &Params::default()),
+                self.settings.timeout,
+                MAX_LIST_BYTES,
+                &mut each_chunk,
+            )
+            .await?;
+        if status != 200 {
+            return Err(Trouble::Status(status));
+        }
+        if let Some(error) = wrong {
+            return Err(error.into());
+        }
+        parser.finish()?;
+        let (polled, reconciled) = poll.finish(self.settings.thresholds, now_ms());
+        debug!(
+            "node {}: {} meetings, {} attendees",
+            node.name(),
+            polled.meetings,
+            polled.attendees
+        );
+        Ok(reconciled)
+    }
+
+    /// B3LB's load script, where the operator named it. Without an answer the last value stays.
+    async fn fetch_load(&self, node: &Node) {
+        let Some(url) = &node.spec.load_url else { return };
+        match self.client.fetch_load(url, self.settings.timeout).await {
+            Ok(load) => node.live.set_cpu(load),
+            Err(error) => debug!("node {}: no load: {}", node.name(), Chain(&error)),
+        }
+    }
+
+    fn failed(&self, node: &Node, trouble: &Trouble) {
+        let reason = Chain(trouble).to_string();
+        if let Some(change) =
+            node.live.poll_failed(reason.clone(), self.settings.thresholds, now_ms())
+        {
+            warn!("node {} is {} (was {}): {reason}", node.name(), change.to, change.from);
+        }
+        let (since_ms, _) = node.live.health_since();
+        let grace_ms = u64::try_from(self.settings.node_down_grace.as_millis()).unwrap_or(u64::MAX);
+        if node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= grace_ms {
+            let lost = self.fleet.lose_meetings_on(node.name());
+            if lost > 0 {
+                warn!(
+                    "node {}: down for longer than polling.node_down_grace; its {lost} meetings may be \
+                     created again elsewhere",
+                    node.name()
+                );
+            }
+        }
+    }
+
+    /// Saves what was found, forgets what is over, ends what runs elsewhere by now.
+    async fn follow_up(&self, node: &Node, reconciled: Reconciled) {
+        let Reconciled { adopted, over, doubles, change } = reconciled;
+        if let Some(change) = change {
+            info!("node {} is {} (was {})", node.name(), change.to, change.from);
+        }
+        if !adopted.is_empty() {
+            info!("node {}: found {} meetings that were not known", node.name(), adopted.len());
+        }
+        for entry in &over {
+            if let Err(error) = self.store.remove_meeting(entry.key(), entry.internal_id()).await {
+                warn!("a meeting that is over stays in the store: {}", Chain(&error));
+            }
+        }
+        // The ones just adopted, and those that the store did not take when they were created.
+        for entry in self.fleet.directory.on_node(node.name()) {
+            if entry.is_saved() {
+                continue;
+            }
+            match self.store.put_meeting(&entry.to_meeting()).await {
+                Ok(()) => entry.mark_saved(),
+                Err(error) => {
+                    warn!("a meeting is still not saved: {}", Chain(&error));
+                    break;
+                }
+            }
+        }
+        for internal_id in doubles {
+            warn!(
+                "node {}: ends a meeting that was created again on another node while this one was away",
+                node.name()
+            );
+            self.end(node, &internal_id).await;
+        }
+    }
+
+    async fn end(&self, node: &Node, internal_id: &str) {
+        let mut params = Params::default();
+        params.push("meetingID", internal_id);
+        let query = sign(node, Call::End, &params);
+        let call = Call::End.as_str();
+        let ended = self
+            .client
+            .call(&node.spec.url, call, &query, None, END_TIMEOUT, MAX_END_ANSWER_BYTES)
+            .await;
+        if let Err(error) = ended {
+            // The next poll finds it again.
+            warn!("node {}: could not end it: {}", node.name(), Chain(&error));
+        }
+    }
+}
+
+fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
+    let secret = node.spec.secret.expose();
+    signed_query(node.cluster.checksum, call.as_str(), &params.write(), secret)
+}
