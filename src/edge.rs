@@ -17,6 +17,7 @@ mod client;
 mod coalesce;
 mod front;
 mod metrics;
+mod overlap;
 mod pages;
 mod proxy;
 mod refusal;
@@ -73,6 +74,17 @@ pub struct Edge {
     metrics: metrics::Metrics,
 }
 
+/// Counts the requests that are being served; it reads 0 when nothing would be cut off.
+#[derive(Clone)]
+pub struct InFlight(prometheus::IntGauge);
+
+impl InFlight {
+    /// Requests whose answer is not out yet.
+    pub fn count(&self) -> i64 {
+        self.0.get()
+    }
+}
+
 impl Edge {
     /// Assembles the edge.
     ///
@@ -98,5 +110,10 @@ impl Edge {
             coalesced: coalesce::Coalesced::new(),
             metrics: metrics::Metrics::register(registry)?,
         })
+    }
+
+    /// The requests that are being served.
+    pub fn in_flight(&self) -> InFlight {
+        InFlight(self.metrics.in_flight.clone())
     }
 }

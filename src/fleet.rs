@@ -19,6 +19,7 @@ mod snapshot;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub struct Fleet {
     pub directory: Directory,
     /// Creates in flight.
     pub claims: Claims,
+    /// Another process serves beside us, with a directory of its own.
+    overlapping: AtomicBool,
 }
 
 impl Fleet {
@@ -54,6 +57,7 @@ impl Fleet {
             changes: watch::Sender::new(0),
             directory: Directory::default(),
             claims: Claims::default(),
+            overlapping: AtomicBool::new(false),
         }
     }
 
@@ -143,6 +147,16 @@ impl Fleet {
             .or_else(|| internal(id))
             .or_else(|| internal(&identity::node_meeting_id(scope, tenant.meeting_ids, id)))
             .or_else(of_another_secret)
+    }
+
+    /// Notes whether another process serves beside us during an upgrade.
+    pub fn set_overlapping(&self, overlapping: bool) {
+        self.overlapping.store(overlapping, Ordering::Release);
+    }
+
+    /// Whether a meeting may be unknown to us because another process has created it.
+    pub fn is_overlapping(&self) -> bool {
+        self.overlapping.load(Ordering::Acquire)
     }
 
     /// Changes whenever a new snapshot is in force.

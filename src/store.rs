@@ -1,5 +1,5 @@
-//! What must survive a crash: running meetings, and what was said of nodes and tenants that the
-//! configuration file does not hold (any more).
+//! What must survive a crash: running meetings, and what is known of nodes beyond the configuration
+//! file.
 //!
 //! One trait and, behind it, [`Embedded`] (`SQLite` in `data_dir`). Everything is read once, at
 //! start; from then on the store is only written to. A write that returned `Ok` is on the disk.
@@ -8,7 +8,7 @@
 
 mod embedded;
 mod error;
-mod retired;
+mod node_row;
 
 #[cfg(test)]
 mod contract;
@@ -33,6 +33,10 @@ pub trait Store: Send + Sync + 'static {
     /// Everything that is kept. For the start only: it takes as long as there is data.
     async fn load(&self) -> Result<Saved, Error>;
 
+    /// The meetings of a tenant that are called `id`, by their front end or by their node. For the rare
+    /// miss: it waits for what is being written.
+    async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error>;
+
     /// Keeps a meeting, in place of any other with the same key.
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error>;
 
@@ -45,12 +49,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a node.
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error>;
-
-    /// Keeps a tenant that is gone from the file; `json` is opaque here.
-    async fn put_tenant(&self, slug: &Slug, json: &str) -> Result<(), Error>;
-
-    /// Forgets a retired tenant.
-    async fn remove_tenant(&self, slug: &Slug) -> Result<(), Error>;
 }
 
 /// Everything that a store keeps.
@@ -60,8 +58,6 @@ pub struct Saved {
     pub meetings: Vec<Meeting>,
     /// Nodes of which more is known than the file says.
     pub nodes: Vec<SavedNode>,
-    /// Retired tenants, as given to [`Store::put_tenant`].
-    pub tenants: Vec<String>,
     /// Rows that could not be understood and are left out; they stay in the store.
     pub skipped: usize,
 }
@@ -73,6 +69,6 @@ pub struct SavedNode {
     pub name: NodeName,
     /// What an operator wants of it.
     pub state: AdminState,
-    /// All of a node that is gone from the file and still runs meetings.
-    pub retired: Option<Node>,
+    /// All of it as last seen in the file: the line may be deleted while meetings run there.
+    pub spec: Option<Node>,
 }

@@ -18,6 +18,7 @@ use pingora::services::listening::Service;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::background::{Axum, Work, background};
 use super::reload::{Reloader, follow_hangups};
@@ -34,6 +35,8 @@ use crate::tasks::{self, Housekeeping, Poller};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pingora's old process closes its listeners after 5 s and leaves after its grace, 600 s at most.
+const OVERLAP_AT_MOST: Duration = Duration::from_secs(120);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;
@@ -95,6 +98,8 @@ impl Portico {
         let store = open_store(&settings)?;
         let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
 
+        fleet.set_overlapping(upgrade == Upgrade::Yes);
+
         let registry = Registry::new();
         register_process(&registry)?;
         let upgrade_socket = runtime_dir(&settings.data_dir).join("upgrade.sock");
@@ -113,6 +118,7 @@ impl Portico {
             &registry,
         )?;
         server.add_service(balancing);
+        let in_flight = edge.in_flight();
         let doorway = Doorway::new(edge, &server.configuration);
         for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
             server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
@@ -128,16 +134,18 @@ impl Portico {
         let metrics = tasks::Metrics::register(&registry)?;
         server.add_service(poller(&settings, &fleet, &store, &client, &metrics));
         server.add_service(housekeeping(&fleet, &store, &metrics));
-        let reloader =
-            Arc::new(Reloader { path: path.clone(), settings, fleet, store, certificates });
+        let successor =
+            path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
+        let signals = Signals { successor, fleet: fleet.clone(), in_flight };
+        let overlap = fleet.clone();
+        let reloader = Arc::new(Reloader { path, settings, fleet, store, certificates });
         server.add_service(background("configuration", move |stop| {
             follow_hangups(reloader.clone(), stop)
         }));
         server.add_service(background("service manager", move |stop| {
-            tell_service_manager(leaving.clone(), stop)
+            tell_service_manager(overlap.clone(), leaving.clone(), stop)
         }));
-        let successor = path.map(|config| Successor { program: program(), config, upgrade_socket });
-        Ok(Self { server, signals: Signals { successor }, _runtime: runtime })
+        Ok(Self { server, signals, _runtime: runtime })
     }
 
     /// Serves until a signal ends it.
@@ -190,7 +198,7 @@ async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fle
             Some(state) => state,
         }
     });
-    let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.retired).collect();
+    let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.spec).collect();
     let count = meetings.len();
     let dropped = fleet.restore(meetings, gone);
     for meeting in &dropped {
@@ -213,7 +221,7 @@ pub(super) async fn save_nodes(
         let saved = SavedNode {
             name: node.name().clone(),
             state: node.live.admin(),
-            retired: Some(node.spec.clone()),
+            spec: Some(node.spec.clone()),
         };
         store.put_node(&saved).await?;
     }
@@ -339,12 +347,26 @@ fn housekeeping(
 }
 
 /// Tells systemd, if it has started us, that we are there and that we leave.
-async fn tell_service_manager(leaving: watch::Sender<bool>, mut stop: ShutdownWatch) {
+///
+/// The process that hands its sockets over to us goes on for a while; then we are alone.
+async fn tell_service_manager(
+    fleet: Arc<Fleet>,
+    leaving: watch::Sender<bool>,
+    mut stop: ShutdownWatch,
+) {
     use sd_notify::NotifyState;
 
     notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
+    let alone = async {
+        sleep(OVERLAP_AT_MOST).await;
+        fleet.set_overlapping(false);
+        std::future::pending::<()>().await;
+    };
     // An error is a server that is gone, which also means to leave.
-    let _stopped = stop.wait_for(|stop| *stop).await;
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = alone => {}
+    }
     leaving.send_replace(true);
     notify(&[NotifyState::Stopping]);
 }

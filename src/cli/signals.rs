@@ -9,8 +9,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::edge::InFlight;
+use crate::fleet::Fleet;
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use log::{error, info};
@@ -20,6 +23,8 @@ use tokio::time::{Instant, sleep};
 
 /// The new process reads its configuration and its store, then waits for the sockets.
 const SUCCESSOR_WITHIN: Duration = Duration::from_secs(30);
+/// Nothing under way for so long, and a stop is over: a client that had connected has sent its request.
+const QUIET: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How to start the program anew.
@@ -35,6 +40,8 @@ pub(super) struct Successor {
 /// Waits for a signal that ends this process.
 pub(super) struct Signals {
     pub(super) successor: Option<Successor>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) in_flight: InFlight,
 }
 
 #[async_trait]
@@ -46,9 +53,17 @@ impl ShutdownSignalWatch for Signals {
         loop {
             tokio::select! {
                 _ = int.recv() => return ShutdownSignal::FastShutdown,
-                _ = term.recv() => return ShutdownSignal::GracefulTerminate,
+                _ = term.recv() => {
+                    if self.successor.is_some() {
+                        tokio::spawn(leave_when_idle(self.in_flight.clone()));
+                    }
+                    return ShutdownSignal::GracefulTerminate;
+                }
                 _ = usr2.recv() => match self.start_successor().await {
-                    Ok(()) => return ShutdownSignal::GracefulUpgrade,
+                    Ok(()) => {
+                        self.fleet.set_overlapping(true);
+                        return ShutdownSignal::GracefulUpgrade;
+                    }
                     Err(trouble) => error!("no upgrade, everything goes on as it is: {trouble:#}"),
                 },
             }
@@ -81,6 +96,20 @@ impl Signals {
         start(successor)?;
         wait_for(&successor.upgrade_socket).await
     }
+}
+
+/// Leaves as soon as nothing is under way. Pingora by itself would sleep through all of `server.grace`,
+/// which then is only the longest that a stop takes. What was acknowledged is on the disk.
+async fn leave_when_idle(in_flight: InFlight) {
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < QUIET {
+        sleep(LOOK_EVERY).await;
+        if in_flight.count() > 0 {
+            quiet_since = Instant::now();
+        }
+    }
+    info!("nothing is under way any more");
+    std::process::exit(i32::from(super::DONE));
 }
 
 /// Starts it through a shell that leaves at once: systemd takes only a process as the new main one that

@@ -211,3 +211,93 @@ impl BackendIter for Walk {
         self.names.find_map(|name| backends.get(&name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Thresholds;
+    use crate::model::{
+        Branding, Cluster, ClusterGroup, Inventory, Limits, MeetingIds, RecordingSettings, Rules,
+        Secret, Tenant,
+    };
+
+    /// Three nodes behind one address; of `busy` meetings each carries its number.
+    fn fleet() -> Arc<Fleet> {
+        let node = |name: &str| crate::model::Node {
+            name: NodeName::new(name),
+            cluster: "main".into(),
+            url: "http://127.0.0.1:8090/bigbluebutton/api".parse().expect("a URL"),
+            secret: Secret::new("s"),
+            weight: 1.0,
+            capacity: 200,
+            tags: Vec::new(),
+            load_url: None,
+        };
+        let tenant = Tenant {
+            slug: "acme".parse().expect("a slug"),
+            name: "Acme".into(),
+            is_default: false,
+            domains: Vec::new(),
+            cluster_group: "default".into(),
+            required_tags: Vec::new(),
+            secrets: Vec::new(),
+            checksums: Vec::new(),
+            limits: Limits::default(),
+            rules: Rules::default(),
+            meeting_ids: MeetingIds::Scoped,
+            branding: Branding::default(),
+            recording: RecordingSettings::default(),
+            stats_token: None,
+        };
+        let inventory = Inventory {
+            clusters: vec![Cluster { name: "main".into(), ..Cluster::default() }],
+            groups: vec![ClusterGroup { name: "default".into(), clusters: vec!["main".into()] }],
+            nodes: vec![node("a"), node("b"), node("c")],
+            tenants: vec![tenant],
+        };
+        Arc::new(Fleet::new(inventory, |_| crate::model::AdminState::Ready))
+    }
+
+    fn poll(fleet: &Fleet, name: &str) {
+        let snapshot = fleet.snapshot();
+        let node = snapshot.node(name).expect("a node");
+        let thresholds = Thresholds { down_after: 3, up_after: 2 };
+        fleet.begin_poll(node).finish(thresholds, 1);
+    }
+
+    fn first(balancer: &LoadBalancer<Selection>, key: Key<'_>) -> Option<String> {
+        let backend = balancer.select_with(&key.to_bytes(), usize::MAX, |_, _| true)?;
+        backend.ext.get::<NodeName>().map(ToString::to_string)
+    }
+
+    #[tokio::test]
+    async fn nodes_that_share_an_address_are_told_apart() {
+        let fleet = fleet();
+        let balancer = balancer(&fleet);
+        balancer.update().await.expect("addresses resolve");
+        for name in ["a", "b", "c"] {
+            let selected = first(&balancer, Key::Node(&NodeName::new(name)));
+            assert_eq!(selected.as_deref(), Some(name));
+        }
+        assert_eq!(first(&balancer, Key::Node(&NodeName::new("nobody"))), None);
+    }
+
+    #[tokio::test]
+    async fn a_tenants_request_walks_its_eligible_nodes_by_load() {
+        let fleet = fleet();
+        let balancer = balancer(&fleet);
+        balancer.update().await.expect("addresses resolve");
+        assert_eq!(first(&balancer, Key::Tenant("acme")), None, "no node is up yet");
+        poll(&fleet, "b");
+        poll(&fleet, "c");
+        let snapshot = fleet.snapshot();
+        let tenant = snapshot.tenant("acme").expect("the tenant");
+        let key = crate::model::MeetingKey {
+            scope: tenant.tenant.scope(crate::model::SubId::MAIN),
+            id: "m".into(),
+        };
+        let taken = tenant.place(&key, &[]).expect("two nodes are up");
+        let other = if taken.node().name().as_str() == "b" { "c" } else { "b" };
+        assert_eq!(first(&balancer, Key::Tenant("acme")).as_deref(), Some(other));
+    }
+}

@@ -16,6 +16,7 @@ const BUCKETS: &[f64] =
 pub(super) struct Metrics {
     requests: IntCounterVec,
     seconds: HistogramVec,
+    pub(super) in_flight: IntGauge,
     pub(super) connections: IntGauge,
     pub(super) connections_refused: IntCounterVec,
     pub(super) node_failures: IntCounterVec,
@@ -47,8 +48,11 @@ impl Metrics {
             &["call"],
         )?;
         registry.register(Box::new(seconds.clone()))?;
-        let connections = IntGauge::new("portico_connections", "Open client connections.")?;
-        registry.register(Box::new(connections.clone()))?;
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
         Ok(Self {
             requests: counters(
                 "portico_requests_total",
@@ -56,7 +60,8 @@ impl Metrics {
                 &["call", "outcome", "fault"],
             )?,
             seconds,
-            connections,
+            in_flight: gauge("portico_requests_in_flight", "Requests that are not answered yet.")?,
+            connections: gauge("portico_connections", "Open client connections.")?,
             connections_refused: counters(
                 "portico_connections_refused_total",
                 "Client connections that were closed unanswered.",

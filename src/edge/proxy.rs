@@ -9,6 +9,7 @@ use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::access_log::Line;
@@ -34,6 +35,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One request on its way through the phases.
 pub struct Context {
+    /// Takes the request off the count of those in flight when it is over, however it ends.
+    _in_flight: Counted,
     started: Instant,
     client: IpAddr,
     track: Track,
@@ -42,12 +45,22 @@ pub struct Context {
     forward: Option<Forward>,
 }
 
+struct Counted(IntGauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Edge {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
+        self.metrics.in_flight.inc();
         Context {
+            _in_flight: Counted(self.metrics.in_flight.clone()),
             started: Instant::now(),
             client: IpAddr::from([0, 0, 0, 0]),
             track: Track::default(),
@@ -132,13 +145,14 @@ impl ProxyHttp for Edge {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        let is_clients = *error.esource() == ErrorSource::Downstream;
-        ctx.track.blame(
-            "internalError".to_owned(),
-            if is_clients { Fault::Client } else { Fault::Node },
-        );
+        let fault = match error.esource() {
+            ErrorSource::Downstream => Fault::Client,
+            ErrorSource::Upstream => Fault::Node,
+            ErrorSource::Internal | ErrorSource::Unset => Fault::Portico,
+        };
+        ctx.track.blame("internalError".to_owned(), fault);
         let is_answered = session.response_written().is_some();
-        if is_clients || is_answered {
+        if fault == Fault::Client || is_answered {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         let reply = Reply::failure(&refusal::meeting_unavailable(), ctx.dialect);
@@ -259,6 +273,7 @@ impl Edge {
             upload,
             track: &ctx.track,
         };
+        self.learn(&asked).await;
         self.decide(session, &asked, pump).await
     }
 

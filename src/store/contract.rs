@@ -31,7 +31,7 @@ fn retired_node(name: &str) -> SavedNode {
         tags: vec!["sip".to_owned(), String::new()],
         load_url: Some(Url::parse("https://bbb01.example.org/b3lb/load").unwrap()),
     };
-    SavedNode { name: node.name.clone(), state: AdminState::Retired, retired: Some(node) }
+    SavedNode { name: node.name.clone(), state: AdminState::Retired, spec: Some(node) }
 }
 
 async fn meetings(store: &dyn Store) -> HashMap<MeetingKey, Meeting> {
@@ -48,43 +48,46 @@ pub(super) async fn everything_comes_back_as_it_was_put(store: &dyn Store) {
         xml: Box::from(*b"\0\xff not even text"),
         ..meeting("acme-999", "'; DROP TABLE meetings; -- \u{0} ü 🎥", "")
     };
-    let cordoned =
-        SavedNode { name: NodeName::new(""), state: AdminState::Cordoned, retired: None };
+    let cordoned = SavedNode { name: NodeName::new(""), state: AdminState::Cordoned, spec: None };
     let retired = retired_node("bbb01");
-    let slug = "acme".parse().unwrap();
     store.put_meeting(&odd).await.unwrap();
     store.put_node(&cordoned).await.unwrap();
     store.put_node(&retired).await.unwrap();
-    store.put_tenant(&slug, "{\"slug\":\"acme\"}").await.unwrap();
 
     let saved = store.load().await.unwrap();
     assert_eq!(saved.meetings, [odd]);
     assert_eq!(saved.nodes, [cordoned.clone(), retired.clone()]);
-    assert_eq!(saved.tenants, ["{\"slug\":\"acme\"}"]);
     assert_eq!(saved.skipped, 0);
 
     store.remove_node(&retired.name).await.unwrap();
-    store.remove_tenant(&slug).await.unwrap();
     let saved = store.load().await.unwrap();
-    assert_eq!((saved.nodes.as_slice(), saved.tenants.as_slice()), (&[cordoned][..], &[][..]));
+    assert_eq!(saved.nodes, [cordoned]);
 }
 
 pub(super) async fn the_last_put_wins(store: &dyn Store) {
     let name = NodeName::new("bbb01");
     for state in AdminState::ALL {
-        let node = SavedNode { name: name.clone(), state, retired: None };
+        let node = SavedNode { name: name.clone(), state, spec: None };
         store.put_node(&node).await.unwrap();
         assert_eq!(store.load().await.unwrap().nodes, [node]);
-    }
-    let slug = "acme".parse().unwrap();
-    for json in ["1", "2"] {
-        store.put_tenant(&slug, json).await.unwrap();
-        assert_eq!(store.load().await.unwrap().tenants, [json]);
     }
     store.put_meeting(&meeting("acme", "m", "first-1")).await.unwrap();
     let moved = Meeting { node: NodeName::new("bbb02"), ..meeting("acme", "m", "second-2") };
     store.put_meeting(&moved).await.unwrap();
     assert_eq!(store.load().await.unwrap().meetings, [moved]);
+}
+
+pub(super) async fn a_meeting_is_found_by_either_of_its_ids(store: &dyn Store) {
+    let own = meeting("acme-1", "m", "digest-1");
+    let of_another_secret = meeting("acme", "m", "digest-2");
+    let foreign = meeting("other", "m", "digest-3");
+    for meeting in [&own, &of_another_secret, &foreign] {
+        store.put_meeting(meeting).await.unwrap();
+    }
+    let acme = "acme".parse().unwrap();
+    assert_eq!(store.find_meetings(&acme, "digest-1").await.unwrap(), [own]);
+    assert_eq!(store.find_meetings(&acme, "m").await.unwrap().len(), 2);
+    assert_eq!(store.find_meetings(&acme, "digest-3").await.unwrap(), []);
 }
 
 pub(super) async fn two_scopes_may_use_the_same_meeting_id(store: &dyn Store) {

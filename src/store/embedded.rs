@@ -106,6 +106,10 @@ impl Store for Embedded {
         self.ask(Job::Load).await
     }
 
+    async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error> {
+        self.ask(|reply| Job::Find { tenant: tenant.clone(), id: id.into(), reply }).await
+    }
+
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error> {
         self.write(Op::PutMeeting(meeting.clone().into())).await
     }
@@ -120,14 +124,6 @@ impl Store for Embedded {
 
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {
         self.write(Op::RemoveNode(name.clone())).await
-    }
-
-    async fn put_tenant(&self, slug: &Slug, json: &str) -> Result<(), Error> {
-        self.write(Op::PutTenant { slug: slug.clone(), json: json.into() }).await
-    }
-
-    async fn remove_tenant(&self, slug: &Slug) -> Result<(), Error> {
-        self.write(Op::RemoveTenant(slug.clone())).await
     }
 }
 
@@ -152,6 +148,7 @@ mod tests {
     async fn it_keeps_the_contract() {
         contract::everything_comes_back_as_it_was_put(&fresh().1).await;
         contract::the_last_put_wins(&fresh().1).await;
+        contract::a_meeting_is_found_by_either_of_its_ids(&fresh().1).await;
         contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;
         contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().1).await;
         contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().1)).await;
@@ -202,13 +199,12 @@ mod tests {
                  INSERT INTO meetings
                      VALUES ('acme', 2, CAST(x'ff' AS TEXT), 'n', 'm', 'i', 0, NULL, x'');
                  INSERT INTO nodes VALUES ('a', 'lost', NULL);
-                 INSERT INTO nodes VALUES ('b', 'retired', '{');
-                 INSERT INTO tenants VALUES ('t', CAST(x'ff' AS TEXT));",
+                 INSERT INTO nodes VALUES ('b', 'retired', '{');",
             )
             .unwrap();
         let saved = store.load().await.unwrap();
         assert_eq!(saved.meetings, [good]);
-        assert_eq!((saved.nodes.len(), saved.tenants.len(), saved.skipped), (0, 0, 8));
+        assert_eq!((saved.nodes.len(), saved.skipped), (0, 7));
     }
 
     #[tokio::test]
@@ -233,7 +229,7 @@ mod tests {
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
 
-        let node = SavedNode { name: NodeName::new("n"), state: AdminState::Ready, retired: None };
+        let node = SavedNode { name: NodeName::new("n"), state: AdminState::Ready, spec: None };
         let error = store.put_node(&node).await.unwrap_err();
         assert!(matches!(&error, Error::Locked(locked) if *locked == path), "{error}");
 

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use crate::model::{Meeting, MeetingKey, NodeName, Slug};
-use crate::store::{SavedNode, retired};
+use crate::model::{Meeting, MeetingKey, NodeName};
+use crate::store::{SavedNode, node_row};
 
 /// A change. It can be applied again with the same outcome.
 pub(super) enum Op {
@@ -11,8 +11,6 @@ pub(super) enum Op {
     RemoveMeeting { key: MeetingKey, internal_id: Box<str> },
     PutNode(Box<SavedNode>),
     RemoveNode(NodeName),
-    PutTenant { slug: Slug, json: Box<str> },
-    RemoveTenant(Slug),
 }
 
 impl Op {
@@ -49,22 +47,16 @@ impl Op {
                 ])?,
             Self::PutNode(node) => db
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO nodes (name, state, retired) VALUES (?1, ?2, ?3)",
+                    "INSERT OR REPLACE INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)",
                 )?
                 .execute(params![
                     node.name.as_str(),
                     node.state.as_str(),
-                    node.retired.as_ref().map(retired::to_json),
+                    node.spec.as_ref().map(node_row::to_json),
                 ])?,
             Self::RemoveNode(name) => {
                 db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
             }
-            Self::PutTenant { slug, json } => db
-                .prepare_cached("INSERT OR REPLACE INTO tenants (slug, retired) VALUES (?1, ?2)")?
-                .execute(params![slug.as_str(), json])?,
-            Self::RemoveTenant(slug) => db
-                .prepare_cached("DELETE FROM tenants WHERE slug = ?1")?
-                .execute([slug.as_str()])?,
         };
         Ok(())
     }

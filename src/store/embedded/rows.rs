@@ -5,29 +5,31 @@ use std::str::FromStr;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 
-use crate::model::{Meeting, MeetingKey, NodeName, Scope, SubId};
-use crate::store::{Saved, SavedNode, retired};
+use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
+use crate::store::{Saved, SavedNode, node_row};
+
+const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
+    created_at_ms, parent_internal_id, xml FROM meetings";
 
 /// Reads all rows. One that cannot be understood is left out, counted and, the first of them,
 /// logged; an error of the database itself is an error.
 pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
     let mut skipped = Skipped::default();
-    let meetings = all(
-        db,
-        "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id, created_at_ms,
-             parent_internal_id, xml FROM meetings",
-        meeting,
-        &mut skipped,
-    )?;
-    let nodes = all(db, "SELECT name, state, retired FROM nodes", node, &mut skipped)?;
-    let tenants = all(db, "SELECT retired FROM tenants", |row| row.get(0), &mut skipped)?;
+    let meetings = all(db, MEETINGS, [], meeting, &mut skipped)?;
+    let nodes = all(db, "SELECT name, state, spec FROM nodes", [], node, &mut skipped)?;
     if let Some(first) = skipped.first {
         log::error!(
             "{} saved rows cannot be understood and are left out, the first: {first}",
             skipped.count
         );
     }
-    Ok(Saved { meetings, nodes, tenants, skipped: skipped.count })
+    Ok(Saved { meetings, nodes, skipped: skipped.count })
+}
+
+/// The meetings of a tenant with this id, the front end's or the node's.
+pub(super) fn find(db: &Connection, tenant: &Slug, id: &str) -> rusqlite::Result<Vec<Meeting>> {
+    let sql = format!("{MEETINGS} WHERE tenant = ?1 AND (meeting_id = ?2 OR internal_id = ?2)");
+    all(db, &sql, [tenant.as_str(), id], meeting, &mut Skipped::default())
 }
 
 #[derive(Default)]
@@ -39,11 +41,12 @@ struct Skipped {
 fn all<T>(
     db: &Connection,
     sql: &str,
+    params: impl rusqlite::Params,
     read: fn(&Row<'_>) -> rusqlite::Result<T>,
     skipped: &mut Skipped,
 ) -> rusqlite::Result<Vec<T>> {
-    let mut statement = db.prepare(sql)?;
-    let mut rows = statement.query([])?;
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         match read(row) {
@@ -75,15 +78,15 @@ fn meeting(row: &Row<'_>) -> rusqlite::Result<Meeting> {
 
 fn node(row: &Row<'_>) -> rusqlite::Result<SavedNode> {
     let name = NodeName::new(row.get::<_, String>(0)?);
-    let retired = row
+    let spec = row
         .get::<_, Option<String>>(2)?
-        .map(|json| retired::from_json(name.clone(), &json))
+        .map(|json| node_row::from_json(name.clone(), &json))
         .transpose()
         // Only where: what stands there may be the node's secret.
         .map_err(|error| {
             unreadable(2, format!("no JSON of a node, from column {}", error.column()))
         })?;
-    Ok(SavedNode { name, state: word(row, 1)?, retired })
+    Ok(SavedNode { name, state: word(row, 1)?, spec })
 }
 
 /// A column that holds one of our words.

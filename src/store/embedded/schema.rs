@@ -12,7 +12,7 @@ use crate::store::Error;
 /// The steps from an empty file to the present schema; `user_version` counts those that are done.
 /// Only ever append.
 const MIGRATIONS: [&str; PRESENT as usize] =
-    [include_str!("../../../migrations/embedded/0001_meetings_nodes_tenants.sql")];
+    [include_str!("../../../migrations/embedded/0001_meetings_nodes.sql")];
 
 /// The `user_version` of the present schema.
 const PRESENT: u32 = 1;

@@ -6,6 +6,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{op::Op, rows};
+use crate::model::{Meeting, Slug};
 use crate::store::{Error, Saved};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
@@ -16,6 +17,7 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Job {
     Write(Op, Reply<()>),
     Load(Reply<Saved>),
+    Find { tenant: Slug, id: Box<str>, reply: Reply<Vec<Meeting>> },
 }
 
 /// Works until every sender is gone and the queue is empty.
@@ -27,6 +29,10 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
             Job::Load(reply) => {
                 let saved = rows::load(&db).map_err(|error| Error::from_sqlite(path, error));
                 answer(reply, saved);
+            }
+            Job::Find { tenant, id, reply } => {
+                let found = rows::find(&db, &tenant, &id);
+                answer(reply, found.map_err(|error| Error::from_sqlite(path, error)));
             }
             Job::Write(op, reply) => {
                 batch.push((op, reply));
@@ -46,7 +52,7 @@ fn drain(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<(Op, Reply<()>)>) -> Op
     while batch.len() < BATCH {
         match jobs.try_recv().ok()? {
             Job::Write(op, reply) => batch.push((op, reply)),
-            load @ Job::Load(_) => return Some(load),
+            read @ (Job::Load(_) | Job::Find { .. }) => return Some(read),
         }
     }
     None

@@ -1,4 +1,4 @@
-//! A retired node as JSON.
+//! A node's description as JSON.
 //!
 //! The row has its own shape instead of a derive on [`Node`]: a secret must not become serialisable
 //! in general only because this one place has to keep it. A field that is added later needs a

@@ -1,0 +1,36 @@
+//! While an upgrade lets two processes serve at once, each learns from the store what the other created.
+
+use log::warn;
+
+use super::Edge;
+use super::calls::Asked;
+use crate::chain::Chain;
+
+impl Edge {
+    /// Takes a meeting that the other process has created into the directory before anything is decided.
+    /// Does nothing but in the half minute of an overlap, and then only on a miss.
+    pub(super) async fn learn(&self, asked: &Asked<'_>) {
+        if !self.fleet.is_overlapping() {
+            return;
+        }
+        let (tenant, scope) = (&asked.caller.tenant.tenant, &asked.caller.scope);
+        for name in ["meetingID", "parentMeetingID"] {
+            let Some(id) = asked.params.get(name) else { continue };
+            if self.fleet.find(tenant, scope, id.trim()).is_some() {
+                continue;
+            }
+            match self.store.find_meetings(&scope.tenant, id.trim()).await {
+                Ok(found) => {
+                    for meeting in found {
+                        let is_new =
+                            self.fleet.directory.get_internal(&meeting.internal_id).is_none();
+                        if is_new && asked.snapshot.node(meeting.node.as_str()).is_some() {
+                            self.fleet.directory.adopt(meeting, true);
+                        }
+                    }
+                }
+                Err(trouble) => warn!("the store cannot be asked: {}", Chain(&trouble)),
+            }
+        }
+    }
+}
