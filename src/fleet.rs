@@ -16,6 +16,8 @@ mod placement;
 mod policy;
 mod reconcile;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -68,14 +68,14 @@ async fn start_nodes(args: &Args) -> anyhow::Result<Vec<sim::Node>> {
 /// The same file that an operator would write.
 fn configuration(args: &Args, nodes: &[sim::Node], data_dir: &Path) -> String {
     let quoted = |text: &str| serde_json::to_string(text).expect("a text is JSON");
-    let nodes: String = nodes
+    let nodes: Vec<String> = nodes
         .iter()
-        .enumerate()
-        .map(|(index, node)| {
-            let (url, secret) = (node.url(), quoted(node.secret()));
-            format!("      - {{ name: sim{:02}, url: \"{url}\", secret: {secret} }}\n", index + 1)
+        .map(|node| {
+            let (name, url, secret) = (node.name(), node.url(), quoted(node.secret()));
+            format!("      - {{ name: {name}, url: \"{url}\", secret: {secret} }}\n")
         })
         .collect();
+    let nodes = nodes.concat();
     format!(
         "server:\n  listen: [ {{ address: \"{}\" }} ]\n  admin: \"{}\"\n  grace: 1s\n\
          data_dir: {}\npolling: {{ interval: 1s }}\n\
@@ -103,8 +103,8 @@ fn explain(args: &Args, nodes: &[sim::Node], out: &mut dyn Write) -> std::io::Re
     writeln!(out, "  secret         {}", args.secret)?;
     writeln!(out, "  tenant         {TENANT}, also at http://{}/bbb/{TENANT}/", args.listen)?;
     writeln!(out, "  metrics        http://{}/metrics\n", args.admin)?;
-    for (index, node) in nodes.iter().enumerate() {
-        writeln!(out, "  node sim{:02}     {}", index + 1, node.url())?;
+    for node in nodes {
+        writeln!(out, "  node {}     {}", node.name(), node.url())?;
     }
     writeln!(
         out,

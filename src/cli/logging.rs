@@ -1,4 +1,4 @@
-//! Logging through `log` and env_logger, to standard error.
+//! Logging through `log` and `env_logger`, to standard error.
 
 use env_logger::{Builder, Env};
 use log::LevelFilter;

@@ -36,7 +36,7 @@ use crate::tasks::{self, Housekeeping, Poller};
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pingora's old process closes its listeners after 5 s and leaves after its grace, 600 s at most.
-const OVERLAP_AT_MOST: Duration = Duration::from_secs(120);
+const OVERLAP_AT_MOST: Duration = Duration::from_mins(2);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;

@@ -53,16 +53,15 @@ impl Balancer {
     pub(super) async fn peer(&self, node: &Node) -> pingora::Result<HttpPeer> {
         let key = Key::Node(node.name()).to_bytes();
         let select = || self.0.select_with(&key, usize::MAX, |_backend, _health| true);
-        let backend = match select() {
-            Some(backend) => backend,
-            None => {
-                // New in the inventory, and not taken over yet.
-                self.0.update().await?;
-                select().ok_or_else(|| {
-                    Error::explain(ErrorType::ConnectNoRoute, "the node's name does not resolve")
-                })?
-            }
-        };
+        let mut backend = select();
+        if backend.is_none() {
+            // New in the inventory, and not taken over yet.
+            self.0.update().await?;
+            backend = select();
+        }
+        let backend = backend.ok_or_else(|| {
+            Error::explain(ErrorType::ConnectNoRoute, "the node's name does not resolve")
+        })?;
         let url = &node.spec.url;
         let host = url.host_str().unwrap_or_default().to_owned();
         Ok(HttpPeer::new(backend.addr, url.scheme() == "https", host))
@@ -265,7 +264,7 @@ mod tests {
         fleet.begin_poll(node).finish(thresholds, 1);
     }
 
-    fn first(balancer: &LoadBalancer<Selection>, key: Key<'_>) -> Option<String> {
+    fn first(balancer: &LoadBalancer<Selection>, key: &Key<'_>) -> Option<String> {
         let backend = balancer.select_with(&key.to_bytes(), usize::MAX, |_, _| true)?;
         backend.ext.get::<NodeName>().map(ToString::to_string)
     }
@@ -276,10 +275,10 @@ mod tests {
         let balancer = balancer(&fleet);
         balancer.update().await.expect("addresses resolve");
         for name in ["a", "b", "c"] {
-            let selected = first(&balancer, Key::Node(&NodeName::new(name)));
+            let selected = first(&balancer, &Key::Node(&NodeName::new(name)));
             assert_eq!(selected.as_deref(), Some(name));
         }
-        assert_eq!(first(&balancer, Key::Node(&NodeName::new("nobody"))), None);
+        assert_eq!(first(&balancer, &Key::Node(&NodeName::new("nobody"))), None);
     }
 
     #[tokio::test]
@@ -287,7 +286,7 @@ mod tests {
         let fleet = fleet();
         let balancer = balancer(&fleet);
         balancer.update().await.expect("addresses resolve");
-        assert_eq!(first(&balancer, Key::Tenant("acme")), None, "no node is up yet");
+        assert_eq!(first(&balancer, &Key::Tenant("acme")), None, "no node is up yet");
         poll(&fleet, "b");
         poll(&fleet, "c");
         let snapshot = fleet.snapshot();
@@ -298,6 +297,6 @@ mod tests {
         };
         let taken = tenant.place(&key, &[]).expect("two nodes are up");
         let other = if taken.node().name().as_str() == "b" { "c" } else { "b" };
-        assert_eq!(first(&balancer, Key::Tenant("acme")).as_deref(), Some(other));
+        assert_eq!(first(&balancer, &Key::Tenant("acme")).as_deref(), Some(other));
     }
 }

@@ -27,7 +27,7 @@ use super::Edge;
 use super::metrics::Metrics;
 
 /// Pingora keeps an idle connection for so long.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// A v1 header has at most 107 bytes; of a v2 header, addresses and TLVs fit into this.
 const MAX_V1_BYTES: usize = 107;
 const MAX_V2_BYTES: usize = 1024;

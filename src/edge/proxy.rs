@@ -1,6 +1,6 @@
 //! Pingora's phases: the one place where requests come in, decisions are acted on, and streams pass.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -197,8 +197,7 @@ impl Edge {
         ctx: &mut Context,
     ) -> Result<Decision, Refusal> {
         let head = session.req_header();
-        let peer =
-            session.client_addr().and_then(|address| address.as_inet()).map(|peer| peer.ip());
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip);
         let authority = head.uri.host();
         let Client { address, host } =
             client::identify(peer, &head.headers, authority, &self.settings.trusted_proxies);

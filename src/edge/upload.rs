@@ -27,7 +27,7 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// Chunks under way between the front end and the node.
 const CHUNKS_UNDER_WAY: usize = 8;
 /// A whole upload must be in by then. 64 MiB take 120 s at half a megabyte a second.
-const UPLOAD_DEADLINE: Duration = Duration::from_secs(120);
+const UPLOAD_DEADLINE: Duration = Duration::from_mins(2);
 /// What is read and thrown away after an early answer, so that the connection stays usable.
 const DRAINED_BYTES: usize = 1024 * 1024;
 

@@ -105,7 +105,7 @@ impl Live {
 
     /// Placements that no poll has seen yet.
     pub fn reserved(&self) -> u32 {
-        u32::try_from(self.reserved.load(Ordering::Acquire) & LOW).expect("masked to 32 bits")
+        low_half(self.reserved.load(Ordering::Acquire))
     }
 
     /// Stores what the node's load script says, in 1/10000.
@@ -134,7 +134,7 @@ impl Live {
     /// The counters with reservations in them. A placement counts as a meeting with one attendee.
     pub(super) fn counters(&self) -> Counters {
         let version = self.reserved.load(Ordering::Acquire);
-        let reserved = u32::try_from(version & LOW).expect("masked to 32 bits");
+        let reserved = low_half(version);
         Counters {
             meetings: self.meetings.load(Ordering::Relaxed).saturating_add(reserved),
             attendees: self.attendees().saturating_add(reserved),
@@ -155,6 +155,10 @@ impl Live {
     pub(super) fn release(&self) {
         self.reserved.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+fn low_half(word: u64) -> u32 {
+    u32::try_from(word & LOW).expect("masked to 32 bits")
 }
 
 #[cfg(test)]

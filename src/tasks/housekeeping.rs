@@ -42,19 +42,19 @@ impl Task for Housekeeping {
             for entry in self.fleet.directory.on_node(node.name()) {
                 self.fleet.directory.remove(&entry);
                 let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
-                is_done &= logged("forgetting a meeting", removed);
+                is_done &= logged("forgetting a meeting", &removed);
             }
         }
         for name in self.fleet.drop_idle_retired() {
             info!("node {name} is retired and empty: gone");
-            is_done &= logged("forgetting a node", self.store.remove_node(&name).await);
+            is_done &= logged("forgetting a node", &self.store.remove_node(&name).await);
         }
         if is_done { Ok(()) } else { Err(Failed) }
     }
 }
 
-fn logged<E: std::error::Error>(what: &str, result: Result<(), E>) -> bool {
-    if let Err(error) = &result {
+fn logged<E: std::error::Error>(what: &str, result: &Result<(), E>) -> bool {
+    if let Err(error) = result {
         warn!("{what}: {}", Chain(error));
     }
     result.is_ok()

@@ -76,7 +76,7 @@ impl Poller {
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
-                changed = changes.changed() => if changed.is_err() { break },
+                end = changes.changed() => if end.is_err() { break },
                 // One that has ended by itself is started again.
                 Some(_ended) = polls.join_next() => {}
             }

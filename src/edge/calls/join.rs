@@ -19,14 +19,14 @@ use crate::fleet::Node;
 pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = asked.meeting_id()?;
     if asked.params.get("fullName").is_none_or(|name| name.trim().is_empty()) {
-        return Ok(cannot_join(asked, Failure::MISSING_FULL_NAME, Hope::None));
+        return Ok(cannot_join(asked, &Failure::MISSING_FULL_NAME, Hope::None));
     }
     let Some(entry) = asked.find(edge, &id) else {
-        return Ok(cannot_join(asked, Failure::INVALID_MEETING_IDENTIFIER, Hope::MeetingStarts));
+        return Ok(cannot_join(asked, &Failure::INVALID_MEETING_IDENTIFIER, Hope::MeetingStarts));
     };
     let Ok(node) = asked.reachable_node(&entry) else {
         asked.track.node_at_fault();
-        return Ok(cannot_join(asked, refusal::meeting_unavailable(), Hope::NodeReturns));
+        return Ok(cannot_join(asked, &refusal::meeting_unavailable(), Hope::NodeReturns));
     };
     let mut params = asked.params_for(&entry);
     rules::apply(&asked.caller, &mut params, |rules| &rules.join);
@@ -57,18 +57,18 @@ enum Hope {
 
 /// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` if there is one, a page that tries
 /// again to a person, the plain failure to a program.
-fn cannot_join(asked: &Asked<'_>, failure: Failure, hope: Hope) -> Decision {
-    asked.track.failed(&failure);
-    if let Some(url) = error_redirect(&asked.params, &failure) {
+fn cannot_join(asked: &Asked<'_>, failure: &Failure, hope: Hope) -> Decision {
+    asked.track.failed(failure);
+    if let Some(url) = error_redirect(&asked.params, failure) {
         return Decision::Redirect(url);
     }
     let wants_xml = asked.params.get("redirect").is_some_and(|redirect| redirect.trim() == "false");
     if !asked.request.is_browser() || wants_xml || asked.dialect() == Dialect::Json {
-        return Decision::Respond(Reply::failure(&failure, asked.dialect()));
+        return Decision::Respond(Reply::failure(failure, asked.dialect()));
     }
     let name = &asked.caller.tenant.tenant.name;
     Decision::Respond(match hope {
-        Hope::None => pages::failure(name, &failure),
+        Hope::None => pages::failure(name, failure),
         Hope::MeetingStarts => pages::not_started(name),
         Hope::NodeReturns => pages::node_away(name),
     })

@@ -1,0 +1,428 @@
+//! The fleet as the drivers see it: placements, polls and the directory together.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{Fleet, Phase, Reconciled, Thresholds, identity};
+use crate::bbb::{Element, MeetingInfo};
+use crate::model::{
+    AdminState, Branding, Cluster, ClusterGroup, Health, Inventory, Limits, Meeting, MeetingIds,
+    MeetingKey, Node, NodeName, Policy, RecordingSettings, Rules, Scope, Secret, Tenant,
+    TenantSecret,
+};
+
+const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
+
+fn scope(text: &str) -> Scope {
+    Scope::parse(text).unwrap()
+}
+
+fn key(text: &str, id: &str) -> MeetingKey {
+    MeetingKey { scope: scope(text), id: id.to_owned() }
+}
+
+fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
+    Node {
+        name: NodeName::new(name),
+        cluster: "main".to_owned(),
+        url: format!("http://{name}.example/bigbluebutton/api").parse().unwrap(),
+        secret: Secret::new("s"),
+        weight,
+        capacity: 200,
+        tags: tags.iter().map(ToString::to_string).collect(),
+        load_url: None,
+    }
+}
+
+fn tenant(slug: &str, required_tags: &[&str]) -> Tenant {
+    let secret = |sub_id| TenantSecret {
+        sub_id: crate::model::SubId::new(sub_id).unwrap(),
+        secret: Secret::new("s"),
+        secret2: None,
+        limits: Limits::default(),
+        rules: Rules::default(),
+    };
+    Tenant {
+        slug: slug.parse().unwrap(),
+        name: slug.to_owned(),
+        is_default: false,
+        domains: Vec::new(),
+        cluster_group: "all".to_owned(),
+        required_tags: required_tags.iter().map(ToString::to_string).collect(),
+        secrets: vec![secret(0), secret(5)],
+        checksums: Vec::new(),
+        limits: Limits::default(),
+        rules: Rules::default(),
+        meeting_ids: MeetingIds::Scoped,
+        branding: Branding::default(),
+        recording: RecordingSettings::default(),
+        stats_token: None,
+    }
+}
+
+fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
+    Inventory {
+        clusters: vec![Cluster { name: "main".to_owned(), policy, ..Cluster::default() }],
+        groups: vec![ClusterGroup { name: "all".to_owned(), clusters: vec!["main".to_owned()] }],
+        nodes,
+        tenants: vec![tenant("acme", &[]), tenant("other", &[])],
+    }
+}
+
+fn fleet(names: &[&str]) -> Fleet {
+    let nodes = names.iter().map(|name| node(name, 1.0, &[])).collect();
+    Fleet::new(inventory(nodes, Policy::default()), |_| AdminState::Ready)
+}
+
+/// A main meeting as its node lists it.
+fn listed(node_meeting_id: &str, created_ms: u64, attendees: u32) -> MeetingInfo {
+    let mut meeting = Element::new("meeting");
+    meeting.push_text("meetingName", "a name");
+    meeting.push_text("meetingID", node_meeting_id);
+    meeting.push_text("internalMeetingID", &internal_id(node_meeting_id, created_ms));
+    meeting.push_text("createTime", &created_ms.to_string());
+    meeting.push_text("participantCount", &attendees.to_string());
+    meeting.push_text("endTime", "0");
+    meeting.push_text("isBreakout", "false");
+    MeetingInfo::from_element(meeting)
+}
+
+fn internal_id(node_meeting_id: &str, created_ms: u64) -> String {
+    use sha1::Digest;
+    format!("{}-{created_ms}", hex::encode(sha1::Sha1::digest(node_meeting_id)))
+}
+
+fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo>) -> Reconciled {
+    let snapshot = fleet.snapshot();
+    let mut poll = fleet.begin_poll(snapshot.node(name).unwrap());
+    for meeting in meetings {
+        poll.meeting(meeting);
+    }
+    poll.finish(THRESHOLDS, 1).1
+}
+
+/// Places a meeting and enters it as created at `created_ms`; returns its node.
+fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
+    let snapshot = fleet.snapshot();
+    let tenant = snapshot.tenant(key.scope.tenant.as_str()).unwrap();
+    let reservation = tenant.place(key, &[]).unwrap();
+    let node = reservation.node().name().clone();
+    let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
+    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation);
+    node
+}
+
+fn meeting(key: &MeetingKey, node: &NodeName, id: &str, created_ms: u64) -> Meeting {
+    Meeting {
+        key: key.clone(),
+        node: node.clone(),
+        node_meeting_id: id.to_owned(),
+        internal_id: internal_id(id, created_ms),
+        created_at_ms: created_ms,
+        parent_internal_id: None,
+        xml: Box::from(*b"<meeting/>"),
+    }
+}
+
+fn reserved(fleet: &Fleet, name: &str) -> u32 {
+    fleet.snapshot().node(name).unwrap().live.reserved()
+}
+
+#[test]
+fn equal_nodes_share_a_burst_evenly() {
+    let fleet = fleet(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
+    for name in fleet.snapshot().nodes().map(|node| node.name().clone()) {
+        poll(&fleet, name.as_str(), Vec::new());
+    }
+    for number in 0..200 {
+        create(&fleet, &key("acme", &format!("room-{number}")), 1);
+    }
+    for node in fleet.snapshot().nodes() {
+        assert_eq!(node.live.meetings(), 20, "{}", node.name());
+    }
+}
+
+#[test]
+fn a_node_of_twice_the_weight_takes_twice_the_meetings() {
+    let nodes = vec![node("small", 1.0, &[]), node("large", 2.0, &[])];
+    for policy in [Policy::Predictive, Policy::B3scale] {
+        let fleet = Fleet::new(inventory(nodes.clone(), policy), |_| AdminState::Ready);
+        poll(&fleet, "small", Vec::new());
+        poll(&fleet, "large", Vec::new());
+        for number in 0..30 {
+            create(&fleet, &key("acme", &format!("room-{number}")), 1);
+        }
+        assert_eq!((reserved(&fleet, "small"), reserved(&fleet, "large")), (10, 20));
+    }
+}
+
+#[test]
+fn only_eligible_nodes_are_chosen_and_the_reasons_are_counted() {
+    let nodes =
+        vec![node("plain", 1.0, &[]), node("sip", 1.0, &["sip"]), node("sip2", 1.0, &["sip"])];
+    let mut inventory = inventory(nodes, Policy::default());
+    inventory.tenants.push(tenant("phone", &["sip"]));
+    let fleet = Fleet::new(inventory, |_| AdminState::Ready);
+    let snapshot = fleet.snapshot();
+    let phone = snapshot.tenant("phone").unwrap();
+    let key = key("phone", "m");
+    let why = phone.place(&key, &[]).err().unwrap();
+    assert_eq!((why.nodes, why.not_up, why.closed, why.failed), (2, 2, 0, 0));
+    for name in ["plain", "sip", "sip2"] {
+        poll(&fleet, name, Vec::new());
+    }
+    snapshot.node("sip2").unwrap().live.set_admin(AdminState::Cordoned);
+    assert_eq!(phone.place(&key, &[]).unwrap().node().name().as_str(), "sip");
+    let why = phone.place(&key, &[NodeName::new("sip")]).err().unwrap();
+    assert_eq!((why.nodes, why.not_up, why.closed, why.failed), (2, 0, 1, 1));
+}
+
+#[test]
+fn a_reservation_stands_until_a_poll_that_began_later() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    let snapshot = fleet.snapshot();
+    let earlier = fleet.begin_poll(snapshot.node("a").unwrap());
+    create(&fleet, &key("acme", "m"), 7);
+    earlier.finish(THRESHOLDS, 1);
+    assert_eq!(reserved(&fleet, "a"), 1);
+    poll(&fleet, "a", vec![listed("m@acme", 7, 3)]);
+    assert_eq!(reserved(&fleet, "a"), 0);
+    let live = &fleet.snapshot().node("a").unwrap().live.clone();
+    assert_eq!((live.meetings(), live.attendees()), (1, 3));
+}
+
+#[test]
+fn a_dropped_reservation_is_given_back() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    let snapshot = fleet.snapshot();
+    drop(snapshot.tenant("acme").unwrap().place(&key("acme", "m"), &[]).unwrap());
+    assert_eq!(reserved(&fleet, "a"), 0);
+}
+
+#[test]
+fn a_meeting_is_found_by_either_id_and_by_its_own_tenant_only() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme-5", "m"), 7);
+    let internal = internal_id("m@acme-5", 7);
+    let find = |caller: &str, id: &str| {
+        let snapshot = fleet.snapshot();
+        let scope = scope(caller);
+        let tenant = snapshot.tenant(scope.tenant.as_str()).unwrap();
+        fleet.find(&tenant.tenant, &scope, id).is_some()
+    };
+    for (caller, id, is_found) in [
+        ("acme-5", "m", true),
+        ("acme-5", internal.as_str(), true),
+        // The main secret sees its whole tenant.
+        ("acme", "m", true),
+        ("acme", internal.as_str(), true),
+        ("other", "m", false),
+        ("other", internal.as_str(), false),
+        ("other", "m@acme-5", false),
+    ] {
+        assert_eq!(find(caller, id), is_found, "{caller} asks for {id}");
+    }
+}
+
+#[test]
+fn a_meeting_is_over_after_two_polls_without_it() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    assert_eq!(poll(&fleet, "a", Vec::new()).over.len(), 0);
+    // Once more in between starts the count again.
+    poll(&fleet, "a", vec![listed("m@acme", 7, 0)]);
+    assert_eq!(poll(&fleet, "a", Vec::new()).over.len(), 0);
+    assert_eq!(poll(&fleet, "a", Vec::new()).over.len(), 1);
+    assert!(fleet.directory.is_empty());
+}
+
+#[test]
+fn an_unknown_meeting_of_a_known_scope_is_adopted() {
+    let fleet = fleet(&["a"]);
+    let strangers = vec![
+        listed("m@acme", 7, 2),
+        listed("m@nobody", 7, 2),
+        listed("m@acme-77", 7, 2),
+        listed("no scope at all", 7, 2),
+    ];
+    let reconciled = poll(&fleet, "a", strangers);
+    assert_eq!(reconciled.adopted.len(), 1);
+    let entry = fleet.directory.get(&scope("acme"), "m").unwrap();
+    assert_eq!((entry.node().as_str(), entry.attendees()), ("a", 2));
+    assert!(String::from_utf8_lossy(&entry.xml()).contains("<meetingID>m</meetingID>"));
+}
+
+#[test]
+fn a_node_cannot_take_over_what_another_one_runs() {
+    let fleet = fleet(&["a", "b"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    // The same internal id, and an internal id that is not of its meeting.
+    let mut liar = listed("x@other", 9, 0);
+    liar.element_mut().set_child_text("internalMeetingID", "0000-9");
+    let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 50), liar]);
+    assert!(reconciled.adopted.is_empty() && reconciled.doubles.is_empty());
+    let entry = fleet.directory.get(&scope("acme"), "m").unwrap();
+    assert_eq!((entry.node().as_str(), entry.attendees()), ("a", 0));
+}
+
+#[tokio::test]
+async fn a_create_in_flight_is_never_reaped_nor_adopted() {
+    let fleet = fleet(&["a"]);
+    let claim = fleet.claims.claim(&key("acme", "m")).await;
+    assert!(poll(&fleet, "a", vec![listed("m@acme", 7, 0)]).adopted.is_empty());
+    drop(claim);
+    assert_eq!(poll(&fleet, "a", vec![listed("m@acme", 7, 0)]).adopted.len(), 1);
+}
+
+#[test]
+fn what_was_created_again_elsewhere_is_ended_when_its_node_returns() {
+    let fleet = fleet(&["a", "b"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    for _ in 0..3 {
+        let live = fleet.snapshot().node("a").unwrap().live.clone();
+        live.poll_failed("refused".into(), THRESHOLDS, 1);
+    }
+    assert_eq!(fleet.snapshot().node("a").unwrap().live.health(), Health::Down);
+    assert!(fleet.directory.get(&scope("acme"), "m").is_some(), "kept during the grace");
+    assert_eq!(fleet.lose_meetings_on(&NodeName::new("a")), 1);
+    assert!(fleet.directory.get(&scope("acme"), "m").is_none());
+    poll(&fleet, "b", Vec::new());
+    assert_eq!(create(&fleet, &key("acme", "m"), 9).as_str(), "b");
+    let reconciled = poll(&fleet, "a", vec![listed("m@acme", 7, 30)]);
+    assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
+    assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "b");
+}
+
+#[test]
+fn a_node_that_returns_in_time_gets_its_meetings_back() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    fleet.lose_meetings_on(&NodeName::new("a"));
+    let reconciled = poll(&fleet, "a", vec![listed("m@acme", 7, 30)]);
+    assert!(reconciled.doubles.is_empty());
+    assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().phase(), Phase::Running);
+}
+
+#[test]
+fn a_node_deleted_from_the_file_stays_while_meetings_run_on_it() {
+    let fleet = fleet(&["a", "b"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    fleet.apply(inventory(vec![node("c", 1.0, &[])], Policy::default()));
+    let names = || fleet.snapshot().nodes().map(|node| node.name().to_string()).collect::<Vec<_>>();
+    assert_eq!(names(), ["c", "a"]);
+    assert_eq!(fleet.snapshot().node("a").unwrap().live.admin(), AdminState::Retired);
+    let tenant = fleet.snapshot().tenant("acme").unwrap().clone();
+    assert!(tenant.place(&key("acme", "n"), &[]).is_err(), "c is not up, a takes nothing new");
+    assert_eq!(fleet.drop_idle_retired(), []);
+    poll(&fleet, "a", Vec::new());
+    poll(&fleet, "a", Vec::new());
+    assert_eq!(fleet.drop_idle_retired(), [NodeName::new("a")]);
+    assert_eq!(names(), ["c"]);
+}
+
+#[test]
+fn meetings_come_back_after_a_restart_even_if_their_node_was_deleted() {
+    let fleet = fleet(&["a"]);
+    let gone = NodeName::new("gone");
+    let meetings = vec![
+        meeting(&key("acme", "m"), &NodeName::new("a"), "m@acme", 7),
+        meeting(&key("acme", "n"), &gone, "n@acme", 7),
+        meeting(&key("acme", "o"), &NodeName::new("nobody"), "o@acme", 7),
+        meeting(&key("stranger", "p"), &NodeName::new("a"), "p@stranger", 7),
+    ];
+    let specs = vec![node("gone", 1.0, &[]), node("idle", 1.0, &[])];
+    let dropped = fleet.restore(meetings, specs);
+    assert_eq!(dropped.iter().map(|m| m.key.id.as_str()).collect::<Vec<_>>(), ["o", "p"]);
+    assert!(fleet.directory.get(&scope("acme"), "n").is_some());
+    assert_eq!(fleet.snapshot().node("gone").unwrap().live.admin(), AdminState::Retired);
+    assert!(fleet.snapshot().node("idle").is_none());
+}
+
+/// What can happen to a fleet of three nodes and eight meetings.
+#[derive(Debug, Clone)]
+enum Event {
+    Create(usize),
+    Fail(usize),
+    End(usize),
+    Poll(usize, Vec<bool>),
+    Lose(usize),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        (0usize..8).prop_map(Event::Create),
+        (0usize..8).prop_map(Event::Fail),
+        (0usize..8).prop_map(Event::End),
+        (0usize..3, prop::collection::vec(any::<bool>(), 8))
+            .prop_map(|(node, shown)| Event::Poll(node, shown)),
+        (0usize..3).prop_map(Event::Lose),
+    ];
+    prop::collection::vec(event, 0..60)
+}
+
+proptest! {
+    /// Whatever happens, no reservation leaks and the indexes of the directory agree.
+    #[test]
+    fn reservations_and_indexes_never_drift(events in events()) {
+        let names = ["a", "b", "c"];
+        let fleet = Arc::new(fleet(&names));
+        for name in names {
+            poll(&fleet, name, Vec::new());
+        }
+        let room = |number: usize| key("acme", &format!("room-{number}"));
+        for (time, event) in (10u64..).zip(events) {
+            match event {
+                Event::Create(number) => {
+                    let running = fleet.directory.get(&scope("acme"), &room(number).id);
+                    if running.is_none_or(|entry| entry.phase() == Phase::Ended) {
+                        create(&fleet, &room(number), time);
+                    }
+                }
+                Event::Fail(number) => {
+                    let snapshot = fleet.snapshot();
+                    drop(snapshot.tenant("acme").unwrap().place(&room(number), &[]));
+                }
+                Event::End(number) => {
+                    if let Some(entry) = fleet.directory.get(&scope("acme"), &room(number).id) {
+                        entry.mark_ended();
+                    }
+                }
+                Event::Poll(node, shown) => {
+                    let entries = fleet.directory.on_node(&NodeName::new(names[node]));
+                    let listed = entries
+                        .iter()
+                        .zip(shown.into_iter().cycle())
+                        .filter(|(_, is_shown)| *is_shown)
+                        .map(|(entry, _)| listed(entry.node_meeting_id(), entry.created_at_ms(), 1));
+                    poll(&fleet, names[node], listed.collect());
+                }
+                Event::Lose(node) => {
+                    fleet.lose_meetings_on(&NodeName::new(names[node]));
+                }
+            }
+            let on_nodes: usize =
+                names.iter().map(|name| fleet.directory.on_node(&NodeName::new(*name)).len()).sum();
+            prop_assert_eq!(on_nodes, fleet.directory.len());
+        }
+        // After two polls that show everything, nothing is reserved any more.
+        for name in names {
+            for _ in 0..2 {
+                let entries = fleet.directory.on_node(&NodeName::new(name));
+                let all = entries
+                    .iter()
+                    .map(|entry| listed(entry.node_meeting_id(), entry.created_at_ms(), 1));
+                poll(&fleet, name, all.collect());
+            }
+            prop_assert_eq!(reserved(&fleet, name), 0);
+        }
+    }
+}
