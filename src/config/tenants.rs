@@ -19,6 +19,7 @@ pub(super) fn read(item: &Item<'_>, groups: &Names, base_domain: Option<&str>) -
         slugs: Names::new("slug"),
         domains: Names::new("domain"),
         default_at: None,
+        plain_at: None,
         domain_items: Vec::new(),
     };
     let tenants = item.list(|item| tenant(item, &mut shared));
@@ -34,6 +35,7 @@ struct Shared<'a, 'n> {
     slugs: Names,
     domains: Names,
     default_at: Option<String>,
+    plain_at: Option<String>,
     domain_items: Vec<(Option<Slug>, Item<'a>, String)>,
 }
 
@@ -88,9 +90,18 @@ fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option<Tenant> {
         let checksums = checksums(&fields.optional("checksums"));
         let limits = limits(&fields.optional("limits"));
         let rules = rules::read(&fields.optional("params"));
-        let meeting_ids = fields
-            .optional("meeting_ids")
-            .one_of(&[("scoped", MeetingIds::Scoped), ("plain", MeetingIds::Plain)]);
+        let ids_item = fields.optional("meeting_ids");
+        let meeting_ids =
+            ids_item.one_of(&[("scoped", MeetingIds::Scoped), ("plain", MeetingIds::Plain)]);
+        if meeting_ids == Some(MeetingIds::Plain) {
+            match &shared.plain_at {
+                Some(place) => ids_item.problem(format_args!(
+                    "plain is already said at {place}; two tenants with plain ids would meet in one \
+                     meeting"
+                )),
+                None => shared.plain_at = Some(ids_item.place()),
+            }
+        }
         let branding = branding::read(&fields.optional("branding"));
         let recording = recording(&fields.optional("recording"));
         let stats_token = fields.optional("stats_token").secret();

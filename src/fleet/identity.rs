@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::bbb::Element;
-use crate::model::{MeetingIds, MeetingKey, Scope};
+use crate::model::{MeetingIds, MeetingKey, Scope, SubId};
 
 /// The longest `meetingID` that BigBlueButton takes, in characters (bbb-web's validation).
 pub const MAX_MEETING_ID_CHARS: usize = 256;
@@ -17,9 +17,10 @@ pub const MAX_MEETING_ID_CHARS: usize = 256;
 /// What `id` of `scope` is called on a node.
 ///
 /// Where `{id}@{scope}` would be too long, a digest stands in for the id; the directory remembers. With
-/// plain ids, one that could be read as another scope's is scoped all the same.
+/// plain ids, one that could be read as another scope's is scoped all the same, and so are those of other
+/// secrets than the main one.
 pub fn node_meeting_id(scope: &Scope, ids: MeetingIds, id: &str) -> String {
-    if ids == MeetingIds::Plain && owner(id).is_none() {
+    if ids == MeetingIds::Plain && scope.sub == SubId::MAIN && owner(id).is_none() {
         return id.to_owned();
     }
     let scoped = format!("{id}@{scope}");
@@ -92,6 +93,7 @@ mod tests {
     fn a_plain_id_cannot_imitate_a_scope() {
         assert_eq!(node_meeting_id(&scope("old"), MeetingIds::Plain, "room"), "room");
         assert_eq!(node_meeting_id(&scope("old"), MeetingIds::Plain, "room@acme"), "room@acme@old");
+        assert_eq!(node_meeting_id(&scope("old-5"), MeetingIds::Plain, "room"), "room@old-5");
     }
 
     #[test]
