@@ -3,26 +3,19 @@
 use env_logger::{Builder, Env};
 use log::LevelFilter;
 
-/// `RUST_LOG` chooses, `info` is the default, in the demo `warn`.
+/// `RUST_LOG` chooses, `info` is the default, in the demo `warn` and the access log.
 ///
-/// Whatever it says, pingora stays at `info` or above: at `debug` it would write whole request heads,
-/// with checksums and names of people.
+/// The libraries below us stay at `warn`, also where `RUST_LOG` asks for more of everything: at `debug`
+/// pingora writes whole request heads, with checksums and names of people. Its balancer only repeats
+/// what our own polling has said.
 pub(super) fn init(is_demo: bool) {
     let default = if is_demo { "warn,portico::access=info" } else { "info" };
     let mut builder = Builder::from_env(Env::default().default_filter_or(default));
-    let asked = builder.build();
-    let pingora = asked.filter().min(LevelFilter::Info);
-    let mut builder = Builder::from_env(Env::default().default_filter_or(default));
-    for module in [
-        "pingora",
-        "pingora_core",
-        "pingora_proxy",
-        "pingora_load_balancing",
-        "hyper",
-        "h2",
-        "rustls",
-    ] {
-        builder.filter_module(module, if is_demo { LevelFilter::Error } else { pingora });
+    for module in
+        ["pingora", "pingora_core", "pingora_proxy", "hyper", "hyper_util", "h2", "rustls"]
+    {
+        builder.filter_module(module, LevelFilter::Warn);
     }
+    builder.filter_module("pingora_load_balancing", LevelFilter::Error);
     builder.format_timestamp_millis().init();
 }
