@@ -65,9 +65,17 @@ pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
     }
     let upgrade = if is_upgrade { Upgrade::Yes } else { Upgrade::No };
     info!("portico {}: {}", env!("CARGO_PKG_VERSION"), check::summary(&settings));
+    let admin = settings.server.admin;
+    let public: Vec<String> = settings.server.listen.iter().map(shown).collect();
     let portico = Portico::assemble(settings, upgrade, Some(path.to_owned()))?;
+    info!("listening on {}; operators on http://{admin}", public.join(", "));
     portico.run();
     Ok(DONE)
+}
+
+fn shown(listen: &Listen) -> String {
+    let scheme = if listen.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", listen.address)
 }
 
 /// Everything, assembled and ready to run.
