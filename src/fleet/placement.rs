@@ -9,7 +9,7 @@ use super::policy;
 use super::snapshot::{Node, TenantEntry};
 use crate::model::{AdminState, Health, MeetingKey, NodeName};
 
-/// A place on a node that weighs from now on. Dropped, it is given back; [`Reservation::keep`] leaves it
+/// A place on a node that weighs from now on. Dropped, it is given back; `keep` leaves it
 /// to the directory, which gives it back when a poll has counted the meeting.
 #[must_use = "a dropped reservation is given back"]
 pub struct Reservation {
