@@ -330,9 +330,7 @@ impl Edge {
             reply.status = status;
             Some(reply)
         };
-        // Two lengths are how one request is smuggled behind another.
-        let has = |name| head.headers.contains_key(name);
-        if has(header::CONTENT_LENGTH) && has(header::TRANSFER_ENCODING) {
+        if head.headers.contains_key(header::TRANSFER_ENCODING) && sends_length(session) {
             return with_status(StatusCode::BAD_REQUEST, &Failure::REQUEST_NOT_RECOGNIZED);
         }
         if head_bytes(head) > self.settings.max_header_bytes {
@@ -400,6 +398,16 @@ fn is_allowed(call: Call, method: &Method) -> bool {
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Whether the head, as it was sent, has a `Content-Length`. Beside a `Transfer-Encoding` pingora takes it
+/// out of the parsed one, but two lengths are how one request is smuggled behind another.
+fn sends_length(session: &Session) -> bool {
+    let Some(http1) = session.downstream_session.as_http1() else { return false };
+    let name = header::CONTENT_LENGTH.as_str().as_bytes();
+    http1.get_headers_raw_bytes().split(|byte| *byte == b'\n').any(|line| {
+        line.split(|byte| *byte == b':').next().is_some_and(|own| own.eq_ignore_ascii_case(name))
+    })
 }
 
 fn head_bytes(head: &RequestHeader) -> usize {
