@@ -240,6 +240,7 @@ impl Edge {
         let body = self.body_kind(session, call, content_type.as_ref())?;
         let request = match body {
             Body::Form => {
+                upload::invite(session).await;
                 let max = upload::MAX_FORM_BYTES.min(self.settings.max_body_bytes);
                 let form = upload::read_whole(session, max, self.settings.header_timeout)
                     .await
@@ -255,6 +256,7 @@ impl Edge {
         let params = request.params(call);
         let (upload, pump) = match body {
             Body::Slides { length } => {
+                upload::invite(session).await;
                 let max = self.settings.max_body_bytes;
                 let (upload, pump) = Upload::begin(session, content_type, length, max)
                     .await

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
 use parking_lot::Mutex;
@@ -42,6 +42,22 @@ pub(super) enum Broken {
     Gone,
 }
 
+/// Asks for the body where the client waits to be asked (`Expect: 100-continue`).
+pub(super) async fn invite(session: &mut Session) {
+    if waits_for_invitation(session) {
+        // One that is gone by now shows when its body is read.
+        drop(session.write_continue_response().await);
+    }
+}
+
+fn waits_for_invitation(session: &Session) -> bool {
+    session
+        .req_header()
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Reads a whole body of at most `max` bytes.
 pub(super) async fn read_whole(
     session: &mut Session,
@@ -67,9 +83,12 @@ async fn next_chunk(session: &mut Session, deadline: Instant) -> Result<Option<B
     }
 }
 
-/// Reads on after an early answer, a bounded bit. False if the client still sends then: the connection
-/// cannot be used again.
+/// Reads on after an early answer, a bounded bit. False if the client still sends then, or was never
+/// asked to send: the connection cannot be used again.
 pub(super) async fn drain(session: &mut Session, within: Duration) -> bool {
+    if waits_for_invitation(session) {
+        return false;
+    }
     let deadline = Instant::now() + within;
     let mut drained = 0;
     while drained <= DRAINED_BYTES {
