@@ -126,8 +126,10 @@ async fn again(
         let meeting = order.meeting(&answer, &node)?;
         let entry = edge.fleet.directory.adopt(meeting, false);
         save(edge, &entry).await;
+        return Ok(respond(asked, entry.key(), answer));
     }
-    Ok(respond(asked, &order.key, answer))
+    // The entry's key, as a breakout room goes by another id than the one in the order.
+    Ok(respond(asked, entry.key(), answer))
 }
 
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
@@ -149,7 +151,7 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Result<Decision,
                         None => edge.fleet.directory.adopt(meeting, false),
                     };
                     save(edge, &entry).await;
-                    return Ok(respond(asked, &entry.key().clone(), answer));
+                    return Ok(respond(asked, entry.key(), answer));
                 }
                 Err(trouble) => {
                     edge.report(&node, Call::Create, &trouble);
