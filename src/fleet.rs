@@ -3,8 +3,8 @@
 //!
 //! The drivers above ask and report here; `store/` keeps what must survive. Reading costs no lock that
 //! anybody holds across an await. This is the only place where a meeting gets or loses its node:
-//! [`Fleet::place`] chooses and reserves in one step, [`Claims`] lets one create of a meeting through at
-//! a time, [`Fleet::reconcile`] brings what a node reports together with what we know.
+//! [`TenantEntry::place`] chooses and reserves in one step, [`Claims`] lets one create of a meeting through at
+//! a time, a [`Poll`] brings what a node reports together with what we know.
 
 mod claims;
 mod clock;
