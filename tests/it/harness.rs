@@ -1,0 +1,39 @@
+//! Starts the real thing: `portico serve` as a child process on free ports, with a configuration file in a
+//! temporary directory, in front of simulated nodes in this process.
+//!
+//! ```ignore
+//! let pool = Pool::start(Config::new().nodes(3).tenant(Tenant::new("acme").sub(5))).await;
+//! let acme = pool.tenant("acme");
+//! let reply = acme.get("create", "name=Algebra&meetingID=algebra").await;
+//! assert_eq!(reply.text("returncode"), "SUCCESS");
+//! ```
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `config` | what a test wants the pool to be, and the YAML it amounts to |
+//! | `pool` | the running pool: nodes, process, signals, restarts |
+//! | `process` | the child process and its log; `portico` for short runs of the program |
+//! | `client` | a front end of one tenant, which signs what it sends |
+//! | `http`, `raw` | HTTP for one request; a connection that sends any bytes |
+//! | `metrics` | what `/metrics` says, as numbers |
+//! | `wait` | waiting for conditions |
+//!
+//! Nothing outlives a [`Pool`]: dropping it kills the process group and joins the thread that reads its log.
+
+mod client;
+mod config;
+mod http;
+mod metrics;
+mod pool;
+mod process;
+mod raw;
+mod wait;
+
+pub(crate) use client::{Client, Signed};
+pub(crate) use config::{Config, Tenant};
+pub(crate) use http::{Reply, request};
+pub(crate) use metrics::Metrics;
+pub(crate) use pool::Pool;
+pub(crate) use process::{Finished, portico};
+pub(crate) use raw::Raw;
+pub(crate) use wait::{PATIENCE, eventually};

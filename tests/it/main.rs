@@ -1,0 +1,7 @@
+//! The integration tests: real Portico processes, simulated nodes, and everything over the wire.
+//!
+//! One binary, a module per behaviour. `harness` starts the pool that a test asks for and hands typed
+//! handles back.
+
+mod harness;
+mod seeing;
