@@ -15,6 +15,7 @@
 //! | `process` | the child process and its log; `portico` for short runs of the program |
 //! | `client` | a front end of one tenant, which signs what it sends |
 //! | `http`, `raw` | HTTP for one request; a connection that sends any bytes |
+//! | `masked`, `failure` | answers without volatile parts; BigBlueButton's failures |
 //! | `metrics` | what `/metrics` says, as numbers |
 //! | `wait` | waiting for conditions |
 //!
@@ -22,7 +23,9 @@
 
 mod client;
 mod config;
+mod failure;
 mod http;
+mod masked;
 mod metrics;
 mod pool;
 mod process;
@@ -31,7 +34,9 @@ mod wait;
 
 pub(crate) use client::{Client, Signed};
 pub(crate) use config::{Config, Tenant};
+pub(crate) use failure::{assert_failed, failed};
 pub(crate) use http::{Reply, request};
+pub(crate) use masked::masked;
 pub(crate) use metrics::Metrics;
 pub(crate) use pool::Pool;
 pub(crate) use process::{Finished, portico};

@@ -4,4 +4,10 @@
 //! handles back.
 
 mod harness;
+
+mod breakout;
+mod clients;
+mod identity;
+mod isolation;
 mod seeing;
+mod tenancy;
