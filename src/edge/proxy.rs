@@ -125,6 +125,10 @@ impl ProxyHttp for Edge {
         for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::TRANSFER_ENCODING] {
             upstream.remove_header(&name);
         }
+        if session.req_header().method != Method::GET {
+            // Without a length pingora would announce a chunked body, of which nothing is left to send.
+            upstream.insert_header(header::CONTENT_LENGTH, 0)?;
+        }
         for name in ["forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server"] {
             upstream.remove_header(name);
         }
