@@ -17,8 +17,10 @@ use crate::node::{self, RequestBody};
 
 /// A node answers within this time, or it has failed. Nodes under load take seconds for a create.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest answer: a meeting of thousands, with everybody's details.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// The longest `getMeetingInfo`: a meeting of thousands, with everybody's details.
+const MAX_INFO_BYTES: usize = 8 * 1024 * 1024;
+/// Any other answer has a dozen short elements. Many may be under way, and a node may lie.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A longer query goes as a form: servers before bbb-web refuse request lines over 8 KiB.
 const MAX_QUERY_BYTES: usize = 6 * 1024;
 
@@ -97,7 +99,14 @@ impl Edge {
         };
         let response = self
             .client
-            .call(&node.spec.url, call.as_str(), &query, body, ANSWER_TIMEOUT, MAX_ANSWER_BYTES)
+            .call(
+                &node.spec.url,
+                call.as_str(),
+                &query,
+                body,
+                ANSWER_TIMEOUT,
+                max_answer_bytes(call),
+            )
             .await?;
         if response.status != 200 {
             return Err(Trouble::Status(response.status));
@@ -119,6 +128,10 @@ impl Edge {
             node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
         }
     }
+}
+
+fn max_answer_bytes(call: Call) -> usize {
+    if call == Call::GetMeetingInfo { MAX_INFO_BYTES } else { MAX_ANSWER_BYTES }
 }
 
 /// Parameters that are too long for a request line go as a form: with nothing but the checksum in the
