@@ -7,7 +7,10 @@ mod harness;
 
 mod breakout;
 mod clients;
+mod faults;
+mod health;
 mod identity;
 mod isolation;
+mod placement;
 mod seeing;
 mod tenancy;
