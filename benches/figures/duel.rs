@@ -1,0 +1,188 @@
+//! Throughput and latency, turn by turn against bare pingora.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::load::{Load, Questions, Round};
+use crate::pool::{Pool, Size};
+use crate::process::{Process, free_address, get, until_open};
+use crate::requests;
+use crate::table::{Bound, Row, Table, note};
+
+/// A tenant with 1,000 meetings of ten people, on 100 nodes.
+const SIZE: Size = Size { nodes: 100, meetings_per_node: 10, attendees_per_meeting: 10 };
+/// The documented defaults.
+const POLLING: &str = "{ interval: 5s }";
+/// Enough to keep a server busy, few enough not to queue for long.
+const BUSY: Load = Load { connections: 16, duration: Duration::from_secs(2) };
+/// One after the other: what a single person waits.
+const ALONE: Load = Load { connections: 1, duration: Duration::from_secs(1) };
+const WARM_UP: Load = Load { connections: 16, duration: Duration::from_millis(500) };
+const ROUNDS: usize = 5;
+/// More questions than are asked within the second for which an answer is good.
+const DIFFERENT: usize = 40_000;
+
+/// Two servers that do the same work.
+struct Duel<'a> {
+    portico: (&'a Process, SocketAddr),
+    bare: (&'a Process, SocketAddr),
+    questions: &'a Questions,
+}
+
+/// The rounds of both, each round of one beside that of the other.
+struct Rounds(Vec<(Round, Round)>);
+
+impl Duel<'_> {
+    async fn run(&self, load: Load) -> anyhow::Result<Rounds> {
+        let mut rounds = Vec::new();
+        for number in 0..=ROUNDS {
+            let load = if number == 0 { WARM_UP } else { load };
+            let portico = load.on(self.portico.0, self.portico.1, self.questions).await?;
+            let bare = load.on(self.bare.0, self.bare.1, self.questions).await?;
+            if number > 0 {
+                rounds.push((portico, bare));
+            }
+        }
+        Ok(Rounds(rounds))
+    }
+}
+
+impl Rounds {
+    /// The median of what `figure` says of Portico, of its baseline, and of the two in proportion.
+    fn median(&self, figure: impl Fn(&Round) -> f64) -> (f64, f64, f64) {
+        let of = |each: &dyn Fn(&(Round, Round)) -> f64| median(self.0.iter().map(each).collect());
+        (
+            of(&|(portico, _)| figure(portico)),
+            of(&|(_, bare)| figure(bare)),
+            of(&|(portico, bare)| figure(portico) / figure(bare)),
+        )
+    }
+
+    /// Requests per second, and CPU time of the server per request.
+    fn tell_throughput(&self, name: &str, table: &mut Table) {
+        let (portico, bare, ratio) = self.median(Round::per_second);
+        table.push(Row {
+            figure: format!("{name}: requests/s"),
+            portico: format!("{portico:.0}"),
+            baseline: format!("{bare:.0}"),
+            ratio: Some(ratio),
+            bound: Bound::AtLeast(0.8),
+        });
+        let (portico, bare, ratio) = self.median(Round::cpu_micros);
+        table.push(Row {
+            figure: format!("{name}: CPU µs/request"),
+            portico: format!("{portico:.1}"),
+            baseline: format!("{bare:.1}"),
+            ratio: Some(ratio),
+            bound: Bound::None,
+        });
+    }
+
+    fn tell_latency(&self, name: &str, table: &mut Table) {
+        for percent in [50, 99] {
+            let (portico, bare, _) = self.median(|round| round.percentile_micros(percent));
+            table.push(Row::told(
+                format!("{name}: latency p{percent} (added {:.0} µs)", portico - bare),
+                format!("{portico:.0} µs"),
+                format!("{bare:.0} µs"),
+            ));
+        }
+    }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// All three duels, over one pool.
+pub(crate) async fn measure(
+    table: &mut Table,
+    is_asked: &impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
+    if !["join", "getMeetingInfo", "getMeetings"].into_iter().any(is_asked) {
+        return Ok(());
+    }
+    let pool = Pool::start(SIZE, POLLING).await?;
+    if is_asked("join") {
+        note("join, against a constant redirect");
+        join(&pool, table).await?;
+    }
+    if is_asked("getMeetingInfo") {
+        note("getMeetingInfo, against a bare proxy");
+        get_meeting_info(&pool, table).await?;
+    }
+    if is_asked("getMeetings") {
+        note("getMeetings, against a constant body");
+        get_meetings(&pool, table).await?;
+    }
+    Ok(())
+}
+
+async fn join(pool: &Pool, table: &mut Table) -> anyhow::Result<()> {
+    let questions = requests::joins(SIZE.meetings());
+    // As long as the one that Portico makes.
+    let location = format!("http://{}{}", pool.nodes[0], requests::path("join", &"x".repeat(150)));
+    let address = free_address()?;
+    let bare = Process::role(["redirect", &address.to_string(), &location])?;
+    until_open(address).await?;
+    let duel = Duel {
+        portico: (&pool.portico, pool.public),
+        bare: (&bare, address),
+        questions: &questions,
+    };
+    duel.run(BUSY).await?.tell_throughput("join", table);
+    duel.run(ALONE).await?.tell_latency("join", table);
+    Ok(())
+}
+
+async fn get_meeting_info(pool: &Pool, table: &mut Table) -> anyhow::Result<()> {
+    let questions = requests::infos(0, DIFFERENT);
+    let address = free_address()?;
+    let bare = Process::role(["proxy", &address.to_string(), &pool.nodes[0].to_string()])?;
+    until_open(address).await?;
+    let duel = Duel {
+        portico: (&pool.portico, pool.public),
+        bare: (&bare, address),
+        questions: &questions,
+    };
+    duel.run(BUSY).await?.tell_throughput("getMeetingInfo", table);
+    duel.run(ALONE).await?.tell_latency("getMeetingInfo", table);
+    Ok(())
+}
+
+async fn get_meetings(pool: &Pool, table: &mut Table) -> anyhow::Result<()> {
+    let answer = get(pool.public, &requests::path("getMeetings", ""))?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), body)?;
+    let address = free_address()?;
+    let path = file.path().display().to_string();
+    let bare = Process::role(["bytes", &address.to_string(), &path])?;
+    until_open(address).await?;
+    let questions = requests::list();
+    let duel = Duel {
+        portico: (&pool.portico, pool.public),
+        bare: (&bare, address),
+        questions: &questions,
+    };
+    let rounds = duel.run(ALONE).await?;
+    let (portico, bare, ratio) = rounds.median(|round| round.percentile_micros(50));
+    let kib = body.len() / 1024;
+    table.push(Row {
+        figure: format!("getMeetings: 1,000 meetings on 100 nodes, {kib} KiB: time"),
+        portico: format!("{portico:.0} µs"),
+        baseline: format!("{bare:.0} µs"),
+        ratio: Some(ratio),
+        bound: Bound::AtMost(2.0),
+    });
+    let (portico, bare, ratio) = rounds.median(Round::cpu_micros);
+    table.push(Row {
+        figure: "getMeetings: CPU µs/request".to_owned(),
+        portico: format!("{portico:.0}"),
+        baseline: format!("{bare:.0}"),
+        ratio: Some(ratio),
+        bound: Bound::None,
+    });
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The nodes behind Portico: all of them in one process, answering `getMeetings` and `getMeetingInfo`
+//! from memory without looking at the checksum. The simulated node of `portico::sim` is faithful, which
+//! costs more CPU than what is measured; this one costs as little as it can.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::Context;
+use futures::future::try_join_all;
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::requests::{SLUG, room};
+
+/// When all meetings were created.
+const CREATED_MS: u64 = 1_715_261_728_123;
+const LIST_HEAD: &str = "<response><returncode>SUCCESS</returncode><meetings>";
+const LIST_TAIL: &str = "</meetings></response>";
+const INFO_HEAD: &[u8] = b"<response><returncode>SUCCESS</returncode>";
+const INFO_TAIL: &[u8] = b"</response>";
+
+/// Serves `count` nodes, each on an address that is printed as a line, until the process is killed.
+pub(crate) fn serve(count: usize, meetings: usize, attendees: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut nodes = Vec::new();
+        for node in 0..count {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
+            nodes.push((listener, Arc::new(Node::new(node * meetings, meetings, attendees))));
+        }
+        try_join_all(nodes.into_iter().map(|(listener, node)| accept(listener, node))).await?;
+        Ok(())
+    })
+}
+
+/// The meetings of one node.
+struct Node {
+    /// The number of the first one.
+    first: usize,
+    /// The answer to `getMeetings`.
+    list: String,
+    /// Where in it the children of each meeting are.
+    children: Vec<Range<usize>>,
+}
+
+impl Node {
+    fn new(first: usize, meetings: usize, attendees: usize) -> Self {
+        let mut list = LIST_HEAD.to_owned();
+        let mut children = Vec::new();
+        for number in first..first + meetings {
+            list.push_str("<meeting>");
+            let start = list.len();
+            write_meeting(&mut list, number, attendees).expect("a String takes everything");
+            children.push(start..list.len());
+            list.push_str("</meeting>");
+        }
+        list.push_str(LIST_TAIL);
+        Self { first, list, children }
+    }
+
+    /// Writes a whole response to the request at the beginning of `head`.
+    fn answer(&self, head: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        let info = find(head, b"/getMeetingInfo?").and_then(|_| self.info(head));
+        match info {
+            Some(info) => {
+                write_head(out, INFO_HEAD.len() + info.len() + INFO_TAIL.len());
+                out.extend([INFO_HEAD, info, INFO_TAIL].concat());
+            }
+            None => {
+                write_head(out, self.list.len());
+                out.extend(self.list.as_bytes());
+            }
+        }
+    }
+
+    /// The children of the meeting that a request asks for.
+    fn info(&self, head: &[u8]) -> Option<&[u8]> {
+        let at = find(head, b"meetingID=room-")? + b"meetingID=room-".len();
+        let digits = head[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        let number = digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+        let children = self.children.get(number.checked_sub(self.first)?)?;
+        Some(self.list[children.clone()].as_bytes())
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, length: usize) {
+    let head = "HTTP/1.1 200 \r\nContent-Type: text/xml;charset=utf-8\r\nContent-Length: ";
+    out.extend(head.as_bytes());
+    out.extend(length.to_string().as_bytes());
+    out.extend(b"\r\nDate: Thu, 09 May 2024 13:35:28 GMT\r\nServer: nginx\r\n\r\n");
+}
+
+async fn accept(listener: TcpListener, node: Arc<Node>) -> anyhow::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await.context("accepting")?;
+        stream.set_nodelay(true)?;
+        let node = node.clone();
+        // It ends with its connection, whose end is nobody's fault here.
+        tokio::spawn(async move { converse(stream, &node).await.ok() });
+    }
+}
+
+async fn converse(mut stream: TcpStream, node: &Node) -> anyhow::Result<()> {
+    let (mut head, mut out) = (Vec::new(), Vec::new());
+    loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+        if head.ends_with(b"\r\n\r\n") {
+            node.answer(&head, &mut out);
+            stream.write_all(&out).await?;
+            head.clear();
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// The children of a `<meeting>`, as a node with BigBlueButton 3.0 writes them.
+fn write_meeting(out: &mut String, number: usize, attendees: usize) -> std::fmt::Result {
+    let id = format!("{}@{SLUG}", room(number));
+    let digest = hex::encode(Sha1::digest(&id));
+    write!(
+        out,
+        "<meetingName>Algebra {number}, group 3</meetingName><meetingID>{id}</meetingID>\
+         <internalMeetingID>{digest}-{CREATED_MS}</internalMeetingID>\
+         <createTime>{CREATED_MS}</createTime>\
+         <createDate>Thu May 09 13:35:28 UTC 2024</createDate><voiceBridge>66052</voiceBridge>\
+         <dialNumber>613-555-1234</dialNumber><attendeePW>kWn3Jm0v</attendeePW>\
+         <moderatorPW>pZ81xQyd</moderatorPW><running>true</running><duration>0</duration>\
+         <hasUserJoined>true</hasUserJoined><recording>true</recording>\
+         <hasBeenForciblyEnded>false</hasBeenForciblyEnded><startTime>{CREATED_MS}</startTime>\
+         <endTime>0</endTime><participantCount>{attendees}</participantCount>\
+         <listenerCount>0</listenerCount><voiceParticipantCount>{attendees}</voiceParticipantCount>\
+         <videoCount>1</videoCount><maxUsers>0</maxUsers><moderatorCount>1</moderatorCount>\
+         <attendees>"
+    )?;
+    for attendee in 0..attendees {
+        let role = if attendee == 0 { "MODERATOR" } else { "VIEWER" };
+        write!(
+            out,
+            "<attendee><userID>w_{number:08}{attendee:04}</userID>\
+             <fullName>Student Number {attendee}</fullName><role>{role}</role>\
+             <isPresenter>{}</isPresenter><isListeningOnly>false</isListeningOnly>\
+             <hasJoinedVoice>true</hasJoinedVoice><hasVideo>false</hasVideo>\
+             <clientType>HTML5</clientType></attendee>",
+            attendee == 0
+        )?;
+    }
+    write!(
+        out,
+        "</attendees><metadata><bbb-origin>Moodle</bbb-origin>\
+         <bbb-origin-server-name>moodle.example.org</bbb-origin-server-name>\
+         <bbb-context>Algebra for beginners</bbb-context>\
+         <endcallbackurl>https://moodle.example.org/mod/bigbluebuttonbn/bbb_broker.php</endcallbackurl>\
+         </metadata><isBreakout>false</isBreakout>"
+    )
+}
