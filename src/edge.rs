@@ -15,10 +15,13 @@ mod balancer;
 mod calls;
 mod client;
 mod coalesce;
+mod form;
 mod front;
+mod head;
 mod metrics;
 mod overlap;
 mod pages;
+mod pipeline;
 mod proxy;
 mod refusal;
 mod reply;
@@ -34,6 +37,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use prometheus::Registry;
+use tokio::sync::Semaphore;
 
 pub use balancer::{Balancer, balancer};
 pub use front::{Doorway, Front, ProxyProtocol};
@@ -70,6 +74,8 @@ pub struct Edge {
     balancer: Arc<Balancer>,
     settings: Settings,
     coalesced: coalesce::Coalesced,
+    /// Memory, in KiB, for forms that must be read before their sender is known.
+    strangers_forms: Semaphore,
     rate: Option<pingora_limits::rate::Rate>,
     metrics: metrics::Metrics,
 }
@@ -107,6 +113,7 @@ impl Edge {
             rate: (settings.requests_per_second > 0)
                 .then(|| pingora_limits::rate::Rate::new(second)),
             settings,
+            strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::new(),
             metrics: metrics::Metrics::register(registry)?,
         })

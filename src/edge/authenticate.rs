@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::request::{Request, Signature};
 use super::route::Who;
-use crate::bbb::{Algorithm, Failure};
+use crate::bbb::{Algorithm, Call, Failure};
 use crate::fleet::{Snapshot, TenantEntry};
 use crate::model::{Scope, Secret, SubId, TenantSecret};
 
@@ -31,25 +31,46 @@ impl Caller {
 pub(super) fn authenticate(
     snapshot: &Snapshot,
     who: &Who<'_>,
-    call: &str,
+    call: Call,
     request: &Request,
 ) -> Result<Caller, Failure> {
     let signature = request.signature();
     if !signature.is_signed() {
-        return Err(Failure::CHECKSUM_MISSING);
+        return Err(missing(call));
     }
     let Some((tenant, sub)) = find(snapshot, who) else {
         // Hash as for a known tenant, so that time tells nothing.
         let nobodys = [Secret::new(NOBODYS_SECRET)];
         std::hint::black_box(verify(&signature, call, &Algorithm::ALL, &nobodys));
-        return Err(Failure::CHECKSUM_MISMATCH);
+        return Err(mismatch(call));
     };
     let values = tenant.tenant.secret(sub).into_iter().flat_map(TenantSecret::values);
     if !verify(&signature, call, &tenant.tenant.checksums, values) {
-        return Err(Failure::CHECKSUM_MISMATCH);
+        return Err(mismatch(call));
     }
     let scope = tenant.tenant.scope(sub);
     Ok(Caller { tenant, scope })
+}
+
+/// The recording calls and the webhooks have one text of their own for both cases.
+fn missing(call: Call) -> Failure {
+    match mismatch(call) {
+        generic if generic == Failure::CHECKSUM_MISMATCH => Failure::CHECKSUM_MISSING,
+        own => own,
+    }
+}
+
+fn mismatch(call: Call) -> Failure {
+    match call {
+        Call::GetRecordings
+        | Call::PublishRecordings
+        | Call::DeleteRecordings
+        | Call::UpdateRecordings
+        | Call::GetRecordingTextTracks
+        | Call::PutRecordingTextTrack => Failure::RECORDING_CHECKSUM,
+        Call::HooksCreate | Call::HooksList | Call::HooksDestroy => Failure::HOOK_CHECKSUM,
+        _ => Failure::CHECKSUM_MISMATCH,
+    }
 }
 
 /// As long as secrets are, and nobody's.
@@ -57,7 +78,7 @@ const NOBODYS_SECRET: &str = "0123456789012345678901234567890123456789";
 
 fn verify<'a>(
     signature: &Signature<'_>,
-    call: &str,
+    call: Call,
     allowed: &[Algorithm],
     secrets: impl IntoIterator<Item = &'a Secret>,
 ) -> bool {
@@ -70,9 +91,12 @@ fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, SubId)>
             let scope = Scope::parse(text)?;
             (snapshot.tenant(scope.tenant.as_str())?, scope.sub)
         }
-        Who::Host(host) => {
-            (snapshot.tenant_of_domain(host).or_else(|| snapshot.default_tenant())?, SubId::MAIN)
-        }
+        // An own domain wins, also below the base domain.
+        Who::Host { host, label } => match (snapshot.tenant_of_domain(host), label) {
+            (Some(tenant), _) => (tenant, SubId::MAIN),
+            (None, Some(label)) => return find(snapshot, &Who::Scope(label)),
+            (None, None) => (snapshot.default_tenant()?, SubId::MAIN),
+        },
     };
     tenant.tenant.secret(sub)?;
     Some((tenant.clone(), sub))

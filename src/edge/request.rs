@@ -32,27 +32,33 @@ impl Request {
         self
     }
 
-    /// Where the checksum is: in the query, or else in the form.
+    /// Whether there is a query. Then it alone is what the checksum covers.
+    pub(super) fn has_query(&self) -> bool {
+        !self.query.trim_ascii().is_empty()
+    }
+
+    /// Whether a form in the body counts.
+    ///
+    /// A form beside a signed query is not covered by the checksum. That is BigBlueButton's way, and
+    /// harmless where only the front end sees signed queries. A join link is in its user's hands: there,
+    /// such a form is left out.
+    pub(super) fn takes_form(&self, call: Call) -> bool {
+        !(call == Call::Join && self.has_query())
+    }
+
+    /// Where the checksum is: in the query, or, without one, in the form.
     pub(super) fn signature(&self) -> Signature<'_> {
-        let query = SignedQuery::parse(&self.query);
         match &self.form {
-            Some(form) if !query.is_signed() => Signature::Form(Params::parse(form)),
-            _ => Signature::Query(query),
+            Some(form) if !self.has_query() => Signature::Form(Params::parse(form)),
+            _ => Signature::Query(SignedQuery::parse(&self.query)),
         }
     }
 
     /// The parameters without checksum: those of the query, then those of the form, as a servlet merges
     /// them.
-    ///
-    /// A form beside a signed query is not covered by the checksum. That is BigBlueButton's way, and
-    /// harmless where only the front end sees signed queries. A join link is in its user's hands: there,
-    /// such a form is left out.
     pub(super) fn params(&self, call: Call) -> Params<'static> {
-        let query = SignedQuery::parse(&self.query);
-        let mut bytes = query.unsigned().into_owned();
-        if let Some(form) = &self.form
-            && !(call == Call::Join && query.is_signed())
-        {
+        let mut bytes = SignedQuery::parse(&self.query).unsigned().into_owned();
+        if let Some(form) = self.form.as_ref().filter(|_| self.takes_form(call)) {
             if !bytes.is_empty() {
                 bytes.push(b'&');
             }
@@ -97,23 +103,29 @@ impl Signature<'_> {
     }
 
     /// Whether one of the secrets has made it.
+    ///
+    /// A form is signed over nothing (BigBlueButton 3.0) or over its sorted parameters (before). The first
+    /// leaves its parameters open to whoever has seen one such form, so a `join`, which people see, must
+    /// be signed the other way.
     pub(super) fn verify<'s>(
         &self,
-        call: &str,
+        call: Call,
         allowed: &[Algorithm],
         secrets: impl IntoIterator<Item = &'s str>,
     ) -> bool {
         match self {
-            Self::Query(query) => query.verify(call, allowed, secrets).is_some(),
+            Self::Query(query) => query.verify(call.as_str(), allowed, secrets).is_some(),
             Self::Form(form) => {
                 let sum = form.get("checksum").unwrap_or_default();
                 let hash = form.get("checksumHash");
                 let secrets: Vec<&str> = secrets.into_iter().collect();
-                bbb::form_queries(form).iter().any(|query| {
-                    let secrets = secrets.iter().copied();
-                    bbb::verify(sum.trim(), hash.as_deref(), call, query, allowed, secrets)
-                        .is_some()
-                })
+                let [empty, sorted] = bbb::form_queries(form);
+                let covered = if call == Call::Join { vec![sorted] } else { vec![empty, sorted] };
+                let is_right = |query: &Vec<u8>| {
+                    let (hash, secrets) = (hash.as_deref(), secrets.iter().copied());
+                    bbb::verify(sum.trim(), hash, call.as_str(), query, allowed, secrets).is_some()
+                };
+                covered.iter().any(is_right)
             }
         }
     }

@@ -12,10 +12,15 @@ pub(super) struct Route<'a> {
 /// How a request names its tenant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Who<'a> {
-    /// By `slug` or `slug-sub`, in the path or before the base domain.
+    /// By `slug` or `slug-sub` in the path.
     Scope(&'a str),
-    /// By a host: a tenant's own domain, or any for the default tenant.
-    Host(&'a str),
+    /// By a host: a tenant's own domain, or what stands before the base domain, or any other for the
+    /// default tenant.
+    Host {
+        host: &'a str,
+        /// What stands before the base domain.
+        label: Option<&'a str>,
+    },
 }
 
 /// Reads host (lower-case, without port) and path. `None` is a path outside the API.
@@ -37,10 +42,10 @@ pub(super) fn route<'a>(
         "/bigbluebutton" | "/bigbluebutton/" => "",
         _ => api_call(path, "/bigbluebutton/api")?,
     };
-    let scope = base_domain
+    let label = base_domain
         .and_then(|base| host.strip_suffix(base)?.strip_suffix('.'))
         .filter(|label| !label.is_empty());
-    Some(Route { who: scope.map_or(Who::Host(host), Who::Scope), call })
+    Some(Route { who: Who::Host { host, label }, call })
 }
 
 /// The call behind a prefix; front ends are configured with and without a slash at its end.
@@ -67,21 +72,33 @@ mod tests {
 
     #[test]
     fn every_form_of_tenancy_is_understood() {
-        use Who::{Host, Scope};
+        use Who::Scope;
+        let below = |host, label| Who::Host { host, label: Some(label) };
+        let other = |host| Who::Host { host, label: None };
         for (host, path, who, call) in [
-            ("acme.bbb.example.org", "/bigbluebutton/api/create", Scope("acme"), "create"),
-            ("acme-005.bbb.example.org", "/bigbluebutton/api/join", Scope("acme-005"), "join"),
+            (
+                "acme.bbb.example.org",
+                "/bigbluebutton/api/create",
+                below("acme.bbb.example.org", "acme"),
+                "create",
+            ),
+            (
+                "acme-005.bbb.example.org",
+                "/bigbluebutton/api/join",
+                below("acme-005.bbb.example.org", "acme-005"),
+                "join",
+            ),
             ("any", "/b3lb/t/acme/bbb/api/create", Scope("acme"), "create"),
             ("any", "/b3lb/t/acme-7/bbb/api/", Scope("acme-7"), ""),
             ("any", "/bbb/acme/create", Scope("acme"), "create"),
             ("any", "/bbb/acme", Scope("acme"), ""),
             ("any", "/bbb/acme-12/bigbluebutton/api/getMeetings", Scope("acme-12"), "getMeetings"),
-            ("meet.acme.example", "/bigbluebutton/api/end", Host("meet.acme.example"), "end"),
-            ("bbb.example.org", "/bigbluebutton/api", Host("bbb.example.org"), ""),
-            ("h", "/bigbluebutton/", Host("h"), ""),
-            ("h", "/bigbluebutton/api/", Host("h"), ""),
-            ("h", "/bigbluebutton/api//create", Host("h"), "create"),
-            ("h", "/bigbluebutton/api/hooks/create", Host("h"), "hooks/create"),
+            ("meet.acme.example", "/bigbluebutton/api/end", other("meet.acme.example"), "end"),
+            ("bbb.example.org", "/bigbluebutton/api", other("bbb.example.org"), ""),
+            ("h", "/bigbluebutton/", other("h"), ""),
+            ("h", "/bigbluebutton/api/", other("h"), ""),
+            ("h", "/bigbluebutton/api//create", other("h"), "create"),
+            ("h", "/bigbluebutton/api/hooks/create", other("h"), "hooks/create"),
             // Path forms win over the host.
             ("other.bbb.example.org", "/bbb/acme/create", Scope("acme"), "create"),
         ] {

@@ -1,0 +1,261 @@
+//! From a request to a decision: route, authenticate, read the body, decide.
+//!
+//! Whoever signs in the query is authenticated before a byte of the body is read. A form that carries its
+//! own checksum has to be read first; what such forms may hold in memory together is bounded.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderValue, StatusCode, header};
+use pingora_proxy::Session;
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
+
+use super::authenticate::{Caller, authenticate};
+use super::calls::{self, Asked, Decision};
+use super::client::{self, Client};
+use super::proxy::Context;
+use super::refusal::{self, Fault, Refusal};
+use super::reply::{Dialect, Reply};
+use super::request::Request;
+use super::route::{Route, Who, route};
+use super::upload::{self, Broken, MAX_FORM_BYTES, Pump, Upload};
+use super::{Edge, form, head};
+use crate::bbb::{Call, Failure};
+use crate::fleet::Snapshot;
+
+/// Forms of callers that are not known yet may hold so much memory together, in KiB.
+pub(super) const STRANGERS_FORMS_KIB: usize = 64 * 1024;
+
+/// What a request carries behind its head.
+#[derive(Clone)]
+enum Body {
+    None,
+    Form,
+    /// A form in parts, with their boundary.
+    Multipart(String),
+    Slides {
+        length: Option<u64>,
+    },
+}
+
+impl Edge {
+    /// Decides on a request.
+    pub(super) async fn pipeline(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Decision, Refusal> {
+        let req = session.req_header();
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip);
+        let trusted = &self.settings.trusted_proxies;
+        let Client { address, host } =
+            client::identify(peer, &req.headers, req.uri.host(), trusted);
+        ctx.client = address;
+        if let Some(refused) = self.refuse_head(session, address) {
+            ctx.track.blame("refused".to_owned(), Fault::Client);
+            session.set_keepalive(None);
+            return Ok(Decision::Respond(refused));
+        }
+        let req = session.req_header();
+        let (path, query) = head::path_and_query(req);
+        let base_domain = self.settings.base_domain.as_deref();
+        let Some(Route { who, call: name }) = route(&host, &path, base_domain) else {
+            ctx.track.blame("notFound".to_owned(), Fault::Client);
+            return Ok(Decision::Respond(nothing_here()));
+        };
+        let request = Request::new(req.method.clone(), &query, &req.headers);
+        let content_type = req.headers.get(header::CONTENT_TYPE).cloned();
+        let Some(call) = Call::from_path(name) else {
+            ctx.dialect = request.dialect(None);
+            ctx.track.blame(Failure::UNSUPPORTED_REQUEST.key.to_string(), Fault::Client);
+            return Ok(Decision::Respond(unknown_call(ctx.dialect)));
+        };
+        ctx.track.call(call);
+        ctx.dialect = request.dialect(Some(call));
+        if !call.allows(request.method.as_str()) {
+            ctx.track.blame("methodNotAllowed".to_owned(), Fault::Client);
+            return Ok(Decision::Respond(method_not_allowed(call, ctx.dialect)));
+        }
+        if call == Call::Root {
+            let content_type = content_type.as_ref().and_then(|own| own.to_str().ok());
+            return Ok(Decision::Respond(calls::version(content_type)));
+        }
+        if !call.is_signed() {
+            return Err(Refusal::client(refusal::unsupported(call)));
+        }
+        let body = self.body_kind(session, call, content_type.as_ref())?;
+        let snapshot = self.fleet.snapshot();
+        let (request, caller) =
+            self.identify_caller(session, &snapshot, &who, call, request, &body).await?;
+        ctx.track.scope(&caller.scope);
+        let params = request.params(call);
+        let (upload, pump) = match body {
+            Body::Slides { length } => {
+                upload::invite(session).await;
+                let max = self.settings.max_body_bytes;
+                let begun = Upload::begin(session, content_type, length, max).await;
+                let (upload, pump) = begun.map_err(|broken| refuse_body(broken, max))?;
+                (Some(upload), pump)
+            }
+            Body::None | Body::Form | Body::Multipart(_) => (None, None),
+        };
+        let (request, snapshot, track) = (&request, snapshot.as_ref(), &ctx.track);
+        let asked = Asked { call, caller, params, request, snapshot, upload, track };
+        self.learn(&asked).await;
+        self.decide(session, &asked, pump).await
+    }
+
+    /// Reads the form, if there is one, and finds out who is asking, whichever can come first.
+    async fn identify_caller(
+        &self,
+        session: &mut Session,
+        snapshot: &Snapshot,
+        who: &Who<'_>,
+        call: Call,
+        request: Request,
+        body: &Body,
+    ) -> Result<(Request, Caller), Refusal> {
+        let is_form = matches!(body, Body::Form | Body::Multipart(_));
+        if !is_form || request.has_query() {
+            let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
+            if !is_form || !request.takes_form(call) {
+                return Ok((request, caller));
+            }
+            let form = self.read_form(session, body).await?;
+            return Ok((request.with_form(form), caller));
+        }
+        let _share = self.share_for_form(session).await?;
+        let form = self.read_form(session, body).await?;
+        let request = request.with_form(form);
+        let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
+        Ok((request, caller))
+    }
+
+    /// A share of the memory for forms of strangers, as large as the form may become.
+    async fn share_for_form(&self, session: &Session) -> Result<SemaphorePermit<'_>, Refusal> {
+        let max = MAX_FORM_BYTES as u64;
+        let length = head::content_length(&session.req_header().headers).unwrap_or(max).min(max);
+        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+        let share = timeout(self.settings.header_timeout, self.strangers_forms.acquire_many(kib));
+        match share.await {
+            Ok(Ok(share)) => Ok(share),
+            _ => Err(Refusal::client(refusal::TOO_MANY_REQUESTS)),
+        }
+    }
+
+    /// The form as one query string.
+    async fn read_form(&self, session: &mut Session, body: &Body) -> Result<Vec<u8>, Refusal> {
+        upload::invite(session).await;
+        let max = MAX_FORM_BYTES.min(self.settings.max_body_bytes);
+        let bytes = upload::read_whole(session, max, self.settings.header_timeout)
+            .await
+            .map_err(|broken| refuse_body(broken, max))?;
+        match body {
+            Body::Multipart(boundary) => form::from_parts(bytes, boundary)
+                .await
+                .ok_or_else(|| Refusal::client(Failure::REQUEST_NOT_RECOGNIZED)),
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Decides, moving the rest of an upload meanwhile.
+    async fn decide(
+        &self,
+        session: &mut Session,
+        asked: &Asked<'_>,
+        pump: Option<Pump>,
+    ) -> Result<Decision, Refusal> {
+        let decision = calls::decide(self, asked);
+        let Some(pump) = pump else { return decision.await };
+        tokio::pin!(decision);
+        let pumped = tokio::select! {
+            decision = &mut decision => return decision,
+            pumped = pump.run(session) => pumped,
+        };
+        match (decision.await, pumped) {
+            // What the node says of half a body does not matter.
+            (_, Err(broken)) => Err(refuse_body(broken, self.settings.max_body_bytes)),
+            (decision, Ok(())) => decision,
+        }
+    }
+
+    /// What is wrong with a request before anybody looks at what it says.
+    fn refuse_head(&self, session: &Session, client: IpAddr) -> Option<Reply> {
+        let with_status = |status, failure: &Failure| {
+            let mut reply = Reply::failure(failure, Dialect::Xml);
+            reply.status = status;
+            Some(reply)
+        };
+        if head::has_two_lengths(session) {
+            return with_status(StatusCode::BAD_REQUEST, &Failure::REQUEST_NOT_RECOGNIZED);
+        }
+        if head::bytes(session.req_header()) > self.settings.max_header_bytes {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return with_status(status, &refusal::HEADER_TOO_LARGE);
+        }
+        let limit = isize::try_from(self.settings.requests_per_second).unwrap_or(isize::MAX);
+        if self.rate.as_ref().is_some_and(|rate| rate.observe(&client, 1) > limit) {
+            return with_status(StatusCode::TOO_MANY_REQUESTS, &refusal::TOO_MANY_REQUESTS);
+        }
+        None
+    }
+
+    /// What the body is, by its declared type and length.
+    fn body_kind(
+        &self,
+        session: &mut Session,
+        call: Call,
+        content_type: Option<&HeaderValue>,
+    ) -> Result<Body, Refusal> {
+        let length = head::content_length(&session.req_header().headers);
+        // On a GET without body, front ends send any content type.
+        let has_body = length.is_some_and(|length| length > 0) || !session.is_body_empty();
+        if !has_body {
+            return Ok(Body::None);
+        }
+        let max = self.settings.max_body_bytes;
+        if length.is_some_and(|length| length > max as u64) {
+            return Err(refuse_body(Broken::TooLarge, max));
+        }
+        let unsupported = || Refusal::client(Failure::UNSUPPORTED_CONTENT_TYPE);
+        let full = content_type.and_then(|own| own.to_str().ok()).unwrap_or_default();
+        let mime = full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match mime.as_str() {
+            "application/x-www-form-urlencoded" => Ok(Body::Form),
+            "multipart/form-data" => {
+                form::boundary(full).map(Body::Multipart).ok_or_else(unsupported)
+            }
+            "application/xml" | "text/xml" if call == Call::Create => Ok(Body::Slides { length }),
+            _ => Err(unsupported()),
+        }
+    }
+}
+
+fn refuse_body(broken: Broken, max: usize) -> Refusal {
+    Refusal::client(match broken {
+        Broken::TooLarge => refusal::too_large(max),
+        Broken::TooSlow | Broken::Gone => refusal::TOO_SLOW,
+    })
+}
+
+fn nothing_here() -> Reply {
+    let text = "There is nothing here. The BigBlueButton API is at /bigbluebutton/api.\n";
+    Reply::new(StatusCode::NOT_FOUND, "text/plain;charset=utf-8", text)
+}
+
+fn unknown_call(dialect: Dialect) -> Reply {
+    let mut reply = Reply::failure(&Failure::UNSUPPORTED_REQUEST, dialect);
+    reply.status = StatusCode::NOT_FOUND;
+    reply
+}
+
+fn method_not_allowed(call: Call, dialect: Dialect) -> Reply {
+    let mut reply = Reply::failure(&Failure::REQUEST_NOT_RECOGNIZED, dialect);
+    reply.status = StatusCode::METHOD_NOT_ALLOWED;
+    reply.allow = Some(match (call.allows("GET"), call.allows("POST")) {
+        (true, true) => "GET, POST",
+        (true, false) => "GET",
+        (false, _) => "POST",
+    });
+    reply
+}
