@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use claims::{Claim, Claims};
@@ -40,6 +41,8 @@ use crate::model::{self, AdminState, Inventory, Meeting, NodeName, Scope, SubId,
 /// The pool at this moment. One per process, shared by all drivers.
 pub struct Fleet {
     snapshot: ArcSwap<Snapshot>,
+    /// Held by whoever makes the next snapshot of the present one.
+    changing: Mutex<()>,
     /// Counts the snapshots, so that tasks can follow changes of the inventory.
     changes: watch::Sender<u64>,
     /// The running meetings.
@@ -56,6 +59,7 @@ impl Fleet {
         let snapshot = Snapshot::build(inventory, None, &state_of, |_| false, |_| false);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
+            changing: Mutex::new(()),
             changes: watch::Sender::new(0),
             directory: Directory::default(),
             claims: Claims::default(),
@@ -96,6 +100,7 @@ impl Fleet {
     /// Puts a new inventory in force. Nodes and tenants that keep their name keep their live state; one
     /// that is gone from the inventory is dropped, or retired while meetings still run on it.
     pub fn apply(&self, inventory: Inventory) {
+        let _one_at_a_time = self.changing.lock();
         let old = self.snapshot.load_full();
         let state_of = |name: &NodeName| {
             old.node(name.as_str()).map_or(AdminState::Ready, |node| match node.live.admin() {
@@ -119,6 +124,7 @@ impl Fleet {
     ///
     /// Returns the names of the nodes that went.
     pub fn drop_idle_retired(&self) -> Vec<NodeName> {
+        let _one_at_a_time = self.changing.lock();
         let old = self.snapshot.load_full();
         let (next, gone) = old.without_idle_retired(
             |node| self.directory.runs_on(node),
@@ -147,7 +153,7 @@ impl Fleet {
         self.directory
             .get(scope, id)
             .or_else(|| internal(id))
-            .or_else(|| internal(&identity::node_meeting_id(scope, tenant.meeting_ids, id)))
+            .or_else(|| self.directory.get_breakout(scope, id))
             .or_else(of_another_secret)
     }
 

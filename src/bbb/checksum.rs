@@ -97,9 +97,22 @@ pub fn signed_query(algorithm: Algorithm, call: &str, query: &[u8], secret: &str
     format!("{query}{separator}checksum={sum}")
 }
 
-/// Percent-encodes what may not stand on a request line: controls, space, and bytes beyond ASCII.
+/// Percent-encodes what may not stand on a request line: controls, space, bytes beyond ASCII, and what HTTP
+/// libraries refuse in a URI. A form that becomes a query may hold any of them.
 fn ascii(query: &[u8]) -> std::borrow::Cow<'_, str> {
-    const REFUSED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ').add(b'#');
+    const REFUSED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+        .add(b' ')
+        .add(b'#')
+        .add(b'"')
+        .add(b'<')
+        .add(b'>')
+        .add(b'`')
+        .add(b'{')
+        .add(b'}')
+        .add(b'|')
+        .add(b'\\')
+        .add(b'^')
+        .add(0x7f);
     percent_encoding::percent_encode(query, REFUSED).into()
 }
 

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use log::warn;
 
 use super::Edge;
-use super::upload::Upload;
+use super::upload::{UPLOAD_DEADLINE, Upload};
 use crate::bbb::{Answer, Call, Params, signed_query};
 use crate::chain::Chain;
 use crate::fleet::{Node, now_ms};
@@ -47,6 +47,17 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether another node might do better. A request that cannot be made, or a body that broke off, is
+    /// not a node's fault.
+    pub(super) fn is_nodes_fault(&self) -> bool {
+        !matches!(self, Self::Http(node::Error::Request { .. } | node::Error::Body { .. }))
+    }
+
+    /// Whether the node has seen nothing of the request.
+    pub(super) fn before_request(&self) -> bool {
+        matches!(self, Self::Http(error) if error.before_request())
+    }
+
     /// A word from a closed set, for metrics.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -78,8 +89,18 @@ impl Edge {
         upload: Option<&Upload>,
     ) -> Result<Answer, Trouble> {
         let result = self.try_ask(node, call, params, upload).await;
+        self.usable(node, call, result)
+    }
+
+    /// Passes a result on; of a trouble that is the node's, it counts and logs it.
+    pub(super) fn usable<T>(
+        &self,
+        node: &Node,
+        call: Call,
+        result: Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
         if let Err(trouble) = &result
-            && !matches!(trouble, Trouble::Http(node::Error::Body { .. }))
+            && trouble.is_nodes_fault()
         {
             self.report(node, call, trouble);
         }
@@ -93,20 +114,16 @@ impl Edge {
         params: &Params<'_>,
         upload: Option<&Upload>,
     ) -> Result<Answer, Trouble> {
-        let (query, body) = match upload {
-            Some(upload) => (sign(node, call, params), Some(upload.body())),
-            None => in_query_or_form(node, call, params),
+        let (within, (query, body)) = match upload {
+            // The body may take as long as its front end takes to send it.
+            Some(upload) => {
+                (ANSWER_TIMEOUT + UPLOAD_DEADLINE, (sign(node, call, params), Some(upload.body())))
+            }
+            None => (ANSWER_TIMEOUT, in_query_or_form(node, call, params)),
         };
         let response = self
             .client
-            .call(
-                &node.spec.url,
-                call.as_str(),
-                &query,
-                body,
-                ANSWER_TIMEOUT,
-                max_answer_bytes(call),
-            )
+            .call(&node.spec.url, call.as_str(), &query, body, within, max_answer_bytes(call))
             .await?;
         if response.status != 200 {
             return Err(Trouble::Status(response.status));
@@ -119,7 +136,7 @@ impl Edge {
     }
 
     /// Counts and logs what went wrong with a node.
-    pub(super) fn report(&self, node: &Node, call: Call, trouble: &Trouble) {
+    fn report(&self, node: &Node, call: Call, trouble: &Trouble) {
         self.metrics.node_failures.with_label_values(&[call.as_str(), trouble.kind()]).inc();
         warn!("node {}: {} failed: {}", node.name(), call.as_str(), Chain(trouble));
         if let Trouble::Http(error) = trouble

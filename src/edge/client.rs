@@ -48,9 +48,16 @@ struct Forwarded {
 }
 
 impl Forwarded {
-    /// From `Forwarded` (RFC 7239) where it is present, else from `X-Forwarded-*`.
+    /// From `X-Forwarded-*` where there is any, else from `Forwarded` (RFC 7239). Most proxies set the
+    /// former and pass a client's own `Forwarded` on untouched, so it must not win.
     fn read(headers: &HeaderMap) -> Self {
-        let mut found = Self::default();
+        let mut found = Self {
+            chain: list(headers, "x-forwarded-for").filter_map(address).collect(),
+            host: list(headers, "x-forwarded-host").next().map(str::to_owned),
+        };
+        if !found.chain.is_empty() || found.host.is_some() {
+            return found;
+        }
         for element in list(headers, "forwarded") {
             for (name, value) in element.split(';').filter_map(|pair| pair.split_once('=')) {
                 let value = value.trim().trim_matches('"');
@@ -60,10 +67,6 @@ impl Forwarded {
                     found.host = Some(value.to_owned());
                 }
             }
-        }
-        if found.chain.is_empty() && found.host.is_none() {
-            found.chain = list(headers, "x-forwarded-for").filter_map(address).collect();
-            found.host = list(headers, "x-forwarded-host").next().map(str::to_owned);
         }
         found
     }
@@ -145,6 +148,9 @@ mod tests {
             ("forwarded", "for=\"[2001:db8::1]:4711\";host=b.example:443;proto=https"),
         ];
         assert_eq!(identified("::1", &headers), ("2001:db8::1".into(), "b.example".into()));
+        // What a client has made up passes a proxy that only knows the other ones.
+        let both = [("host", "a"), ("forwarded", "for=9.9.9.9"), ("x-forwarded-for", "192.0.2.7")];
+        assert_eq!(identified("::1", &both).0, "192.0.2.7");
     }
 
     #[test]

@@ -49,7 +49,10 @@ impl Refusal {
 
 /// The front end gets no details of nodes; the log has them.
 impl From<Trouble> for Refusal {
-    fn from(_logged_where_it_happened: Trouble) -> Self {
+    fn from(logged_where_it_happened: Trouble) -> Self {
+        if !logged_where_it_happened.is_nodes_fault() {
+            return Self::client(Failure::REQUEST_NOT_RECOGNIZED);
+        }
         Self::node(Failure::new(
             "internalError",
             "The server of this meeting did not answer as it should. Please try again.",

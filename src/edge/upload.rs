@@ -27,9 +27,10 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// Chunks under way between the front end and the node.
 const CHUNKS_UNDER_WAY: usize = 8;
 /// A whole upload must be in by then. 64 MiB take 120 s at half a megabyte a second.
-const UPLOAD_DEADLINE: Duration = Duration::from_mins(2);
-/// What is read and thrown away after an early answer, so that the connection stays usable.
-const DRAINED_BYTES: usize = 1024 * 1024;
+pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_mins(2);
+/// What is read and thrown away after an early answer, so that the connection stays usable: as much again
+/// as the default of `limits.max_body`.
+const DRAINED_BYTES: usize = 128 * 1024 * 1024;
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +145,11 @@ impl Upload {
         let pump = Pump { sender, read: kept.len(), max, deadline };
         let tail = Some(Arc::new(Mutex::new(Some(receiver))));
         Ok((Self { content_type, kept: kept.freeze(), length, tail }, Some(pump)))
+    }
+
+    /// Whether all of the body is here, so that it can be sent any number of times.
+    pub(super) fn is_whole(&self) -> bool {
+        self.tail.is_none()
     }
 
     /// Whether the body can still be sent from its beginning.

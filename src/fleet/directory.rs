@@ -14,6 +14,7 @@ use bytes::Bytes;
 use papaya::Equivalent;
 use parking_lot::Mutex;
 
+use super::identity;
 use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
 
@@ -45,8 +46,8 @@ pub struct Entry {
     xml: Mutex<Bytes>,
     attendees: AtomicU32,
     phase: AtomicU8,
-    /// Its reservation still stands on the node.
-    is_reserved: AtomicBool,
+    /// The place on its node that was reserved for it, until a poll has counted it.
+    reservation: Mutex<Option<Reservation>>,
     /// The store has it as it is.
     is_saved: AtomicBool,
     /// Polls in a row that did not show it.
@@ -54,7 +55,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(meeting: Meeting, is_reserved: bool, is_saved: bool) -> Self {
+    fn new(meeting: Meeting, reservation: Option<Reservation>, is_saved: bool) -> Self {
         Self {
             key: meeting.key,
             node: meeting.node,
@@ -65,7 +66,7 @@ impl Entry {
             xml: Mutex::new(meeting.xml.into()),
             attendees: AtomicU32::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
-            is_reserved: AtomicBool::new(is_reserved),
+            reservation: Mutex::new(reservation),
             is_saved: AtomicBool::new(is_saved),
             missed: AtomicU8::new(0),
         }
@@ -81,9 +82,22 @@ impl Entry {
         &self.node
     }
 
-    /// `meetingID` for calls to the node.
+    /// `meetingID` for calls to the node about this meeting. A plain id or a breakout room's could be the
+    /// beginning of another meeting's internal id, which a node would take instead.
     pub fn node_meeting_id(&self) -> &str {
-        &self.node_meeting_id
+        let is_scoped = identity::owner(&self.node_meeting_id).is_some();
+        if is_scoped && self.parent_internal_id.is_none() {
+            &self.node_meeting_id
+        } else {
+            &self.internal_id
+        }
+    }
+
+    /// What the front end created this breakout room as, if it did.
+    pub fn created_as(&self) -> Option<&str> {
+        self.parent_internal_id.as_ref()?;
+        let (owner, id) = identity::owner(&self.node_meeting_id)?;
+        (owner == self.key.scope).then_some(id)
     }
 
     /// BigBlueButton's internal id.
@@ -151,9 +165,9 @@ impl Entry {
         self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Takes the reservation away, once.
-    pub(super) fn settle(&self) -> bool {
-        self.is_reserved.swap(false, Ordering::AcqRel)
+    /// Gives the reserved place back: a poll has counted the meeting, or it is over.
+    pub(super) fn settle(&self) {
+        drop(self.reservation.lock().take());
     }
 
     /// As it is remembered.
@@ -240,6 +254,8 @@ struct Lists {
 pub struct Directory {
     by_key: papaya::HashMap<ByKey, ()>,
     by_internal: papaya::HashMap<ByInternal, ()>,
+    /// Breakout rooms by what they were created as, in their scope.
+    by_alias: papaya::HashMap<Box<str>, Arc<Entry>>,
     lists: Mutex<Lists>,
 }
 
@@ -256,20 +272,53 @@ impl Directory {
         self.by_internal.pin().get_key_value(internal_id).map(|(entry, ())| entry.0.clone())
     }
 
+    /// The breakout room that `scope` has created as `id`.
+    pub fn get_breakout(&self, scope: &Scope, id: &str) -> Option<Arc<Entry>> {
+        let alias = identity::breakout_alias(scope, id);
+        let entry = self.by_alias.pin().get(alias.as_str())?.clone();
+        (entry.phase() != Phase::Lost).then_some(entry)
+    }
+
+    /// The meeting of this key if it is on a node that is away for too long.
+    pub fn get_lost(&self, key: &MeetingKey) -> Option<Arc<Entry>> {
+        let map = self.by_key.pin();
+        let (entry, ()) = map.get_key_value(&KeyRef(&key.scope, &key.id))?;
+        (entry.0.phase() == Phase::Lost).then(|| entry.0.clone())
+    }
+
+    /// Puts a meeting that was lost back under its key, unless it runs elsewhere by now.
+    pub fn revive(&self, entry: &Arc<Entry>) -> bool {
+        let _consistent = self.lists.lock();
+        let by_key = self.by_key.pin();
+        let other = by_key.get_key_value(&KeyRef(&entry.key.scope, &entry.key.id));
+        match other {
+            Some((other, ())) if Arc::ptr_eq(&other.0, entry) => {}
+            Some((other, ())) if other.0.phase() == Phase::Running => return false,
+            _ => {
+                by_key.remove(&ByKey(entry.clone()));
+                by_key.insert(ByKey(entry.clone()), ());
+            }
+        }
+        entry.set_phase(Phase::Running);
+        true
+    }
+
     /// Enters a meeting that was just created; the reservation stands until a poll has counted it.
     pub fn enter(&self, meeting: Meeting, reservation: Reservation) -> Arc<Entry> {
-        let entry = self.insert(Entry::new(meeting, true, false));
-        reservation.keep();
-        entry
+        self.insert(Entry::new(meeting, Some(reservation), false))
     }
 
     /// Enters a meeting that was placed without us, or when we last ran.
     pub fn adopt(&self, meeting: Meeting, is_saved: bool) -> Arc<Entry> {
-        self.insert(Entry::new(meeting, false, is_saved))
+        self.insert(Entry::new(meeting, None, is_saved))
     }
 
     fn insert(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
+        if let Some(same) = self.get_internal(&entry.internal_id) {
+            // Known under another key, or with other details: this one is what holds.
+            self.remove(&same);
+        }
         let mut lists = self.lists.lock();
         // A set keeps the old key where an equal one is inserted; only removal makes room.
         let by_key = self.by_key.pin();
@@ -278,6 +327,10 @@ impl Directory {
         let by_internal = self.by_internal.pin();
         by_internal.remove(&*entry.internal_id);
         by_internal.insert(ByInternal(entry.clone()), ());
+        if let Some(id) = entry.created_as() {
+            let alias = identity::breakout_alias(&entry.key.scope, id);
+            self.by_alias.pin().insert(alias.into(), entry.clone());
+        }
         let Lists { of_tenant, on_node } = &mut *lists;
         of_tenant
             .entry(entry.key.scope.tenant.clone())
@@ -287,8 +340,9 @@ impl Directory {
         entry
     }
 
-    /// Takes exactly this entry out, not one that has replaced it.
+    /// Takes exactly this entry out, not one that has replaced it, and gives its reservation back.
     pub fn remove(&self, entry: &Arc<Entry>) {
+        entry.settle();
         let mut lists = self.lists.lock();
         let by_key = self.by_key.pin();
         if by_key
@@ -303,6 +357,13 @@ impl Directory {
             .is_some_and(|(other, ())| Arc::ptr_eq(&other.0, entry))
         {
             by_internal.remove(&*entry.internal_id);
+        }
+        if let Some(id) = entry.created_as() {
+            let alias = identity::breakout_alias(&entry.key.scope, id);
+            let by_alias = self.by_alias.pin();
+            if by_alias.get(alias.as_str()).is_some_and(|other| Arc::ptr_eq(other, entry)) {
+                by_alias.remove(alias.as_str());
+            }
         }
         let Lists { of_tenant, on_node } = &mut *lists;
         forget(of_tenant, entry.key.scope.tenant.as_str(), entry);
@@ -333,6 +394,11 @@ impl Directory {
             .get(node)
             .map(|entries| entries.iter().map(|entry| entry.0.clone()).collect())
             .unwrap_or_default()
+    }
+
+    /// The nodes that meetings are on, whether the inventory has them or not.
+    pub fn nodes(&self) -> Vec<NodeName> {
+        self.lists.lock().on_node.keys().cloned().collect()
     }
 
     /// Whether any meeting is on this node.

@@ -14,6 +14,9 @@ use crate::model::{MeetingIds, MeetingKey, Scope, SubId};
 /// The longest `meetingID` that BigBlueButton takes, in characters (bbb-web's validation).
 pub const MAX_MEETING_ID_CHARS: usize = 256;
 
+/// Stands before a digest that stands in for an id.
+const DIGEST: &str = "sha256-";
+
 /// What `id` of `scope` is called on a node.
 ///
 /// Where `{id}@{scope}` would be too long, a digest stands in for the id; the directory remembers. With
@@ -23,11 +26,36 @@ pub fn node_meeting_id(scope: &Scope, ids: MeetingIds, id: &str) -> String {
     if ids == MeetingIds::Plain && scope.sub == SubId::MAIN && owner(id).is_none() {
         return id.to_owned();
     }
-    let scoped = format!("{id}@{scope}");
+    let scoped = scoped(scope, id);
     if scoped.chars().count() <= MAX_MEETING_ID_CHARS {
         return scoped;
     }
-    format!("{}@{scope}", hex::encode(Sha256::digest(id)))
+    format!("{DIGEST}{}@{scope}", hex::encode(Sha256::digest(id)))
+}
+
+fn scoped(scope: &Scope, id: &str) -> String {
+    format!("{id}@{scope}")
+}
+
+/// The internal id of a breakout room that a front end creates as `id` under this parent.
+///
+/// A node takes the `meetingID` of such a create for the internal id, and finds meetings by any beginning
+/// of their internal id. So it must not begin with anything a front end can choose: it has the shape of
+/// those that nodes make, from the scoped id and the parent's time.
+pub fn breakout_internal_id(scope: &Scope, id: &str, parent_internal_id: &str) -> String {
+    let digest = Sha1::digest(format!("{} {parent_internal_id}", scoped(scope, id)));
+    let time = parent_internal_id.rsplit_once('-').map_or("0", |(_, time)| time);
+    format!("{}-{time}", hex::encode(digest))
+}
+
+/// What a breakout room is remembered as, for calls by the id it was created with.
+pub fn breakout_alias(scope: &Scope, id: &str) -> String {
+    scoped(scope, id)
+}
+
+/// Whether a digest stands in for the front end's id.
+pub fn is_digest(id: &str) -> bool {
+    id.strip_prefix(DIGEST).is_some_and(|hex| hex.len() == 64)
 }
 
 /// Whose meeting a node's id names, and what its owner calls it, unless a digest stands in.
@@ -54,14 +82,12 @@ pub fn is_internal_id_of(internal_id: &str, node_meeting_id: &str) -> bool {
 }
 
 /// Puts a meeting as its node shows it (`<meeting>`, or the `<response>` of `getMeetingInfo` or `create`)
-/// into the words of its owner.
-pub fn reword(meeting: &mut Element, key: &MeetingKey) {
+/// into the words of its owner. `created_as` is what a breakout room was created as: its owner takes
+/// that for the internal id.
+pub fn reword(meeting: &mut Element, key: &MeetingKey, created_as: Option<&str>) {
     meeting.set_child_text("meetingID", &key.id);
-    for name in ["internalMeetingID", "parentMeetingID"] {
-        if let Some(id) = meeting.child_text(name) {
-            let id = front_id(&key.scope, &id).into_owned();
-            meeting.set_child_text(name, &id);
-        }
+    if let Some(id) = created_as {
+        meeting.set_child_text("internalMeetingID", id);
     }
     if let Some(rooms) = meeting.child_mut("breakoutRooms") {
         for room in rooms.elements_mut().filter(|room| room.name == "breakout") {
@@ -100,10 +126,20 @@ mod tests {
     fn a_long_id_is_stood_in_for_by_a_digest() {
         let long = "ü".repeat(255);
         let on_node = node_meeting_id(&scope("acme"), MeetingIds::Scoped, &long);
-        assert_eq!(on_node.len(), 64 + "@acme".len());
+        assert_eq!(on_node.len(), "sha256-".len() + 64 + "@acme".len());
+        assert!(is_digest(owner(&on_node).expect("scoped").1));
         let longest = "x".repeat(256 - "@acme".len());
         let on_node = node_meeting_id(&scope("acme"), MeetingIds::Scoped, &longest);
         assert_eq!(on_node.chars().count(), 256);
+    }
+
+    #[test]
+    fn no_breakout_room_begins_with_what_a_front_end_can_choose() {
+        let parent = "640ab2bae07bedc4c163f679a746f7ab7fb5d1fa-1531155809613";
+        let id = breakout_internal_id(&scope("acme"), "b1", parent);
+        assert_eq!((id.len(), id.split_once('-').map(|(_, t)| t)), (54, Some("1531155809613")));
+        assert_ne!(id, breakout_internal_id(&scope("acme-1"), "b1", parent));
+        assert_ne!(id, breakout_internal_id(&scope("acme"), "b1", "other-1531155809613"));
     }
 
     #[test]

@@ -9,12 +9,11 @@ use super::policy;
 use super::snapshot::{Node, TenantEntry};
 use crate::model::{AdminState, Health, MeetingKey, NodeName};
 
-/// A place on a node that weighs from now on. Dropped, it is given back; `keep` leaves it
-/// to the directory, which gives it back when a poll has counted the meeting.
+/// A place on a node that weighs from now on. Dropped, it is given back; the directory keeps it until a
+/// poll has counted the meeting.
 #[must_use = "a dropped reservation is given back"]
 pub struct Reservation {
     node: Arc<Node>,
-    is_kept: bool,
 }
 
 impl Reservation {
@@ -22,18 +21,11 @@ impl Reservation {
     pub fn node(&self) -> &Arc<Node> {
         &self.node
     }
-
-    /// Leaves the reserved place standing.
-    pub(super) fn keep(mut self) {
-        self.is_kept = true;
-    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.is_kept {
-            self.node.live.release();
-        }
+        self.node.live.release();
     }
 }
 
@@ -90,7 +82,7 @@ impl TenantEntry {
                 });
             let Some((_, seen, node)) = best else { return Err(why) };
             if node.live.try_reserve(&seen) {
-                return Ok(Reservation { node: node.clone(), is_kept: false });
+                return Ok(Reservation { node: node.clone() });
             }
         }
     }

@@ -1,24 +1,27 @@
 //! Brings what a node reports together with what we know.
 //!
 //! A [`Poll`] takes meetings as they stream in, and acts at its end only, so that a poll that breaks off
-//! changes nothing but what it has truly seen. It never ends a meeting that could be somebody's: only
-//! one whose key has been created again on another node since, which is the only way in which one
+//! changes nothing but the details of meetings it has truly seen. It never ends a meeting that could be
+//! somebody's: only one whose key runs on another node by now, which is the only way in which one
 //! meeting could run twice.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::Fleet;
 use super::directory::{Entry, Phase};
 use super::health::{Change, Thresholds};
 use super::identity;
 use super::snapshot::{Node, Snapshot};
-use super::{Fleet, Live};
 use crate::bbb::MeetingInfo;
-use crate::model::{Meeting, MeetingKey, NodeName};
+use crate::model::{Meeting, MeetingKey, NodeName, SubId};
 
 /// Polls in a row that must not show a meeting until it counts as over. One could be a race of the node
 /// with itself: its list is not a snapshot.
 const MISSES_UNTIL_OVER: u8 = 2;
+/// Meetings that one poll may add. A node taken over with more gets the rest with its next polls, and one
+/// that makes meetings up cannot fill the memory.
+const MAX_ADOPTED: usize = 2000;
 
 /// A poll of one node that is under way.
 pub struct Poll<'a> {
@@ -29,9 +32,16 @@ pub struct Poll<'a> {
     /// What was on the node before the poll began: what it may be expected to show.
     expected: Vec<Arc<Entry>>,
     seen: HashSet<Box<str>>,
+    /// What we do not know.
+    strangers: Vec<Stranger>,
     meetings: u32,
     attendees: u32,
-    outcome: Reconciled,
+}
+
+/// A running meeting that is not in the directory.
+struct Stranger {
+    meeting: Meeting,
+    attendees: u32,
 }
 
 /// What has to be done after a poll.
@@ -66,9 +76,9 @@ impl Fleet {
             joins_at_start: node.live.joins(),
             expected: self.directory.on_node(node.name()),
             seen: HashSet::new(),
+            strangers: Vec::new(),
             meetings: 0,
             attendees: 0,
-            outcome: Reconciled::default(),
         }
     }
 
@@ -86,52 +96,35 @@ impl Poll<'_> {
     pub fn meeting(&mut self, mut info: MeetingInfo) {
         let internal_id = info.internal_id().into_owned();
         let is_over = info.has_been_forcibly_ended() || info.end_time_ms() > 0;
+        let attendees = info.participant_count();
         if !is_over && !info.is_breakout() {
             self.meetings = self.meetings.saturating_add(1);
-            self.attendees = self.attendees.saturating_add(info.participant_count());
+            self.attendees = self.attendees.saturating_add(attendees);
         }
-        let known = self.fleet.directory.get_internal(&internal_id);
-        let known = known.filter(|entry| entry.node() == self.node.name());
-        let entry = match known {
-            Some(entry) if is_over => {
-                if entry.phase() == Phase::Running {
+        match self.fleet.directory.get_internal(&internal_id) {
+            Some(entry) if entry.node() == self.node.name() => {
+                if is_over && entry.phase() == Phase::Running {
                     entry.mark_ended();
                 }
-                entry
+                identity::reword(info.element_mut(), entry.key(), entry.created_as());
+                entry.see(info.to_vec().into(), attendees);
+                self.seen.insert(internal_id.into());
             }
-            Some(entry) if entry.phase() != Phase::Lost => entry,
-            Some(entry) => match self.fleet.directory.get(&entry.key().scope, &entry.key().id) {
-                Some(other) if other.phase() == Phase::Running => {
-                    self.outcome.doubles.push(internal_id);
-                    return;
+            // A node cannot take over what another one runs by naming its internal id.
+            Some(_) => {}
+            None if is_over || self.strangers.len() >= MAX_ADOPTED => {}
+            None => {
+                if let Some(meeting) = self.claimed_by_its_name(&mut info) {
+                    self.strangers.push(Stranger { meeting, attendees });
                 }
-                _ => {
-                    entry.set_phase(Phase::Running);
-                    entry
-                }
-            },
-            None if is_over => return,
-            None => match self.adopt(&mut info, &internal_id) {
-                Some(entry) => entry,
-                None => return,
-            },
-        };
-        let attendees = info.participant_count();
-        let mut xml = Vec::new();
-        identity::reword(info.element_mut(), entry.key());
-        info.element().write(&mut xml);
-        xml.shrink_to_fit();
-        entry.see(xml.into(), attendees);
-        self.seen.insert(internal_id.into());
+            }
+        }
     }
 
-    /// Enters an unknown meeting of a known scope, unless it is being created right now or runs elsewhere.
-    fn adopt(&mut self, info: &mut MeetingInfo, internal_id: &str) -> Option<Arc<Entry>> {
-        if self.fleet.directory.get_internal(internal_id).is_some() {
-            // A node cannot take over what another one runs by naming its internal id.
-            return None;
-        }
-        let node_meeting_id = info.meeting_id().into_owned();
+    /// An unknown meeting as its names on the node tell whose it is.
+    fn claimed_by_its_name(&self, info: &mut MeetingInfo) -> Option<Meeting> {
+        let (internal_id, on_node) =
+            (info.internal_id().into_owned(), info.meeting_id().into_owned());
         let parent = info.parent_internal_id().map(std::borrow::Cow::into_owned);
         let key = match &parent {
             Some(parent) if info.is_breakout() => {
@@ -139,61 +132,88 @@ impl Poll<'_> {
                 if parent.node() != self.node.name() {
                     return None;
                 }
-                MeetingKey { scope: parent.key().scope.clone(), id: node_meeting_id.clone() }
+                MeetingKey { scope: parent.key().scope.clone(), id: on_node.clone() }
             }
-            _ => {
-                if !identity::is_internal_id_of(internal_id, &node_meeting_id) {
-                    return None;
+            _ if !identity::is_internal_id_of(&internal_id, &on_node) => return None,
+            _ => match identity::owner(&on_node) {
+                // Its own id is not known to anybody but the one that created it.
+                Some((_, id)) if identity::is_digest(id) => return None,
+                Some((scope, id)) => {
+                    let tenant = self.snapshot.tenant(scope.tenant.as_str())?;
+                    tenant.tenant.secret(scope.sub)?;
+                    MeetingKey { id: id.to_owned(), scope }
                 }
-                let (scope, id) = identity::owner(&node_meeting_id)?;
-                let tenant = self.snapshot.tenant(scope.tenant.as_str())?;
-                tenant.tenant.secret(scope.sub)?;
-                MeetingKey { id: id.to_owned(), scope }
-            }
+                None => {
+                    let tenant = self.snapshot.plain_tenant()?;
+                    MeetingKey { scope: tenant.tenant.scope(SubId::MAIN), id: on_node.clone() }
+                }
+            },
         };
-        if self.fleet.claims.is_claimed(&key) {
-            return None;
-        }
-        match self.fleet.directory.get(&key.scope, &key.id) {
-            Some(other) if other.phase() == Phase::Running && other.node() != self.node.name() => {
-                self.outcome.doubles.push(internal_id.to_owned());
-                return None;
-            }
-            _ => {}
-        }
-        let meeting = Meeting {
+        identity::reword(info.element_mut(), &key, None);
+        Some(Meeting {
             key,
             node: self.node.name().clone(),
-            node_meeting_id,
-            internal_id: internal_id.to_owned(),
+            node_meeting_id: on_node,
+            internal_id,
             created_at_ms: info.create_time_ms(),
             parent_internal_id: parent,
-            xml: Box::default(),
-        };
-        let entry = self.fleet.directory.adopt(meeting, false);
-        self.outcome.adopted.push(entry.clone());
-        Some(entry)
+            xml: info.to_vec().into(),
+        })
     }
 
-    /// The list was complete: takes its counts over and closes what it did not show.
-    pub fn finish(mut self, thresholds: Thresholds, now_ms: u64) -> (Polled, Reconciled) {
-        let live: &Live = &self.node.live;
-        live.polled(self.meetings, self.attendees, self.joins_at_start);
-        for entry in &self.expected {
-            let is_seen = self.seen.contains(entry.internal_id());
-            if !is_seen {
-                let misses = entry.miss();
-                if misses >= MISSES_UNTIL_OVER || entry.phase() == Phase::Ended {
-                    self.fleet.directory.remove(entry);
-                    self.outcome.over.push(entry.clone());
+    /// The list was complete: takes its counts over, adopts strangers, closes what it did not show.
+    pub fn finish(self, thresholds: Thresholds, now_ms: u64) -> (Polled, Reconciled) {
+        let Self { fleet, node, joins_at_start, expected, seen, strangers, .. } = self;
+        let (meetings, attendees) = (self.meetings, self.attendees);
+        let mut outcome = Reconciled::default();
+        node.live.polled(meetings, attendees, joins_at_start);
+        for entry in expected {
+            if seen.contains(entry.internal_id()) {
+                if !is_rightful(fleet, &entry) {
+                    outcome.doubles.push(entry.internal_id().to_owned());
+                }
+            } else if entry.miss() >= MISSES_UNTIL_OVER || entry.phase() == Phase::Ended {
+                fleet.directory.remove(&entry);
+                outcome.over.push(entry);
+                continue;
+            }
+            // Counted now, or as good as gone: in either case its reservation has served.
+            entry.settle();
+        }
+        for Stranger { meeting, attendees } in strangers {
+            // A create in flight enters it by itself.
+            if fleet.claims.is_claimed(&meeting.key) {
+                continue;
+            }
+            match fleet.directory.get(&meeting.key.scope, &meeting.key.id) {
+                Some(other) if other.phase() == Phase::Running && other.node() != node.name() => {
+                    outcome.doubles.push(meeting.internal_id);
+                }
+                _ if fleet.directory.get_internal(&meeting.internal_id).is_some() => {}
+                _ => {
+                    let entry = fleet.directory.adopt(meeting, false);
+                    entry.see(entry.xml(), attendees);
+                    outcome.adopted.push(entry);
                 }
             }
-            // Counted now, or gone: in either case its reservation has served.
-            if entry.settle() {
-                live.release();
+        }
+        outcome.change = node.live.poll_succeeded(thresholds, now_ms);
+        (Polled { meetings, attendees }, outcome)
+    }
+}
+
+/// Whether a meeting that its node shows may go on there. A lost one comes back with its node, unless its
+/// key runs elsewhere by now.
+fn is_rightful(fleet: &Fleet, entry: &Arc<Entry>) -> bool {
+    match entry.phase() {
+        Phase::Lost => fleet.directory.revive(entry),
+        Phase::Ended => true,
+        Phase::Running => {
+            let key = entry.key();
+            match fleet.directory.get(&key.scope, &key.id) {
+                Some(other) if !Arc::ptr_eq(&other, entry) => other.phase() != Phase::Running,
+                _ => true,
             }
         }
-        self.outcome.change = live.poll_succeeded(thresholds, now_ms);
-        (Polled { meetings: self.meetings, attendees: self.attendees }, self.outcome)
     }
 }

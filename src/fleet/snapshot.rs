@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::live::Live;
 use super::policy;
-use crate::model::{AdminState, Cluster, Inventory, NodeName, Slug, Tenant};
+use crate::model::{AdminState, Cluster, Inventory, MeetingIds, NodeName, Slug, Tenant};
 
 /// A node of the pool: what the operator says of it, its cluster, and its live state.
 #[derive(Debug)]
@@ -84,6 +84,11 @@ impl Snapshot {
         self.default.as_ref().and_then(|slug| self.tenants.get(slug))
     }
 
+    /// The one tenant that may have plain meeting ids.
+    pub fn plain_tenant(&self) -> Option<&Arc<TenantEntry>> {
+        self.tenants.values().find(|entry| entry.tenant.meeting_ids == MeetingIds::Plain)
+    }
+
     /// Makes the snapshot of an inventory, keeping live state from `old`. What is gone from the
     /// inventory stays, retired, while meetings run on it.
     pub(super) fn build(
@@ -99,12 +104,14 @@ impl Snapshot {
         let mut next = Self::default();
         for spec in nodes {
             let Some(cluster) = clusters.get(&spec.cluster).cloned() else { continue };
-            let live = match old.and_then(|old| old.node(spec.name.as_str())) {
-                Some(node) => {
+            let same = old.and_then(|old| old.node(spec.name.as_str()));
+            let live = match same {
+                // At another address it is another server: nothing is known of it yet.
+                Some(node) if node.spec.url == spec.url => {
                     node.live.set_admin(state_of(&spec.name));
                     node.live.clone()
                 }
-                None => Arc::new(Live::new(state_of(&spec.name))),
+                _ => Arc::new(Live::new(state_of(&spec.name))),
             };
             next.insert(Arc::new(Node { spec, cluster, live }));
         }
@@ -145,7 +152,7 @@ impl Snapshot {
         runs_for: impl Fn(&Slug) -> bool,
     ) {
         for node in old.nodes() {
-            if !self.nodes.contains_key(node.name()) && runs_on(node.name()) {
+            if !self.nodes.contains_key(node.name()) && is_used(node, &runs_on) {
                 node.live.set_admin(AdminState::Retired);
                 self.insert(node.clone());
             }
@@ -196,7 +203,7 @@ impl Snapshot {
     ) -> (Option<Self>, Vec<NodeName>) {
         let gone: Vec<NodeName> = self
             .nodes()
-            .filter(|node| node.live.admin() == AdminState::Retired && !runs_on(node.name()))
+            .filter(|node| node.live.admin() == AdminState::Retired && !is_used(node, &runs_on))
             .map(|node| node.name().clone())
             .collect();
         let left: Vec<Slug> = self
@@ -226,4 +233,9 @@ impl Snapshot {
             default: self.default.clone(),
         }
     }
+}
+
+/// Whether a meeting runs on a node, or is being created there.
+fn is_used(node: &Node, runs_on: impl Fn(&NodeName) -> bool) -> bool {
+    node.live.reserved() > 0 || runs_on(node.name())
 }

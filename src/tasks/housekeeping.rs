@@ -1,5 +1,5 @@
 //! Forgets what nobody will ask for again: retired nodes and tenants without meetings, and the meetings
-//! of nodes that have been down for a day.
+//! of nodes that have been down for a day or are not in the inventory at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +34,16 @@ impl Task for Housekeeping {
     async fn activate(&self) -> Result<(), Failed> {
         let mut is_done = true;
         let kept_ms = u64::try_from(MEETINGS_KEPT.as_millis()).unwrap_or(u64::MAX);
-        for node in self.fleet.snapshot().nodes() {
-            let (since_ms, _) = node.live.health_since();
-            if node.live.health() != Health::Down || now_ms().saturating_sub(since_ms) < kept_ms {
+        let snapshot = self.fleet.snapshot();
+        for name in self.fleet.directory.nodes() {
+            let is_gone = snapshot.node(name.as_str()).is_none_or(|node| {
+                let (since_ms, _) = node.live.health_since();
+                node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= kept_ms
+            });
+            if !is_gone {
                 continue;
             }
-            for entry in self.fleet.directory.on_node(node.name()) {
+            for entry in self.fleet.directory.on_node(&name) {
                 self.fleet.directory.remove(&entry);
                 let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
                 is_done &= logged("forgetting a meeting", &removed);

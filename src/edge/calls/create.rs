@@ -1,39 +1,50 @@
 //! `create`: an existing meeting's goes to its node; a new one is placed, one create of it at a time.
 //!
-//! The answer goes out when the meeting is in the directory and in the store, never before.
+//! The answer goes out when the meeting is in the directory and in the store. Only where the store cannot
+//! be written it goes out all the same; see [`save`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{error, warn};
+use tokio::time::timeout;
 
 use super::{Asked, Decision};
 use crate::bbb::{Answer, Call, Failure, Params, new_meeting};
+use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::reply::Reply;
 use crate::edge::rules;
-use crate::fleet::{Entry, Node, Phase, Reservation, identity, now_ms};
-use crate::model::{Meeting, MeetingKey};
+use crate::fleet::{Claim, Entry, Node, Phase, Reservation, identity, now_ms};
+use crate::model::{Meeting, MeetingKey, NodeName};
 
 /// Nodes that are tried for one meeting.
 const MAX_TRIES: usize = 3;
+/// A node that was given up gets this long to prove that it is there.
+const FOUND_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Others may be creating the same meeting; whoever waits for longer asks again by itself. Three nodes that
+/// hang take longer, but nobody stays on the line for that.
+const CLAIM_WITHIN: Duration = Duration::from_secs(30);
 
 /// Creates a meeting, or finds it in existence.
 pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let order = Order::read(edge, asked)?;
-    loop {
-        if let Some(entry) = order.running(edge) {
-            return again(edge, asked, &order, &entry).await;
-        }
-        let claim = edge.fleet.claims.claim(&order.key).await;
-        // Somebody may have created it while we waited.
-        if order.running(edge).is_some() {
-            drop(claim);
-            continue;
-        }
-        return anew(edge, asked, &order).await;
+    if let Some(entry) = order.running(edge) {
+        return again(edge, asked, &order, &entry).await;
     }
+    let claim = order.claim(edge).await?;
+    // Somebody may have created it while we waited.
+    if let Some(entry) = order.running(edge) {
+        drop(claim);
+        return again(edge, asked, &order, &entry).await;
+    }
+    if let Some(decision) = found_again(edge, asked, &order).await {
+        return Ok(decision);
+    }
+    anew(edge, asked, &order).await
 }
 
 /// A create that is fit to be sent to a node, but for the node's own signature.
@@ -41,6 +52,7 @@ struct Order {
     key: MeetingKey,
     /// As the node is to get them, the meeting called as on a node.
     params: Params<'static>,
+    /// `meetingID` among them.
     node_meeting_id: String,
     /// The meeting whose breakout room this is.
     parent: Option<Arc<Entry>>,
@@ -64,29 +76,101 @@ impl Order {
         let mut params = asked.params.clone();
         rules::apply(&asked.caller, &mut params, |rules| &rules.create);
         let parent = parent(edge, asked, &params)?;
-        if let Some(parent) = &parent {
-            let on_node = params.get("parentMeetingID").unwrap_or_default().into_owned();
-            if on_node != parent.internal_id() {
-                params.set("parentMeetingID", parent.node_meeting_id());
-            }
-        }
         let tenant = &asked.caller.tenant.tenant;
         let scope = asked.caller.scope.clone();
-        let node_meeting_id = identity::node_meeting_id(&scope, tenant.meeting_ids, &id);
+        let node_meeting_id = if let Some(parent) = &parent {
+            params.set("parentMeetingID", parent.internal_id());
+            identity::breakout_internal_id(&scope, &id, parent.internal_id())
+        } else {
+            // Without effect for a main meeting, and not translated: a node must not see it.
+            params.remove("parentMeetingID");
+            identity::node_meeting_id(&scope, tenant.meeting_ids, &id)
+        };
         params.set("meetingID", &node_meeting_id);
         Ok(Self { key: MeetingKey { scope, id }, params, node_meeting_id, parent })
     }
 
+    /// The right to create this meeting.
+    async fn claim(&self, edge: &Edge) -> Result<Claim, Refusal> {
+        timeout(CLAIM_WITHIN, edge.fleet.claims.claim(&self.key))
+            .await
+            .map_err(|_elapsed| Refusal::node(refusal::meeting_unavailable()))
+    }
+
     /// The meeting, if it runs already. One that was ended does not count: its id is free.
     fn running(&self, edge: &Edge) -> Option<Arc<Entry>> {
-        let own = edge.fleet.directory.get(&self.key.scope, &self.key.id);
-        // A breakout room is entered by the id that its node gave it; the one it was created with is
-        // its internal id.
-        let entry = own.or_else(|| match self.parent {
-            Some(_) => edge.fleet.directory.get_internal(&self.node_meeting_id),
-            None => None,
-        })?;
-        (entry.phase() == Phase::Running).then_some(entry)
+        let directory = &edge.fleet.directory;
+        let entry = match self.parent {
+            // A breakout room goes by the id that its node gave it.
+            Some(_) => directory.get_breakout(&self.key.scope, &self.key.id),
+            None => directory.get(&self.key.scope, &self.key.id),
+        };
+        entry.filter(|entry| entry.phase() == Phase::Running)
+    }
+
+    /// The node for the next try: the parent's for a breakout room, else the best that is left.
+    fn place(
+        &self,
+        edge: &Edge,
+        asked: &Asked<'_>,
+        tried: &[NodeName],
+    ) -> Result<(Arc<Node>, Option<Reservation>), Refusal> {
+        if let Some(parent) = &self.parent {
+            return Ok((asked.reachable_node(parent)?, None));
+        }
+        match asked.caller.tenant.place(&self.key, tried) {
+            Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
+            Err(why) => {
+                edge.metrics.placements_refused.inc();
+                warn!("tenant {}: no node for a new meeting: {why}", self.key.scope.tenant);
+                Err(Refusal::node(refusal::no_node(&why)))
+            }
+        }
+    }
+
+    /// The meeting that a node says it has created.
+    ///
+    /// # Errors
+    /// When the answer is about another meeting: a node that mixes up its meetings, or lies.
+    fn meeting(&self, answer: &Answer, node: &Node) -> Result<Meeting, Trouble> {
+        let text = |name| answer.text(name).map(std::borrow::Cow::into_owned).unwrap_or_default();
+        let (meeting_id, internal_id) = (text("meetingID"), text("internalMeetingID"));
+        let Self { key, params, node_meeting_id, parent } = self;
+        let mut shown = new_meeting(answer, params);
+        let created_at_ms = now_ms();
+        let node = node.name().clone();
+        let Some(parent) = parent else {
+            let is_ours = meeting_id == *node_meeting_id
+                && identity::is_internal_id_of(&internal_id, &meeting_id);
+            if !is_ours {
+                return Err(Trouble::WrongMeeting);
+            }
+            identity::reword(shown.element_mut(), key, None);
+            return Ok(Meeting {
+                key: key.clone(),
+                node,
+                node_meeting_id: meeting_id,
+                internal_id,
+                created_at_ms,
+                parent_internal_id: None,
+                xml: shown.to_vec().into(),
+            });
+        };
+        if internal_id != *node_meeting_id || meeting_id.is_empty() {
+            return Err(Trouble::WrongMeeting);
+        }
+        // The node has made up the id that a breakout room goes by.
+        let own = MeetingKey { scope: key.scope.clone(), id: meeting_id };
+        identity::reword(shown.element_mut(), &own, Some(&key.id));
+        Ok(Meeting {
+            key: own,
+            node,
+            node_meeting_id: identity::breakout_alias(&key.scope, &key.id),
+            internal_id,
+            created_at_ms,
+            parent_internal_id: Some(parent.internal_id().to_owned()),
+            xml: shown.to_vec().into(),
+        })
     }
 }
 
@@ -96,7 +180,8 @@ fn parent(
     asked: &Asked<'_>,
     params: &Params<'_>,
 ) -> Result<Option<Arc<Entry>>, Refusal> {
-    if params.get("isBreakout").is_none_or(|value| value.trim() != "true") {
+    let is_breakout = params.get("isBreakout");
+    if is_breakout.is_none_or(|value| !value.trim().eq_ignore_ascii_case("true")) {
         return Ok(None);
     }
     let id = params.get("parentMeetingID").unwrap_or_default();
@@ -119,17 +204,58 @@ async fn again(
     asked.track.node(entry.node());
     let node = asked.reachable_node(entry)?;
     let answer = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await?;
-    if answer.is_success()
-        && answer.text("internalMeetingID").as_deref() != Some(entry.internal_id())
-    {
-        // The node had lost it and has created it anew.
-        let meeting = order.meeting(&answer, &node)?;
-        let entry = edge.fleet.directory.adopt(meeting, false);
-        save(edge, &entry).await;
-        return Ok(respond(asked, entry.key(), answer));
+    let is_known = answer.text("internalMeetingID").as_deref() == Some(entry.internal_id());
+    if !answer.is_success() || is_known {
+        // The entry's key, as a breakout room goes by another id than the one in the order.
+        return Ok(respond(asked, entry, answer));
     }
-    // The entry's key, as a breakout room goes by another id than the one in the order.
-    Ok(respond(asked, entry.key(), answer))
+    // The node had lost it, or it has ended meanwhile, and is created anew.
+    let meeting = edge.usable(&node, asked.call, order.meeting(&answer, &node))?;
+    let _claim = order.claim(edge).await?;
+    match order.running(edge) {
+        Some(other) if !Arc::ptr_eq(&other, entry) => {
+            // Somebody else has created it elsewhere by now. Ours shows up in the node's next poll as
+            // the double that it is, and is ended there.
+            again_elsewhere(edge, asked, order, &other).await
+        }
+        _ => {
+            let entry = edge.fleet.directory.adopt(meeting, false);
+            save(edge, &entry).await;
+            Ok(respond(asked, &entry, answer))
+        }
+    }
+}
+
+/// Answers with the meeting that has won a race.
+async fn again_elsewhere(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    order: &Order,
+    entry: &Arc<Entry>,
+) -> Result<Decision, Refusal> {
+    let node = asked.reachable_node(entry)?;
+    let answer = edge.ask(&node, Call::Create, &order.params, None).await?;
+    Ok(respond(asked, entry, answer))
+}
+
+/// A meeting whose node has been away: if the node answers after all, the meeting is still there, and so
+/// may be its people. Polls that time out say little of a node under load.
+async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Option<Decision> {
+    let entry = edge.fleet.directory.get_lost(&order.key)?;
+    let node = asked.snapshot.node(entry.node().as_str())?;
+    let mut params = Params::default();
+    params.push("meetingID", entry.node_meeting_id());
+    let asking = edge.ask(node, Call::GetMeetingInfo, &params, None);
+    let info = timeout(FOUND_AGAIN_WITHIN, asking).await.ok()?.ok()?;
+    if info.text("internalMeetingID").as_deref() != Some(entry.internal_id())
+        || info.text("hasBeenForciblyEnded").as_deref() == Some("true")
+        || !edge.fleet.directory.revive(&entry)
+    {
+        return None;
+    }
+    asked.track.node(entry.node());
+    let answer = edge.ask(node, Call::Create, &order.params, asked.upload.as_ref()).await.ok()?;
+    Some(respond(asked, &entry, answer))
 }
 
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
@@ -138,12 +264,10 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Result<Decision,
     loop {
         let (node, reservation) = order.place(edge, asked, &tried)?;
         asked.track.node(node.name());
-        let trouble = match edge
-            .ask(&node, Call::Create, &order.params, asked.upload.as_ref())
-            .await
-        {
-            Ok(answer) if !answer.is_success() => return Ok(respond(asked, &order.key, answer)),
-            Ok(answer) => match order.meeting(&answer, &node) {
+        let asking = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref());
+        let trouble = match asking.await {
+            Ok(answer) if !answer.is_success() => return Ok(refused(asked, &answer)),
+            Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
                     let entry = match reservation {
@@ -151,77 +275,21 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Result<Decision,
                         None => edge.fleet.directory.adopt(meeting, false),
                     };
                     save(edge, &entry).await;
-                    return Ok(respond(asked, entry.key(), answer));
+                    return Ok(respond(asked, &entry, answer));
                 }
-                Err(trouble) => {
-                    edge.report(&node, Call::Create, &trouble);
-                    trouble
-                }
+                Err(trouble) => trouble,
             },
             Err(trouble) => trouble,
         };
         tried.push(node.name().clone());
-        let can_repeat = asked.upload.as_ref().is_none_or(super::Upload::is_replayable);
+        let can_repeat = trouble.is_nodes_fault()
+            && asked.upload.as_ref().is_none_or(|upload| {
+                upload.is_whole() || (trouble.before_request() && upload.is_replayable())
+            });
         if tried.len() >= MAX_TRIES || order.parent.is_some() || !can_repeat {
             return Err(trouble.into());
         }
         edge.metrics.placement_retries.with_label_values(&[trouble.kind()]).inc();
-    }
-}
-
-impl Order {
-    /// The node for the next try: the parent's for a breakout room, else the best that is left.
-    fn place(
-        &self,
-        edge: &Edge,
-        asked: &Asked<'_>,
-        tried: &[crate::model::NodeName],
-    ) -> Result<(Arc<Node>, Option<Reservation>), Refusal> {
-        if let Some(parent) = &self.parent {
-            return Ok((asked.reachable_node(parent)?, None));
-        }
-        match asked.caller.tenant.place(&self.key, tried) {
-            Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
-            Err(why) => {
-                edge.metrics.placements_refused.inc();
-                warn!("tenant {}: no node for a new meeting: {why}", self.key.scope.tenant);
-                Err(Refusal::node(refusal::no_node(&why)))
-            }
-        }
-    }
-
-    /// The meeting that a node says it has created.
-    ///
-    /// # Errors
-    /// When the answer is about another meeting: a node that mixes up its meetings, or lies.
-    fn meeting(&self, answer: &Answer, node: &Node) -> Result<Meeting, Trouble> {
-        let text = |name| answer.text(name).map(std::borrow::Cow::into_owned).unwrap_or_default();
-        let (meeting_id, internal_id) = (text("meetingID"), text("internalMeetingID"));
-        let mut key = self.key.clone();
-        let mut parent_internal_id = None;
-        if let Some(parent) = &self.parent {
-            if internal_id != self.node_meeting_id || meeting_id.is_empty() {
-                return Err(Trouble::WrongMeeting);
-            }
-            key.id = identity::front_id(&key.scope, &meeting_id).into_owned();
-            parent_internal_id = Some(parent.internal_id().to_owned());
-        } else if meeting_id != self.node_meeting_id
-            || !identity::is_internal_id_of(&internal_id, &meeting_id)
-        {
-            return Err(Trouble::WrongMeeting);
-        }
-        let mut shown = new_meeting(answer, &self.params);
-        identity::reword(shown.element_mut(), &key);
-        Ok(Meeting {
-            key,
-            node: node.name().clone(),
-            // A breakout room is best known to its node by its internal id.
-            node_meeting_id: if self.parent.is_some() { internal_id.clone() } else { meeting_id },
-            internal_id,
-            created_at_ms: now_ms(),
-            parent_internal_id,
-            xml: shown.element().to_vec().into(),
-        })
     }
 }
 
@@ -234,15 +302,21 @@ async fn save(edge: &Edge, entry: &Arc<Entry>) {
         Ok(()) => entry.mark_saved(),
         Err(trouble) => {
             edge.metrics.store_failures.inc();
-            error!("a new meeting on node {} is not saved yet: {trouble}", entry.node());
+            error!("a new meeting on node {} is not saved yet: {}", entry.node(), Chain(&trouble));
         }
     }
 }
 
-fn respond(asked: &Asked<'_>, key: &MeetingKey, mut answer: Answer) -> Decision {
-    asked.track.answered(&answer);
-    if answer.is_success() {
-        identity::reword(answer.element_mut(), key);
+/// BigBlueButton's own refusal, as it is.
+fn refused(asked: &Asked<'_>, answer: &Answer) -> Decision {
+    asked.track.answered(answer);
+    Decision::Respond(Reply::xml(answer.to_vec()))
+}
+
+fn respond(asked: &Asked<'_>, entry: &Entry, mut answer: Answer) -> Decision {
+    if !answer.is_success() {
+        return refused(asked, &answer);
     }
+    identity::reword(answer.element_mut(), entry.key(), entry.created_as());
     Decision::Respond(Reply::xml(answer.to_vec()))
 }

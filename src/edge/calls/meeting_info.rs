@@ -80,10 +80,9 @@ async fn ask_node(
             .text("internalMeetingID")
             .is_some_and(|internal_id| is_same_meeting(&internal_id, entry));
         if !is_the_one {
-            edge.report(node, call, &Trouble::WrongMeeting);
-            return Err(Trouble::WrongMeeting);
+            return edge.usable(node, call, Err(Trouble::WrongMeeting));
         }
-        identity::reword(answer.element_mut(), entry.key());
+        identity::reword(answer.element_mut(), entry.key(), entry.created_as());
     }
     Ok(Answered { is_success: answer.is_success(), body: answer.to_vec().into() })
 }
@@ -91,8 +90,9 @@ async fn ask_node(
 /// The same meeting, or a newer one of the same id that we have not seen in a poll yet: then the part
 /// before the time is the same.
 fn is_same_meeting(internal_id: &str, entry: &Entry) -> bool {
-    let digest = |id: &str| id.split_once('-').map(|(digest, _)| digest.to_owned());
-    internal_id == entry.internal_id() || digest(internal_id) == digest(entry.internal_id())
+    let digest = |id: &'_ str| id.split_once('-').map(|(digest, _)| digest.to_owned());
+    internal_id == entry.internal_id()
+        || digest(internal_id).is_some_and(|it| Some(it) == digest(entry.internal_id()))
 }
 
 /// The answer of the last poll in the shape of `getMeetingInfo`.
