@@ -376,7 +376,10 @@ async fn tell_service_manager(
         () = alone => {}
     }
     leaving.send_replace(true);
-    notify(&[NotifyState::Stopping]);
+    // After an upgrade the unit goes on, with another process.
+    if !fleet.is_overlapping() {
+        notify(&[NotifyState::Stopping]);
+    }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
