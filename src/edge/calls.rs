@@ -8,6 +8,7 @@ mod join;
 mod meeting_info;
 mod root;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -19,8 +20,8 @@ use super::reply::{Dialect, Reply};
 use super::request::Request;
 use super::track::Track;
 use super::upload::Upload;
-use crate::bbb::{Call, Failure, Params};
-use crate::fleet::{Entry, Node, Snapshot};
+use crate::bbb::{Answer, Call, Failure, Params};
+use crate::fleet::{Entry, Node, Snapshot, identity};
 use crate::model::Health;
 
 pub(super) use root::version;
@@ -71,12 +72,23 @@ pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
 }
 
 impl Asked<'_> {
-    /// The `meetingID` parameter.
+    /// The `meetingID` parameter, within BigBlueButton's limits.
     fn meeting_id(&self) -> Result<String, Refusal> {
-        match self.params.get("meetingID") {
-            Some(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-            _ => Err(Refusal::client(Failure::MISSING_MEETING_ID)),
-        }
+        let given = self.params.get("meetingID").unwrap_or_default();
+        let printable: String = given.chars().filter(|c| !c.is_control()).collect();
+        let id = printable.trim();
+        let failure = if id.is_empty() {
+            Failure::MISSING_MEETING_ID
+        } else if !(2..=identity::MAX_MEETING_ID_CHARS).contains(&id.chars().count()) {
+            Failure::MEETING_ID_LENGTH
+        } else if id.contains(',') {
+            Failure::MEETING_ID_COMMA
+        } else if id != given {
+            Failure::INVALID_MEETING_ID
+        } else {
+            return Ok(id.to_owned());
+        };
+        Err(Refusal::client(failure))
     }
 
     /// The meeting of that id, if the caller may see one.
@@ -101,7 +113,18 @@ impl Asked<'_> {
         params
     }
 
-    /// A failure in the form that the caller reads.
+    /// What a node has answered; a refusal in the form that the caller reads.
+    fn passed_on(&self, answer: &Answer) -> Reply {
+        self.track.answered(answer);
+        if answer.is_success() || self.dialect() == Dialect::Xml {
+            return Reply::xml(answer.to_vec());
+        }
+        let text = |name| Cow::Owned(answer.text(name).unwrap_or_default().into_owned());
+        let failure = Failure { key: text("messageKey"), message: text("message") };
+        Reply::failure(&failure, Dialect::Json)
+    }
+
+    /// The form that the caller reads.
     fn dialect(&self) -> Dialect {
         self.request.dialect(Some(self.call))
     }

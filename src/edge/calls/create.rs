@@ -15,7 +15,6 @@ use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
 use crate::edge::refusal::{self, Refusal};
-use crate::edge::reply::Reply;
 use crate::edge::rules;
 use crate::fleet::{Claim, Entry, Node, Phase, Reservation, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
@@ -61,12 +60,6 @@ struct Order {
 impl Order {
     fn read(edge: &Edge, asked: &Asked<'_>) -> Result<Self, Refusal> {
         let id = asked.meeting_id()?;
-        if !(2..=identity::MAX_MEETING_ID_CHARS).contains(&id.chars().count()) {
-            return Err(Refusal::client(Failure::MEETING_ID_LENGTH));
-        }
-        if id.contains(',') {
-            return Err(Refusal::client(Failure::MEETING_ID_COMMA));
-        }
         let name = asked.params.get("name").unwrap_or_default();
         match name.trim().chars().count() {
             0 => return Err(Refusal::client(Failure::MISSING_MEETING_NAME)),
@@ -266,7 +259,9 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Result<Decision,
         asked.track.node(node.name());
         let asking = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref());
         let trouble = match asking.await {
-            Ok(answer) if !answer.is_success() => return Ok(refused(asked, &answer)),
+            Ok(answer) if !answer.is_success() => {
+                return Ok(Decision::Respond(asked.passed_on(&answer)));
+            }
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
@@ -307,16 +302,9 @@ async fn save(edge: &Edge, entry: &Arc<Entry>) {
     }
 }
 
-/// BigBlueButton's own refusal, as it is.
-fn refused(asked: &Asked<'_>, answer: &Answer) -> Decision {
-    asked.track.answered(answer);
-    Decision::Respond(Reply::xml(answer.to_vec()))
-}
-
 fn respond(asked: &Asked<'_>, entry: &Entry, mut answer: Answer) -> Decision {
-    if !answer.is_success() {
-        return refused(asked, &answer);
+    if answer.is_success() {
+        identity::reword(answer.element_mut(), entry.key(), entry.created_as());
     }
-    identity::reword(answer.element_mut(), entry.key(), entry.created_as());
-    Decision::Respond(Reply::xml(answer.to_vec()))
+    Decision::Respond(asked.passed_on(&answer))
 }

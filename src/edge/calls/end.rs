@@ -4,7 +4,6 @@ use super::{Asked, Decision};
 use crate::bbb::Failure;
 use crate::edge::Edge;
 use crate::edge::refusal::Refusal;
-use crate::edge::reply::Reply;
 
 /// Ends a meeting. It stays visible until its node no longer shows it, but its id is free at once.
 pub(super) async fn end(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
@@ -12,9 +11,8 @@ pub(super) async fn end(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refu
     let entry = asked.find(edge, &id).ok_or_else(|| Refusal::client(Failure::NOT_FOUND))?;
     let node = asked.reachable_node(&entry)?;
     let answer = edge.ask(&node, asked.call, &asked.params_for(&entry), None).await?;
-    asked.track.answered(&answer);
     if answer.is_success() {
         entry.mark_ended();
     }
-    Ok(Decision::Respond(Reply::xml(answer.to_vec())))
+    Ok(Decision::Respond(asked.passed_on(&answer)))
 }

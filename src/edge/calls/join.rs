@@ -17,7 +17,10 @@ use crate::fleet::Node;
 
 /// Sends a person into a meeting.
 pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
-    let id = asked.meeting_id()?;
+    let id = match asked.meeting_id() {
+        Ok(id) => id,
+        Err(refusal) => return Ok(cannot_join(asked, &refusal.failure, Hope::None)),
+    };
     if asked.params.get("fullName").is_none_or(|name| name.trim().is_empty()) {
         return Ok(cannot_join(asked, &Failure::MISSING_FULL_NAME, Hope::None));
     }
