@@ -39,6 +39,6 @@ pub(crate) use http::{Reply, request};
 pub(crate) use masked::masked;
 pub(crate) use metrics::Metrics;
 pub(crate) use pool::Pool;
-pub(crate) use process::{Finished, portico};
+pub(crate) use process::{Finished, portico, portico_with};
 pub(crate) use raw::Raw;
 pub(crate) use wait::{PATIENCE, eventually};

@@ -5,12 +5,20 @@
 
 mod harness;
 
+mod answers;
+mod bodies;
 mod breakout;
+mod checksums;
 mod clients;
+mod coalescing;
+mod command_line;
+mod create;
 mod faults;
 mod health;
 mod identity;
 mod isolation;
+mod join;
+mod listing;
 mod placement;
 mod seeing;
 mod tenancy;

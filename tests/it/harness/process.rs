@@ -23,10 +23,16 @@ pub(crate) struct Finished {
 
 /// Runs the program to its end, as for `portico check`.
 pub(crate) async fn portico(arguments: &[&str]) -> Finished {
+    portico_with(&[], arguments).await
+}
+
+/// The same with variables in its environment.
+pub(crate) async fn portico_with(env: &[(&str, &str)], arguments: &[&str]) -> Finished {
     let output = tokio::process::Command::new(PROGRAM)
         .args(arguments)
         .env_remove("RUST_LOG")
         .env_remove("RUNTIME_DIRECTORY")
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

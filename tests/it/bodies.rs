@@ -1,0 +1,144 @@
+//! What comes in a body: slides, and parameters that are too long for a URL.
+
+use std::fmt::Write as _;
+
+use http::Method;
+
+use crate::harness::{Config, Pool, Tenant, failed};
+
+const QUERY: &str = "name=Algebra&meetingID=room";
+
+/// So many documents, with so many bytes of base64 each, and their names.
+fn slides(count: usize, bytes: usize) -> (String, Vec<String>) {
+    let names: Vec<_> = (0..count).map(|number| format!("slide {number:04}.pdf")).collect();
+    let content = "QUJD".repeat(bytes / 4);
+    let mut body = String::from("<modules><module name=\"presentation\">");
+    for name in &names {
+        write!(body, "<document name=\"{name}\">{content}</document>").expect("text");
+    }
+    body.push_str("</module></modules>");
+    (body, names)
+}
+
+/// The one create that the node has seen, with its body.
+fn seen(pool: &Pool) -> portico::sim::Seen {
+    let mut creates = pool.nodes().iter().flat_map(portico::sim::Node::requests);
+    creates.find(|seen| seen.path.ends_with("/create")).expect("a create")
+}
+
+#[tokio::test]
+async fn small_slides_reach_the_node_as_they_are() {
+    let pool = Pool::start(Config::new().nodes(3).tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let body = "<modules><module name=\"presentation\"><document url=\"https://x.test/y.pdf\" \
+                filename=\"report.pdf\"/></module></modules>";
+    let reply = acme.post_xml("create", QUERY, body).await.success();
+    assert_eq!(reply.text("meetingID"), "room");
+    let node = pool.node_of("room@acme");
+    assert_eq!(node.meetings()[0].documents, ["report.pdf"]);
+    let create = seen(&pool);
+    assert_eq!((create.method, create.body_len), (Method::POST, body.len()));
+    assert_eq!(create.headers["content-type"], "application/xml");
+    assert_eq!(create.headers["content-length"], body.len().to_string().as_str());
+    assert!(create.query.starts_with("name=Algebra&meetingID=room%40acme&checksum="));
+}
+
+#[tokio::test]
+async fn five_megabytes_of_slides_arrive_whole() {
+    let pool = Pool::start(Config::new().nodes(3).tenant(Tenant::new("acme"))).await;
+    let (body, names) = slides(500, 10_480);
+    assert!(body.len() > 5_000_000);
+    let length = body.len();
+    pool.tenant("acme").post_xml("create", QUERY, body).await.success();
+    assert_eq!(pool.node_of("room@acme").meetings()[0].documents, names);
+    assert_eq!(seen(&pool).body_len, length);
+    assert_eq!(pool.node_calls("create"), 1);
+}
+
+#[tokio::test]
+async fn slides_in_chunks_of_unknown_number_arrive_whole() {
+    let pool = Pool::start(Config::new().tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let (body, names) = slides(100, 10_000);
+    let mut raw = pool.raw().await;
+    raw.send(format!(
+        "POST {} HTTP/1.1\r\nHost: portico\r\nContent-Type: application/xml\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
+        acme.target("create", QUERY)
+    ))
+    .await;
+    for chunk in body.as_bytes().chunks(7_777) {
+        raw.send(format!("{:x}\r\n", chunk.len())).await;
+        raw.send(chunk).await;
+        raw.send("\r\n").await;
+    }
+    raw.send("0\r\n\r\n").await;
+    let reply = raw.reply().await.expect("an answer");
+    assert!(reply.is_success(), "{reply:?}");
+    assert_eq!(pool.node(0).meetings()[0].documents, names);
+    assert_eq!(seen(&pool).body_len, body.len());
+
+    // The connection goes on.
+    raw.send(format!("GET {} HTTP/1.1\r\nHost: portico\r\n\r\n", acme.target("getMeetings", "")))
+        .await;
+    assert!(raw.reply().await.expect("an answer").is_success());
+}
+
+#[tokio::test]
+async fn parameters_too_long_for_a_url_reach_the_node_as_a_form() {
+    let pool = Pool::start(Config::new().tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let welcome = "Good+morning%21".repeat(600);
+    let form = format!("{QUERY}&meta_long={welcome}&meta_last=1");
+    let signed = "Good morning!".repeat(600);
+    for (by, reply) in [
+        ("form", acme.post_form("create", &form).await),
+        ("query", acme.get("create", &form).await),
+    ] {
+        let reply = reply.success();
+        assert_eq!(reply.text("meetingID"), "room", "{by}");
+        let creates: Vec<_> = pool.node(0).requests();
+        let create = creates.iter().rfind(|seen| seen.path.ends_with("/create")).expect("one");
+        assert_eq!(create.method, Method::POST, "{by}");
+        assert!(
+            create.query.starts_with("checksum="),
+            "nothing else in the query: {}",
+            create.query
+        );
+        assert_eq!(create.headers["content-type"], "application/x-www-form-urlencoded");
+        assert_eq!(create.body_len, form.len() + "%40acme".len(), "{by}");
+    }
+    let metadata = &pool.node(0).meetings()[0].metadata;
+    assert_eq!(*metadata, [("long".to_owned(), signed), ("last".to_owned(), "1".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_and_the_connection_stays_healthy() {
+    let config = Config::new().set("limits.max_body", "64KiB").tenant(Tenant::new("acme"));
+    let pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    let too_large = |max| {
+        let message =
+            format!("The request body is larger than the {max} that this server accepts.");
+        failed("requestTooLarge", &message)
+    };
+    let mut raw = pool.raw().await;
+    for (kind, body) in [
+        ("application/xml", slides(10, 10_000).0),
+        ("application/x-www-form-urlencoded", format!("{QUERY}&welcome={}", "x".repeat(100_000))),
+    ] {
+        raw.send(format!(
+            "POST {} HTTP/1.1\r\nHost: portico\r\nContent-Type: {kind}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            acme.target("create", QUERY),
+            body.len()
+        ))
+        .await;
+        let reply = raw.reply().await.expect("an answer");
+        assert_eq!(reply.seen(), (200, too_large("64.0 KiB").as_str()));
+    }
+    raw.send(format!("GET {} HTTP/1.1\r\nHost: portico\r\n\r\n", acme.target("create", QUERY)))
+        .await;
+    assert!(raw.reply().await.expect("an answer").is_success());
+    assert_eq!(pool.node_calls("create"), 1);
+}

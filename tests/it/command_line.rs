@@ -1,0 +1,138 @@
+//! The program's arguments, and what it says to them.
+
+use std::path::Path;
+
+use crate::harness::{Config, portico, portico_with};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test]
+async fn the_file_that_documents_every_key_is_fine() {
+    let file = root().join("conf/portico.yaml");
+    let path = file.to_str().expect("UTF-8");
+    let env = [
+        ("BBB01_SECRET", "a secret of a node"),
+        ("ACME_SECRET", "0123456789-0123456789-0123456789"),
+    ];
+    let done = portico_with(&env, &["check", "-c", path]).await;
+    assert_eq!(done.stdout, format!("{path} is fine: 1 cluster, 1 node, 1 tenant\n"));
+    assert_eq!(done.code, 0);
+}
+
+#[tokio::test]
+async fn a_file_with_mistakes_is_refused_with_all_of_them() {
+    let file = root().join("tests/config/bad/values.yaml");
+    let expected = std::fs::read_to_string(file.with_extension("txt")).expect("a file");
+    let path = file.to_str().expect("UTF-8");
+    let config = Config::new();
+    for command in ["check", "serve"] {
+        let done = portico(&[command, "-c", path]).await;
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{command}");
+        for line in expected.lines() {
+            let line = line.strip_prefix("values.yaml").expect("a place");
+            assert!(done.stderr.contains(&format!("{path}{line}")), "{command}: {line}");
+        }
+        assert_eq!(
+            done.stderr.trim().lines().count(),
+            expected.trim().lines().count(),
+            "{command}"
+        );
+    }
+    let missing = config.dir().join("missing.yaml");
+    let done = portico(&["check", "-c", missing.to_str().expect("UTF-8")]).await;
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("missing.yaml"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn wrong_usage_ends_with_2_and_says_what_would_be_right() {
+    for (arguments, said) in [
+        (&[][..], "Usage: portico <COMMAND>"),
+        (&["srve"][..], "similar subcommand exists: 'serve'"),
+        (&["serve"][..], "--config <FILE>"),
+        (&["check", "--bogus"][..], "unexpected argument '--bogus'"),
+        (&["demo", "--nodes", "0"][..], "invalid value '0' for '--nodes <NODES>'"),
+    ] {
+        let done = portico(arguments).await;
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(done.stderr.contains(said), "{arguments:?}: {}", done.stderr);
+    }
+}
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    for (arguments, help) in [
+        (
+            &["--help"][..],
+            "One door in front of a pool of BigBlueButton servers\n\
+             \n\
+             Usage: portico <COMMAND>\n\
+             \n\
+             Commands:\n\
+             \x20 serve     Run a pool from a configuration file\n\
+             \x20 check     Check a configuration file and say all that is wrong with it\n\
+             \x20 demo      Try it out: simulated nodes, one tenant and the edge in one process\n\
+             \x20 simulate  Stand in for something that is not there\n\
+             \n\
+             Options:\n\
+             \x20 -h, --help     Print help\n\
+             \x20 -V, --version  Print version\n",
+        ),
+        (
+            &["serve", "--help"],
+            "Run a pool from a configuration file\n\
+             \n\
+             Usage: portico serve [OPTIONS] --config <FILE>\n\
+             \n\
+             Options:\n\
+             \x20 -c, --config <FILE>  Configuration file; conf/portico.yaml shows every key\n\
+             \x20     --upgrade        Take the sockets over from the running process, which then leaves\n\
+             \x20 -h, --help           Print help\n",
+        ),
+        (
+            &["check", "--help"],
+            "Check a configuration file and say all that is wrong with it\n\
+             \n\
+             Usage: portico check --config <FILE>\n\
+             \n\
+             Options:\n\
+             \x20 -c, --config <FILE>  Configuration file\n\
+             \x20 -h, --help           Print help\n",
+        ),
+        (
+            &["simulate", "--help"],
+            "Stand in for something that is not there\n\
+             \n\
+             Usage: portico simulate <COMMAND>\n\
+             \n\
+             Commands:\n\
+             \x20 node  A faithful BigBlueButton node, with faults on command over HTTP\n\
+             \n\
+             Options:\n\
+             \x20 -h, --help  Print help\n",
+        ),
+    ] {
+        let done = portico(arguments).await;
+        assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, help, ""));
+    }
+    for (arguments, options) in [
+        (
+            &["demo", "--help"][..],
+            &["--listen", "--admin", "--nodes", "--secret", "--data-dir"][..],
+        ),
+        (
+            &["simulate", "node", "--help"],
+            &["--name", "--address", "--secret", "--public-url", "--minute"],
+        ),
+    ] {
+        let done = portico(arguments).await;
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{arguments:?}");
+        for option in options {
+            assert!(done.stdout.contains(&format!("{option} <")), "{option}: {}", done.stdout);
+        }
+    }
+    let done = portico(&["--version"]).await;
+    assert_eq!(done.stdout, concat!("portico ", env!("CARGO_PKG_VERSION"), "\n"));
+}
