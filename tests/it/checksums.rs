@@ -94,12 +94,14 @@ async fn bytes_that_a_client_did_not_encode_are_covered_as_they_are() {
 async fn a_wrong_or_missing_or_truncated_checksum_is_refused_before_anything_else() {
     let (pool, acme) = pool().await;
     let sum = acme.checksum("create", "meetingID=room");
-    let flipped = format!("{}{}", &sum[..63], if sum.ends_with('0') { '1' } else { '0' });
+    let (all_but_one, last) = sum.split_at(63);
+    let (as_sha1, _) = sum.split_at(40);
+    let flipped = format!("{all_but_one}{}", if last == "0" { '1' } else { '0' });
     let other_call = acme.checksum("end", "meetingID=room");
     for wrong in [
         flipped.as_str(),
-        &sum[..63],
-        &sum[..40],
+        all_but_one,
+        as_sha1,
         &format!("{sum}00"),
         &"z".repeat(64),
         &other_call,
@@ -166,6 +168,32 @@ async fn a_form_beside_a_signed_query_adds_parameters() {
 }
 
 #[tokio::test]
+async fn a_form_beside_an_unsigned_query_cannot_sign_it() {
+    let (pool, acme) = pool().await;
+    let form = format!("name=Algebra&checksum={}", acme.checksum("create", ""));
+    let target = format!("{}/create?meetingID=room", acme.base);
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let reply = acme.send(Method::POST, &target, &kind, form).await;
+    assert_failed(&reply, "checksumError", "You must provide the checksum");
+    assert_eq!(pool.node_calls("create"), 0);
+}
+
+#[tokio::test]
+async fn a_form_in_parts_is_a_form() {
+    let (pool, acme) = pool().await;
+    let part = |name, value| {
+        format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let checksum = acme.checksum("create", "");
+    let parts = [part("name", "B & C"), part("meetingID", "room"), part("checksum", &checksum)];
+    let body = format!("{}--x--\r\n", parts.concat());
+    let kind = [("content-type", "multipart/form-data; boundary=x")];
+    let reply = acme.send(Method::POST, &format!("{}/create", acme.base), &kind, body).await;
+    assert_eq!(reply.success().text("meetingID"), "room");
+    assert_eq!(pool.node(0).meetings()[0].name, "B & C");
+}
+
+#[tokio::test]
 async fn every_call_of_a_meeting_takes_get_and_form() {
     let (_pool, acme) = pool().await;
     acme.create("room").await;
@@ -179,8 +207,11 @@ async fn every_call_of_a_meeting_takes_get_and_form() {
         let by_both = acme.post_query_and_form(call, query, "").await;
         assert_eq!(by_both.seen(), by_get.seen(), "{call}");
     }
-    let joined = acme.post_form("join", "meetingID=room&fullName=Ada&role=VIEWER").await;
-    assert_eq!(joined.status, 302);
+    // People see joins, so what they post must be covered whole.
+    let join = "meetingID=room&fullName=Ada&role=VIEWER";
+    assert_eq!(acme.post_signed_form("join", join, Signed::Sorted).await.status, 302);
+    let open = acme.post_signed_form("join", join, Signed::Nothing).await;
+    assert_failed(&open, "checksumError", "Checksums do not match");
     let ended = acme.post_form("end", "meetingID=room").await.success();
     assert_eq!(ended.key(), "sentEndMeetingRequest");
 }

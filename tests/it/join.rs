@@ -4,7 +4,7 @@ use http::Method;
 use portico::bbb::{Algorithm, signed_query};
 
 use crate::harness::{
-    Client, Config, Pool, Raw, Reply, Tenant, assert_failed, eventually, failed, masked,
+    Client, Config, Pool, Raw, Reply, Signed, Tenant, assert_failed, eventually, failed, masked,
 };
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -71,9 +71,20 @@ async fn the_session_cookie_and_xml_of_the_node_come_back_with_redirect_false() 
 
     // A form is joined for just the same.
     let form = "meetingID=room&fullName=Bob&role=VIEWER&redirect=false";
-    let by_form = acme.post_form("join", form).await.success();
+    let by_form = acme.post_signed_form("join", form, Signed::Sorted).await.success();
     assert!(by_form.header("set-cookie").starts_with("JSESSIONID="), "{by_form:?}");
     assert_eq!(pool.node(0).meetings()[0].participants, 2);
+
+    // The node sees who is behind us, and nothing of the front end's signature.
+    let seen = pool.node(0).requests();
+    for join in seen.iter().filter(|seen| seen.path.ends_with("/join")) {
+        assert_eq!(join.method, Method::GET);
+        assert_eq!(join.body_len, 0);
+        assert_eq!(join.headers["host"], pool.node(0).address().to_string().as_str());
+        assert_eq!(join.headers["x-forwarded-for"], "127.0.0.1");
+        assert_eq!(join.query.matches("checksum=").count(), 1);
+        assert!(join.query.starts_with("meetingID=room%40acme&fullName="), "{}", join.query);
+    }
 
     // The node refuses in its own words.
     let refused =

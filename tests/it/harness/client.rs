@@ -1,5 +1,6 @@
 //! A front end of one tenant: signs what it sends, as its secret and algorithm say.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
@@ -149,7 +150,7 @@ impl Client {
         let reply = self.get("getMeetings", "").await.success();
         let xml = reply.xml();
         let meetings = xml.child("meetings").expect("a list");
-        let id = |meeting: &bbb::Element| meeting.child_text("meetingID").map(|id| id.into_owned());
+        let id = |meeting: &bbb::Element| meeting.child_text("meetingID").map(Cow::into_owned);
         let mut ids: Vec<_> = meetings.elements().filter_map(id).collect();
         ids.sort();
         ids

@@ -1,5 +1,7 @@
 //! What a test wants the pool to be.
 
+#![expect(clippy::needless_pass_by_value, reason = "values are mostly literals")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
