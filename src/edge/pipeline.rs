@@ -83,8 +83,17 @@ impl Edge {
         if !call.is_signed() {
             return Err(Refusal::client(refusal::unsupported(call)));
         }
-        let body = self.body_kind(session, call, content_type.as_ref())?;
         let snapshot = self.fleet.snapshot();
+        let body = match self.body_kind(session, call, content_type.as_ref()) {
+            Ok(body) => body,
+            Err(refusal) => {
+                // Of two mistakes a wrong checksum is the one to be told. That of a form is not known.
+                if request.has_query() {
+                    authenticate(&snapshot, &who, call, &request).map_err(Refusal::client)?;
+                }
+                return Err(refusal);
+            }
+        };
         let (request, caller) =
             self.identify_caller(session, &snapshot, &who, call, request, &body).await?;
         ctx.track.scope(&caller.scope);

@@ -192,11 +192,15 @@ async fn a_body_needs_a_content_type_that_its_call_reads() {
         ("create", Some("text/plain")),
         ("create", None),
         ("getMeetings", Some("application/xml")),
-        ("end", Some("multipart/form-data; boundary=x")),
+        ("end", Some("multipart/form-data")),
     ] {
         let headers: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
         let reply = acme.send(Method::POST, &acme.target(call, query), &headers, "<a/>").await;
         assert_failed(&reply, UNREAD.0, UNREAD.1);
+        // A wrong checksum is what is said first.
+        let target = acme.secret("wrong wrong wrong").target(call, query);
+        let reply = acme.send(Method::POST, &target, &headers, "<a/>").await;
+        assert_failed(&reply, "checksumError", "Checksums do not match");
     }
     // Without a body the type does not matter; the PHP library sends one with every GET.
     for (method, kind) in [(Method::GET, "application/xml"), (Method::POST, "application/json")] {
