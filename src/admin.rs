@@ -3,6 +3,7 @@
 mod metrics;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -23,12 +24,14 @@ pub struct Admin {
     registry: Registry,
     /// True once the process is about to leave.
     leaving: watch::Receiver<bool>,
+    /// Set when every node has been polled for the first time. A node added later does not take it back.
+    is_ready: Arc<AtomicBool>,
 }
 
 impl Admin {
     /// Shows this fleet and what is registered.
     pub fn new(fleet: Arc<Fleet>, registry: Registry, leaving: watch::Receiver<bool>) -> Self {
-        Self { fleet, registry, leaving }
+        Self { fleet, registry, leaving, is_ready: Arc::default() }
     }
 
     /// The routes: `/metrics`, `/healthz`, `/readyz`.
@@ -59,11 +62,15 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if *admin.leaving.borrow() {
         return not_ready("stopping");
     }
+    if admin.is_ready.load(Ordering::Relaxed) {
+        return "ready\n".into_response();
+    }
     let snapshot = admin.fleet.snapshot();
     let unknown = snapshot.nodes().filter(|node| node.live.health() == Health::Unknown).count();
     if unknown > 0 {
         return not_ready(&format!("{unknown} of {} nodes not polled yet", snapshot.nodes().len()));
     }
+    admin.is_ready.store(true, Ordering::Relaxed);
     "ready\n".into_response()
 }
 

@@ -1,14 +1,19 @@
 //! Our services as pingora runs them: background work, and the admin listener.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use log::debug;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
+
+/// Also bounds how long an idle connection is kept.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Work beside the requests, as pingora runs it; it ends when the watch turns true.
 pub(super) struct Work(Box<dyn Fn(ShutdownWatch) -> BoxFuture<'static, ()> + Send + Sync>);
@@ -43,6 +48,8 @@ impl ServerApp for Axum {
     ) -> Option<Stream> {
         let service = TowerToHyperService::new(self.0.clone());
         let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if let Err(error) = served {

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{DONE, WRONG, environment};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, StoreKind};
 use crate::edge::Certificate;
+use crate::model::{Branding, Limits, RecordingSettings};
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -16,8 +17,12 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
             return Ok(WRONG);
         }
     };
-    for warning in &settings.warnings {
+    for warning in settings.warnings.iter().chain(&unused(&settings)) {
         writeln!(err, "warning: {warning}")?;
+    }
+    if let Err(missing) = supported(&settings) {
+        writeln!(err, "{missing}")?;
+        return Ok(WRONG);
     }
     for tls in settings.server.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
         if let Err(unusable) = Certificate::load(tls.cert.clone(), tls.key.clone()) {
@@ -27,6 +32,43 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     }
     writeln!(out, "{} is fine: {}", path.display(), summary(&settings))?;
     Ok(DONE)
+}
+
+/// Whether this version can run it at all.
+pub(super) fn supported(settings: &Settings) -> Result<(), String> {
+    if settings.store != StoreKind::Embedded {
+        let remedy = "write `store: { kind: embedded }`";
+        return Err(format!("store.kind: postgres is not in this version yet; {remedy}"));
+    }
+    Ok(())
+}
+
+/// What is written in the file and has no effect in this version, so that nobody relies on it.
+pub(super) fn unused(settings: &Settings) -> Vec<String> {
+    let tenants = &settings.inventory.tenants;
+    let limited = |limits: &Limits| *limits != Limits::default();
+    [
+        (
+            "tenants[].limits",
+            tenants.iter().any(|tenant| {
+                limited(&tenant.limits)
+                    || tenant.secrets.iter().any(|secret| limited(&secret.limits))
+            }),
+        ),
+        ("tenants[].branding", tenants.iter().any(|tenant| tenant.branding != Branding::default())),
+        (
+            "tenants[].recording",
+            tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
+        ),
+        ("tenants[].stats_token", tenants.iter().any(|tenant| tenant.stats_token.is_some())),
+        ("callbacks", !settings.callbacks.allow_targets.is_empty()),
+        ("api", settings.api.jwt_secret.is_some() || settings.api.public),
+        ("redis", settings.redis.is_some()),
+    ]
+    .into_iter()
+    .filter(|(_, is_set)| *is_set)
+    .map(|(key, _)| format!("{key}: checked, but without effect in this version"))
+    .collect()
 }
 
 /// What a configuration amounts to, in one line.

@@ -56,7 +56,11 @@ impl Reloader {
                 return;
             }
         };
-        for warning in &settings.warnings {
+        if let Err(missing) = check::supported(&settings) {
+            error!("the configuration stays as it was: {missing}");
+            return;
+        }
+        for warning in settings.warnings.iter().chain(&check::unused(&settings)) {
             warn!("{warning}");
         }
         for certificate in self.certificates.iter().flatten() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use log::{error, info, warn};
 use pingora::listeners::tls::TlsSettings;
 use pingora::server::configuration::{Opt, ServerConf};
@@ -22,12 +22,12 @@ use tokio::time::sleep;
 
 use super::background::{Axum, Work, background};
 use super::reload::{Reloader, follow_hangups};
-use super::signals::{Signals, Successor};
+use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment};
 use crate::admin::Admin;
-use crate::config::{self, Listen, Settings, StoreKind};
+use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
-use crate::fleet::{Fleet, Thresholds};
+use crate::fleet::{Fleet, Thresholds, now_ms};
 use crate::model::{AdminState, Inventory};
 use crate::node::{Client, ClientSettings};
 use crate::store::{Embedded, Saved, SavedNode, Store};
@@ -35,8 +35,11 @@ use crate::tasks::{self, Housekeeping, Poller};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pingora's old process closes its listeners after 5 s and leaves after its grace, 600 s at most.
-const OVERLAP_AT_MOST: Duration = Duration::from_mins(2);
+/// Beside its grace, the process that hands its sockets over takes so long at most: pingora waits 5 s
+/// before it closes its listeners, and 5 s for its runtimes.
+const OVERLAP: Duration = Duration::from_secs(30);
+/// Meetings of an unknown tenant are kept: its slug may be mistyped.
+const UNKNOWN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;
@@ -60,8 +63,12 @@ pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
             return Ok(WRONG);
         }
     };
-    for warning in &settings.warnings {
+    for warning in settings.warnings.iter().chain(&check::unused(&settings)) {
         warn!("{warning}");
+    }
+    if let Err(missing) = check::supported(&settings) {
+        error!("{missing}");
+        return Ok(WRONG);
     }
     let upgrade = if is_upgrade { Upgrade::Yes } else { Upgrade::No };
     info!("portico {}: {}", env!("CARGO_PKG_VERSION"), check::summary(&settings));
@@ -103,6 +110,7 @@ impl Portico {
         let certificates = load_certificates(&settings.server.listen)?;
         let client = Client::new(ClientSettings { connect_timeout: CONNECT_TIMEOUT })?;
         let runtime = Runtime::new().context("starting the runtime")?;
+        signals::prepare(&runtime)?;
         let store = open_store(&settings)?;
         let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
 
@@ -145,13 +153,14 @@ impl Portico {
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
         let signals = Signals { successor, fleet: fleet.clone(), in_flight };
-        let overlap = fleet.clone();
+        let overlap = settings.server.grace + OVERLAP;
+        let overlapping = fleet.clone();
         let reloader = Arc::new(Reloader { path, settings, fleet, store, certificates });
         server.add_service(background("configuration", move |stop| {
             follow_hangups(reloader.clone(), stop)
         }));
         server.add_service(background("service manager", move |stop| {
-            tell_service_manager(overlap.clone(), leaving.clone(), stop)
+            tell_service_manager(overlapping.clone(), overlap, leaving.clone(), stop)
         }));
         Ok(Self { server, signals, _runtime: runtime })
     }
@@ -184,12 +193,6 @@ fn load_certificates(listens: &[Listen]) -> anyhow::Result<Vec<Option<Arc<Certif
 }
 
 fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-    if settings.store != StoreKind::Embedded {
-        bail!("store.kind postgres is not in this version yet; use `store: {{ kind: embedded }}`");
-    }
-    if settings.redis.is_some() {
-        warn!("redis is not used in this version");
-    }
     Ok(Arc::new(Embedded::open(&settings.data_dir)?))
 }
 
@@ -209,11 +212,16 @@ async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fle
     let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.spec).collect();
     let count = meetings.len();
     let dropped = fleet.restore(meetings, gone);
-    for meeting in &dropped {
+    let too_old = now_ms().saturating_sub(UNKNOWN_KEPT_MS);
+    for meeting in dropped.iter().filter(|meeting| meeting.created_at_ms < too_old) {
         store.remove_meeting(&meeting.key, &meeting.internal_id).await?;
     }
     if !dropped.is_empty() {
-        warn!("{} meetings are dropped: their node or tenant is not known any more", dropped.len());
+        warn!(
+            "{} saved meetings are left out, their node or tenant is not in the file; they come back if \
+             it does within a day",
+            dropped.len()
+        );
     }
     info!("{} meetings were running when we last looked", count - dropped.len());
     save_nodes(&fleet, store).await?;
@@ -359,6 +367,7 @@ fn housekeeping(
 /// The process that hands its sockets over to us goes on for a while; then we are alone.
 async fn tell_service_manager(
     fleet: Arc<Fleet>,
+    overlap: Duration,
     leaving: watch::Sender<bool>,
     mut stop: ShutdownWatch,
 ) {
@@ -366,7 +375,7 @@ async fn tell_service_manager(
 
     notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
     let alone = async {
-        sleep(OVERLAP_AT_MOST).await;
+        sleep(overlap).await;
         fleet.set_overlapping(false);
         std::future::pending::<()>().await;
     };

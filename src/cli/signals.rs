@@ -138,6 +138,16 @@ async fn wait_for(socket: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes over the signals that would end the process before somebody waits for them.
+pub(super) fn prepare(runtime: &tokio::runtime::Runtime) -> std::io::Result<()> {
+    let _entered = runtime.enter();
+    for kind in [SignalKind::hangup(), SignalKind::user_defined2()] {
+        // Once taken over, a signal stays so for as long as the process lives.
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
+
 /// The signal to read the configuration again.
 pub(super) fn hangup() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())

@@ -7,11 +7,11 @@
 //! because two nodes may share an address.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use log::debug;
 use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -19,21 +19,29 @@ use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::health_check::HealthCheck;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use pingora_load_balancing::{Backend, Backends, Extensions, LoadBalancer};
+use tokio::time::{Instant, timeout};
 
 use crate::fleet::{Fleet, Node};
 use crate::model::{Health, NodeName};
 
 /// How often changes of the inventory and of addresses are taken over.
 const UPDATE_EVERY: Duration = Duration::from_secs(2);
+/// How often requests can bring that forward.
+const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// A name that does not resolve must not hold up the others.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The load balancer of the proxied requests; a pingora background service keeps it up to date.
-pub struct Balancer(Arc<LoadBalancer<Selection>>);
+pub struct Balancer {
+    service: Arc<LoadBalancer<Selection>>,
+    /// When a request has last asked for an update; held while it runs.
+    updated: tokio::sync::Mutex<Option<Instant>>,
+}
 
 /// The balancer as pingora's background service wants it.
 pub fn balancer(fleet: &Arc<Fleet>) -> LoadBalancer<Selection> {
-    let discovery = Discovery { fleet: fleet.clone(), numbers: Mutex::default() };
+    let discovery =
+        Discovery { fleet: fleet.clone(), numbers: Mutex::default(), addresses: Mutex::default() };
     let mut backends = Backends::new(Box::new(discovery));
     backends.set_health_check(Box::new(Verdict(fleet.clone())));
     let mut balancer = LoadBalancer::from_backends_with_config(backends, Some(fleet.clone()));
@@ -46,17 +54,17 @@ pub fn balancer(fleet: &Arc<Fleet>) -> LoadBalancer<Selection> {
 impl Balancer {
     /// Looks through the running service.
     pub fn new(service: Arc<LoadBalancer<Selection>>) -> Self {
-        Self(service)
+        Self { service, updated: tokio::sync::Mutex::default() }
     }
 
     /// The peer for a request that must go to this node.
     pub(super) async fn peer(&self, node: &Node) -> pingora::Result<HttpPeer> {
         let key = Key::Node(node.name()).to_bytes();
-        let select = || self.0.select_with(&key, usize::MAX, |_backend, _health| true);
+        let select = || self.service.select_with(&key, usize::MAX, |_backend, _health| true);
         let mut backend = select();
         if backend.is_none() {
             // New in the inventory, and not taken over yet.
-            self.0.update().await?;
+            self.update().await?;
             backend = select();
         }
         let backend = backend.ok_or_else(|| {
@@ -65,6 +73,18 @@ impl Balancer {
         let url = &node.spec.url;
         let host = url.host_str().unwrap_or_default().to_owned();
         Ok(HttpPeer::new(backend.addr, url.scheme() == "https", host))
+    }
+}
+
+impl Balancer {
+    /// Takes the inventory over now, for all requests of a moment together.
+    async fn update(&self) -> pingora::Result<()> {
+        let mut updated = self.updated.lock().await;
+        if updated.is_none_or(|last| last.elapsed() > AT_MOST_EVERY) {
+            *updated = Some(Instant::now());
+            self.service.update().await?;
+        }
+        Ok(())
     }
 }
 
@@ -91,6 +111,8 @@ struct Discovery {
     fleet: Arc<Fleet>,
     /// A number for each node that was ever seen.
     numbers: Mutex<HashMap<NodeName, usize>>,
+    /// Addresses as last resolved; they stay good while DNS is away.
+    addresses: Mutex<HashMap<String, SocketAddr>>,
 }
 
 #[async_trait]
@@ -108,15 +130,16 @@ impl Discovery {
         let url = &node.spec.url;
         let host = url.host_str()?.trim_matches(['[', ']']);
         let port = url.port_or_known_default()?;
-        let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port)));
-        let address = match found.await {
-            Ok(Ok(mut addresses)) => addresses.next()?,
-            Ok(Err(error)) => {
+        let found = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+        let resolved = found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next());
+        let name = format!("{host}:{port}");
+        let address = {
+            let mut known = self.addresses.lock();
+            match resolved {
+                Some(address) => *known.entry(name).insert_entry(address).get(),
                 // The poller says so louder.
-                debug!("node {}: its name does not resolve: {error}", node.name());
-                return None;
+                None => *known.get(&name)?,
             }
-            Err(_elapsed) => return None,
         };
         let weight = {
             let mut numbers = self.numbers.lock();

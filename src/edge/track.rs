@@ -58,11 +58,6 @@ impl Track {
         self.blame("serverUnavailable".to_owned(), Fault::Node);
     }
 
-    /// A node has answered with a failure, some time within the last second.
-    pub(super) fn refused_by_node(&self) {
-        self.blame("refused".to_owned(), Fault::Client);
-    }
-
     pub(super) fn notes(&self) -> Notes {
         self.0.lock().clone()
     }

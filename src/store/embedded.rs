@@ -16,6 +16,7 @@ mod crash;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
@@ -45,16 +46,15 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens `portico.db` in `data_dir`, which must exist, and creates it with the present schema
-    /// or brings it there. Blocks while it reads and writes files.
+    /// Opens `portico.db` in `data_dir`, both of which it creates where they are missing, and brings
+    /// it to the present schema. Blocks while it reads and writes files.
     ///
     /// # Errors
     ///
     /// See [`Error`]; each names the file and the remedy.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
-        if !data_dir.is_dir() {
-            return Err(Error::NoDirectory(data_dir.to_owned()));
-        }
+        create_private(data_dir)
+            .map_err(|error| Error::NoDirectory(data_dir.to_owned(), Arc::new(error)))?;
         let path = data_dir.join(FILE);
         let connection = schema::open(&path)?;
         Self::start(path.clone(), connection).map_err(|error| Error::from_io(&path, error))
@@ -86,6 +86,13 @@ impl Embedded {
         }
         Err(Error::Ended(self.path.clone()))
     }
+}
+
+/// The database has secrets of nodes in it.
+fn create_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 impl Drop for Embedded {
@@ -238,10 +245,20 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
+    fn a_missing_directory_is_created_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+
         let dir = tempfile::tempdir().unwrap();
-        let missing = dir.path().join("missing");
-        let error = Embedded::open(&missing).unwrap_err();
-        assert!(matches!(&error, Error::NoDirectory(named) if *named == missing), "{error}");
+        let missing = dir.path().join("var/portico");
+        drop(Embedded::open(&missing).unwrap());
+        assert_eq!(std::fs::metadata(&missing).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let below = file.path().join("data");
+        let error = Embedded::open(&below).unwrap_err();
+        assert!(matches!(&error, Error::NoDirectory(named, _) if *named == below), "{error}");
     }
 }

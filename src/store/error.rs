@@ -9,9 +9,9 @@ use rusqlite::ErrorCode;
 /// Why something could not be read or kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// `data_dir` does not exist.
-    #[error("data directory {} is missing: create it, owned by the user Portico runs as", .0.display())]
-    NoDirectory(PathBuf),
+    /// `data_dir` is no directory and cannot be made one.
+    #[error("data directory {} cannot be created: create it, owned by the user Portico runs as", .0.display())]
+    NoDirectory(PathBuf, #[source] Arc<io::Error>),
     /// The file cannot be opened for writing.
     #[error("cannot open {} for writing: give the user Portico runs as write access to it and to its directory", path.display())]
     NotWritable {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Asked, Decision};
-use crate::bbb::{Call, Element, Failure};
+use crate::bbb::{Answer, Call, Element, Failure};
 use crate::edge::Edge;
 use crate::edge::ask::{self, Trouble};
 use crate::edge::coalesce::Answered;
@@ -21,11 +21,10 @@ use crate::model::Health;
 pub(super) async fn get_meeting_info(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = asked.meeting_id()?;
     let entry = asked.find(edge, &id).ok_or_else(|| Refusal::client(Failure::NOT_FOUND))?;
-    let body = match question(edge, asked, &entry).await {
-        Some(answered) => answered,
-        None => remembered_info(&entry),
-    };
-    Ok(Decision::Respond(Reply::xml(body)))
+    Ok(Decision::Respond(match question(edge, asked, &entry).await {
+        Some(reply) => reply,
+        None => Reply::xml(remembered_info(&entry)),
+    }))
 }
 
 /// Whether anybody is in a meeting. One that nobody knows is not running; that is no failure.
@@ -37,11 +36,10 @@ pub(super) async fn is_meeting_running(
     let Some(entry) = asked.find(edge, &id) else {
         return Ok(Decision::Respond(Reply::xml(running(false))));
     };
-    let body = match question(edge, asked, &entry).await {
-        Some(answered) => answered,
-        None => running(entry.attendees() > 0).into(),
-    };
-    Ok(Decision::Respond(Reply::xml(body)))
+    Ok(Decision::Respond(match question(edge, asked, &entry).await {
+        Some(reply) => reply,
+        None => Reply::xml(running(entry.attendees() > 0)),
+    }))
 }
 
 fn running(is_running: bool) -> String {
@@ -49,7 +47,7 @@ fn running(is_running: bool) -> String {
 }
 
 /// Asks the node, together with everybody who asks the same; `None` if it cannot be reached.
-async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<Bytes> {
+async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<Reply> {
     let node = asked.snapshot.node(entry.node().as_str())?;
     if node.live.health() == Health::Down {
         return None;
@@ -61,10 +59,11 @@ async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<
         .coalesced
         .get(key, async { ask_node(edge, asked.call, node, &params, entry).await })
         .await?;
-    if !answered.is_success {
-        asked.track.refused_by_node();
+    if answered.is_success {
+        return Some(Reply::xml(answered.body));
     }
-    Some(answered.body)
+    let answer = Answer::parse(&answered.body).expect("it was parsed when the node gave it");
+    Some(asked.passed_on(&answer))
 }
 
 async fn ask_node(
