@@ -46,8 +46,11 @@ pub(super) enum Broken {
 /// Asks for the body where the client waits to be asked (`Expect: 100-continue`).
 pub(super) async fn invite(session: &mut Session) {
     if waits_for_invitation(session) {
-        // One that is gone by now shows when its body is read.
+        // Pingora would take the invitation for an answer before the body is in, and close.
+        session.set_close_on_response_before_downstream_finish(false);
+        // A client that is gone by now shows when its body is read.
         drop(session.write_continue_response().await);
+        session.set_close_on_response_before_downstream_finish(true);
     }
 }
 
