@@ -68,9 +68,9 @@ impl Reloader {
                 error!("a certificate stays as it was: {}", Chain(&unusable));
             }
         }
-        info!("configuration read again: {}", check::summary(&settings));
         self.forget_deleted(&settings.inventory).await;
         self.fleet.apply(settings.inventory.clone());
+        info!("configuration read again: {}", check::summary(&settings));
         if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
             error!("the nodes are in force but not saved: {}", Chain(&trouble));
         }
