@@ -79,6 +79,11 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Setting
         let line = valid.split(|byte| *byte == b'\n').count() as u64;
         refused(Some(line), "is not UTF-8 text; save the file as UTF-8".to_owned())
     })?;
+    if text.trim().is_empty() {
+        // As a disk that is full leaves it. Read as a configuration, it would retire the whole pool.
+        let empty = "is empty; write at least `clusters: []` to run without nodes and tenants";
+        return Err(refused(None, empty.to_owned()));
+    }
     let dir = path.parent().unwrap_or(Path::new(""));
     let (mut settings, has_inline_secrets) =
         check(&text, dir, env).map_err(|problems| Report::new(path, problems))?;
