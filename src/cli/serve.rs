@@ -118,6 +118,12 @@ impl Portico {
 
         let registry = Registry::new();
         register_process(&registry)?;
+        let metrics = tasks::Metrics::register(&registry)?;
+        let poller = poller(&settings, &fleet, &store, &client, &metrics);
+        if upgrade == Upgrade::Yes {
+            // Requests come as soon as the sockets do, and a node that was never polled gets no meetings.
+            runtime.block_on(poller.poll_all());
+        }
         let upgrade_socket = runtime_dir(&settings.data_dir).join("upgrade.sock");
         let conf = server_conf(&settings, &upgrade_socket);
         let options = Opt { upgrade: upgrade == Upgrade::Yes, ..Opt::default() };
@@ -147,8 +153,10 @@ impl Portico {
         service.threads = Some(1);
         server.add_service(service);
 
-        let metrics = tasks::Metrics::register(&registry)?;
-        server.add_service(poller(&settings, &fleet, &store, &client, &metrics));
+        server.add_service(background("poller", move |stop| {
+            let poller = poller.clone();
+            async move { poller.run(stop).await }
+        }));
         server.add_service(housekeeping(&fleet, &store, &metrics));
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
@@ -328,9 +336,9 @@ fn poller(
     store: &Arc<dyn Store>,
     client: &Client,
     metrics: &tasks::Metrics,
-) -> GenBackgroundService<Work> {
+) -> Arc<Poller> {
     let polling = &settings.polling;
-    let poller = Arc::new(Poller {
+    Arc::new(Poller {
         fleet: fleet.clone(),
         store: store.clone(),
         client: client.clone(),
@@ -341,10 +349,6 @@ fn poller(
             node_down_grace: polling.node_down_grace,
         },
         metrics: metrics.clone(),
-    });
-    background("poller", move |stop| {
-        let poller = poller.clone();
-        async move { poller.run(stop).await }
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::driver::{self, Metrics};
+use super::driver::{self, Metrics, Task};
 use super::poll::Poll;
 use crate::fleet::{Fleet, Thresholds};
 use crate::model::NodeName;
@@ -82,6 +82,14 @@ impl Poller {
             }
         }
         polls.shutdown().await;
+    }
+
+    /// Polls every node once, all at the same time.
+    pub async fn poll_all(&self) {
+        let snapshot = self.fleet.snapshot();
+        let polls: Vec<_> = snapshot.nodes().map(|node| self.poll(node.name())).collect();
+        // What became of each is noted at its node.
+        futures::future::join_all(polls.iter().map(Task::activate)).await;
     }
 
     fn poll(&self, node: &NodeName) -> Poll {
