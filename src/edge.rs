@@ -40,7 +40,7 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 pub use balancer::{Balancer, balancer};
-pub use front::{Doorway, Front, ProxyProtocol};
+pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
 pub use tls::{Certificate, Unusable};
 
 use crate::fleet::Fleet;

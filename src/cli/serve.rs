@@ -324,9 +324,8 @@ fn listener(
     tls.set_cert_resolver(certificate.clone());
     tls.enable_h2();
     service.add_tls_with_settings(&address, None, tls);
-    if let Some(protocol) = protocol {
-        service.endpoints().set_pre_tls_callback(Arc::new(protocol));
-    }
+    let before = edge::BeforeTls::new(protocol, header_timeout);
+    service.endpoints().set_pre_tls_callback(Arc::new(before));
     Ok(service)
 }
 

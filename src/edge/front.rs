@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::PreTlsProcess;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, SocketDigest, Stream};
+use pingora::protocols::{ALPN, Peek, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -54,6 +54,12 @@ pub struct Front {
 #[derive(Clone)]
 pub struct ProxyProtocol {
     trusted: Arc<[IpNet]>,
+    within: Duration,
+}
+
+/// What has to happen on a TLS listener before the handshake, for which pingora leaves a minute.
+pub struct BeforeTls {
+    proxy_protocol: Option<ProxyProtocol>,
     within: Duration,
 }
 
@@ -151,6 +157,14 @@ impl ServerApp for Front {
     }
 }
 
+impl BeforeTls {
+    /// Expects the PROXY header, if there is to be one, and the first byte of a handshake, each in `within`
+    /// this time.
+    pub fn new(proxy_protocol: Option<ProxyProtocol>, within: Duration) -> Self {
+        Self { proxy_protocol, within }
+    }
+}
+
 impl Front {
     /// Serves a connection as long as its heads come in time; `None` if one did not.
     async fn with_deadline(
@@ -195,6 +209,18 @@ impl ProxyProtocol {
         Ok(())
     }
 
+    async fn read_before_tls(&self, stream: &mut L4Stream) -> io::Result<()> {
+        use pingora::protocols::{GetSocketDigest, UniqueID};
+
+        let digest = stream.get_socket_digest();
+        self.expect_trusted(digest.as_deref())?;
+        if let Some(client) = timeout(self.within, read_header(stream)).await?? {
+            let id = stream.id();
+            stream.set_socket_digest(named(id, client));
+        }
+        Ok(())
+    }
+
     fn expect_trusted(&self, peer: Option<&SocketDigest>) -> io::Result<()> {
         let address = peer.and_then(SocketDigest::peer_addr).and_then(|peer| peer.as_inet());
         match address.map(|address| address.ip().to_canonical()) {
@@ -208,23 +234,25 @@ impl ProxyProtocol {
 
 /// On a TLS listener the header stands before the handshake.
 #[async_trait]
-impl PreTlsProcess for ProxyProtocol {
+impl PreTlsProcess for BeforeTls {
     async fn process(&self, stream: &mut L4Stream) -> pingora::Result<()> {
-        use pingora::protocols::{GetSocketDigest, UniqueID};
+        use pingora::ErrorType::ConnectError;
 
-        let read = async {
-            let digest = stream.get_socket_digest();
-            self.expect_trusted(digest.as_deref())?;
-            timeout(self.within, read_header(stream)).await?
-        };
-        let client = read.await.map_err(|error| {
-            pingora::Error::because(pingora::ErrorType::ConnectError, "no PROXY header", error)
-        })?;
-        if let Some(client) = client {
-            let id = stream.id();
-            stream.set_socket_digest(named(id, client));
+        if let Some(protocol) = &self.proxy_protocol {
+            protocol
+                .read_before_tls(stream)
+                .await
+                .map_err(|error| pingora::Error::because(ConnectError, "no PROXY header", error))?;
         }
-        Ok(())
+        // It stays in the stream for the handshake.
+        let begun = timeout(self.within, stream.try_peek(&mut [0])).await;
+        match begun {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                pingora::Error::e_because(ConnectError, "before the handshake", error)
+            }
+            Err(elapsed) => pingora::Error::e_because(ConnectError, "no handshake", elapsed),
+        }
     }
 }
 
