@@ -1,0 +1,146 @@
+//! How it stops, and how a new version takes over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portico::sim::Fault;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::{Client, Config, Pool, Tenant, eventually, portico};
+
+fn config() -> Config {
+    Config::new().nodes(2).tenant(Tenant::new("acme"))
+}
+
+async fn join_works(acme: &Client, id: &str) -> bool {
+    acme.get("join", &format!("fullName=Ada&meetingID={id}")).await.status == 302
+}
+
+#[tokio::test]
+async fn sigterm_lets_requests_in_flight_finish() {
+    let mut pool = Pool::start(config().set("server.grace", "5s")).await;
+    let acme = pool.tenant("acme");
+    for node in pool.nodes() {
+        node.set_call_fault("create", Some(Fault::Delay(Duration::from_secs(1))));
+    }
+    let create = tokio::spawn(async move { acme.create("algebra").await });
+    eventually("it is under way", async || pool.node_calls("create") == 1).await;
+    pool.signal("TERM");
+    let reply = create.await.expect("it is answered in full");
+    assert_eq!(reply.text("meetingID"), "algebra");
+    let address = pool.address();
+    eventually("nobody new is let in", async || TcpStream::connect(address).await.is_err()).await;
+    assert!(pool.ended().await.success(), "{}", pool.log());
+    // What was acknowledged while it was leaving is known to the next one.
+    pool.restart().await;
+    assert!(join_works(&pool.tenant("acme"), "algebra").await);
+}
+
+#[tokio::test]
+async fn sigint_leaves_at_once() {
+    let mut pool = Pool::start(config().set("server.grace", "10m")).await;
+    let begun = Instant::now();
+    pool.signal("INT");
+    assert!(pool.ended().await.success(), "{}", pool.log());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_and_nothing_is_left_running() {
+    let pool = Pool::start(config()).await;
+    let path = pool.config_path().to_str().expect("UTF-8");
+    let second = portico(&["serve", "-c", path]).await;
+    assert_eq!(second.code, 1, "{}", second.stderr);
+    assert!(second.stderr.contains(&pool.address().to_string()), "{}", second.stderr);
+    assert!(second.stderr.contains("choose another address"), "{}", second.stderr);
+    // The first one did not notice.
+    pool.tenant("acme").create("algebra").await;
+}
+
+#[tokio::test]
+async fn an_upgrade_fails_no_request_and_loses_no_meeting() {
+    let mut pool = Pool::start(config()).await;
+    let acme = pool.tenant("acme");
+    acme.create("before").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> = (0..3)
+        .map(|task| {
+            let (acme, stop) = (acme.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut created = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let id = format!("during{task}-{}", created.len());
+                    acme.create(&id).await;
+                    created.push(id);
+                    acme.get("getMeetings", "").await.success();
+                    assert!(join_works(&acme, "before").await);
+                    sleep(Duration::from_millis(5)).await;
+                }
+                created
+            })
+        })
+        .collect();
+    pool.signal("USR2");
+    let status = pool.ended().await;
+    assert!(status.success(), "{status}: {}", pool.log());
+    stop.store(true, Ordering::SeqCst);
+    let mut created = vec!["before".to_owned()];
+    for task in asking {
+        created.extend(task.await.expect("no request fails"));
+    }
+    for id in &created {
+        assert!(join_works(&acme, id).await, "{id}\n{}", pool.log());
+        assert_eq!(acme.create(id).await.key(), "duplicateWarning", "{id}");
+        pool.node_of(&format!("{id}@acme"));
+    }
+    acme.create("after").await;
+    assert_eq!(pool.admin("/healthz").await.status, 200);
+    assert_eq!(pool.node_calls("end"), 0);
+}
+
+/// Each process has only seen its own creates when it places or looks one up.
+#[tokio::test]
+async fn while_two_processes_serve_a_meeting_of_one_is_known_to_the_other() {
+    let mut pool = Pool::start(config().set("polling.interval", "10m")).await;
+    let acme = pool.tenant("acme");
+    pool.signal("USR2");
+    let successor = |log: &str| log.matches("meetings were running when we last looked").count();
+    eventually("the successor runs", async || successor(&pool.log()) == 2).await;
+    let mut created = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < deadline {
+        let id = format!("room{}", created.len());
+        acme.create(&id).await;
+        for _ in 0..4 {
+            // Fresh connections: some reach the other process.
+            assert!(join_works(&acme, &id).await, "{id}");
+            assert_eq!(acme.create(&id).await.key(), "duplicateWarning", "{id}");
+        }
+        created.push(id);
+    }
+    assert!(pool.ended().await.success());
+    for id in created {
+        assert!(join_works(&acme, &id).await, "{id}");
+        pool.node_of(&format!("{id}@acme"));
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_with_a_broken_configuration_does_not_happen() {
+    let pool = Pool::start(config()).await;
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await;
+    let good = pool.config_yaml();
+    pool.rewrite_config("clusters: [");
+    pool.signal("USR2");
+    eventually("it is refused", async || pool.log().contains("no upgrade")).await;
+    assert!(join_works(&acme, "algebra").await);
+    acme.create("geometry").await;
+    // Nor does it get in the way of a reload with a good one.
+    pool.rewrite_config(&good);
+    pool.signal("HUP");
+    eventually("it is read", async || pool.log().contains("configuration read again")).await;
+    assert!(join_works(&acme, "geometry").await);
+}
