@@ -27,3 +27,4 @@ mod reload;
 mod seeing;
 mod survival;
 mod tenancy;
+mod tls;
