@@ -32,6 +32,8 @@ pub struct Poll<'a> {
     /// What was on the node before the poll began: what it may be expected to show.
     expected: Vec<Arc<Entry>>,
     seen: HashSet<Box<str>>,
+    /// What it has shown of ours, also of what was entered since it began.
+    shown: Vec<Arc<Entry>>,
     /// What we do not know.
     strangers: Vec<Stranger>,
     meetings: u32,
@@ -76,6 +78,7 @@ impl Fleet {
             joins_at_start: node.live.joins(),
             expected: self.directory.on_node(node.name()),
             seen: HashSet::new(),
+            shown: Vec::new(),
             strangers: Vec::new(),
             meetings: 0,
             attendees: 0,
@@ -109,12 +112,18 @@ impl Poll<'_> {
                 identity::reword(info.element_mut(), entry.key(), entry.created_as());
                 entry.see(info.to_vec().into(), attendees);
                 self.seen.insert(internal_id.into());
+                self.shown.push(entry);
             }
             // A node cannot take over what another one runs by naming its internal id.
             Some(_) => {}
             None if is_over || self.strangers.len() >= MAX_ADOPTED => {}
             None => {
-                if let Some(meeting) = self.claimed_by_its_name(&mut info) {
+                let Some(meeting) = self.claimed_by_its_name(&mut info) else { return };
+                if self.fleet.claims.is_claimed(&meeting.key) {
+                    // It is being created. Its reservation weighs until the directory has it.
+                    self.meetings = self.meetings.saturating_sub(1);
+                    self.attendees = self.attendees.saturating_sub(attendees);
+                } else {
                     self.strangers.push(Stranger { meeting, attendees });
                 }
             }
@@ -163,10 +172,12 @@ impl Poll<'_> {
 
     /// The list was complete: takes its counts over, adopts strangers, closes what it did not show.
     pub fn finish(self, thresholds: Thresholds, now_ms: u64) -> (Polled, Reconciled) {
-        let Self { fleet, node, joins_at_start, expected, seen, strangers, .. } = self;
+        let Self { fleet, node, joins_at_start, expected, seen, shown, strangers, .. } = self;
         let (meetings, attendees) = (self.meetings, self.attendees);
         let mut outcome = Reconciled::default();
         node.live.polled(meetings, attendees, joins_at_start);
+        // Counted now: their reservations have served.
+        shown.iter().for_each(|entry| entry.settle());
         for entry in expected {
             if seen.contains(entry.internal_id()) {
                 if !is_rightful(fleet, &entry) {
@@ -177,11 +188,11 @@ impl Poll<'_> {
                 outcome.over.push(entry);
                 continue;
             }
-            // Counted now, or as good as gone: in either case its reservation has served.
+            // As good as gone, if not counted.
             entry.settle();
         }
         for Stranger { meeting, attendees } in strangers {
-            // A create in flight enters it by itself.
+            // A create that has begun meanwhile enters it by itself.
             if fleet.claims.is_claimed(&meeting.key) {
                 continue;
             }
