@@ -167,6 +167,10 @@ impl Poll {
                 }
             }
         }
+        if self.fleet.is_overlapping() {
+            // The other process may know that what we take for the double is the newer one.
+            return;
+        }
         for internal_id in doubles {
             warn!(
                 "node {}: ends a meeting that was created again on another node while this one was away",
