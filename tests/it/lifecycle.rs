@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use portico::sim::Fault;
+use portico::sim::{Fault, Node};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
@@ -125,6 +125,74 @@ async fn while_two_processes_serve_a_meeting_of_one_is_known_to_the_other() {
         assert!(join_works(&acme, &id).await, "{id}");
         pool.node_of(&format!("{id}@acme"));
     }
+}
+
+/// An id that was used again by way of one process looks to the other like a meeting that runs twice.
+#[tokio::test]
+async fn an_upgrade_ends_no_meeting_whose_id_was_used_again() {
+    let mut pool = Pool::start(config().set("polling.interval", "50ms")).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let creating: Vec<_> = (0..4)
+        .map(|task| {
+            let (acme, stop) = (pool.tenant("acme"), stop.clone());
+            tokio::spawn(async move {
+                let mut latest = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let id = format!("room{task}-{}", latest.len());
+                    acme.create(&id).await;
+                    acme.get("end", &format!("meetingID={id}")).await.success();
+                    latest.push(acme.create(&id).await.text("internalMeetingID"));
+                    sleep(Duration::from_millis(50)).await;
+                }
+                latest
+            })
+        })
+        .collect();
+    pool.signal("USR2");
+    assert!(pool.ended().await.success(), "{}", pool.log());
+    stop.store(true, Ordering::SeqCst);
+    for task in creating {
+        for internal_id in task.await.expect("no request fails") {
+            let mut meetings = pool.nodes().iter().flat_map(Node::meetings);
+            let is_live =
+                meetings.any(|meeting| meeting.internal_id == internal_id && !meeting.ended);
+            assert!(is_live, "{internal_id} was ended\n{}", pool.log());
+        }
+    }
+}
+
+/// The successor is no child of ours: it is found among the processes of the group.
+#[tokio::test]
+async fn an_upgrade_can_be_upgraded_again() {
+    let mut pool = Pool::start(config()).await;
+    let acme = pool.tenant("acme");
+    acme.create("first").await;
+    let group = pool.process_id();
+    pool.signal("USR2");
+    assert!(pool.ended().await.success(), "{}", pool.log());
+    acme.create("second").await;
+    let [successor] = group_members(group)[..] else { panic!("one successor is expected") };
+    let kill =
+        std::process::Command::new("kill").args(["-s", "USR2", &successor.to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    eventually("it has left too", async || !group_members(group).contains(&successor)).await;
+    for id in ["first", "second"] {
+        assert!(join_works(&acme, id).await, "{id}\n{}", pool.log());
+    }
+    acme.create("third").await;
+}
+
+/// The processes of a group that have not ended.
+fn group_members(group: u32) -> Vec<u32> {
+    let members = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| {
+        let id: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // Behind the name in parentheses: state, parent, group.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        (state != "Z" && fields.nth(1)? == group.to_string()).then_some(id)
+    });
+    members.collect()
 }
 
 #[tokio::test]
