@@ -111,7 +111,10 @@ pub(super) fn items(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The raw value of an item, if it has this name, which may be encoded in the item.
 pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
     let (found, value) = split(item);
-    (decode(found).as_ref() == name && !item.is_empty()).then_some(value)
+    // Hardly any name is encoded, and every look-up comes by here.
+    let is_encoded = || found.iter().any(|byte| matches!(byte, b'%' | b'+'));
+    let is_it = found == name || (is_encoded() && *decode(found) == *name);
+    (is_it && !item.is_empty()).then_some(value)
 }
 
 /// Form-decodes a value. Borrows where there is nothing to decode.
