@@ -94,7 +94,7 @@ pub fn signed_query(algorithm: Algorithm, call: &str, query: &[u8], secret: &str
     let query = ascii(query);
     let sum = checksum(algorithm, call, query.as_bytes(), secret);
     let separator = if query.is_empty() { "" } else { "&" };
-    format!("{query}{separator}checksum={sum}")
+    [&query, separator, "checksum=", &sum].concat()
 }
 
 /// Percent-encodes what may not stand on a request line: controls, space, bytes beyond ASCII, and what HTTP

@@ -30,7 +30,7 @@ pub(super) use root::version;
 pub(super) struct Asked<'a> {
     pub(super) call: Call,
     pub(super) caller: Caller,
-    pub(super) params: Params<'static>,
+    pub(super) params: Params<'a>,
     pub(super) request: &'a Request,
     /// The inventory for the whole of this request.
     pub(super) snapshot: &'a Snapshot,
@@ -71,7 +71,7 @@ pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     }
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
     /// The `meetingID` parameter, within BigBlueButton's limits.
     fn meeting_id(&self) -> Result<String, Refusal> {
         let given = self.params.get("meetingID").unwrap_or_default();
@@ -107,7 +107,7 @@ impl Asked<'_> {
     }
 
     /// The caller's parameters, with the meeting called as on its node.
-    fn params_for(&self, entry: &Entry) -> Params<'static> {
+    fn params_for(&self, entry: &Entry) -> Params<'a> {
         let mut params = self.params.clone();
         params.set("meetingID", entry.node_meeting_id());
         params

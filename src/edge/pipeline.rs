@@ -63,7 +63,7 @@ impl Edge {
             ctx.track.blame("notFound".to_owned(), Fault::Client);
             return Ok(Decision::Respond(nothing_here()));
         };
-        let request = Request::new(req.method.clone(), &query, &req.headers);
+        let request = Request::new(req.method.clone(), query, &req.headers);
         let content_type = req.headers.get(header::CONTENT_TYPE).cloned();
         let Some(call) = Call::from_path(name) else {
             ctx.dialect = request.dialect(None);
@@ -97,7 +97,8 @@ impl Edge {
         let (request, caller) =
             self.identify_caller(session, &snapshot, &who, call, request, &body).await?;
         ctx.track.scope(&caller.scope);
-        let params = request.params(call);
+        let unsigned = request.unsigned(call);
+        let params = Request::params(&unsigned);
         let (upload, pump) = match body {
             Body::Slides { length } => {
                 upload::invite(session).await;

@@ -1,5 +1,7 @@
 //! A request as the pipeline sees it: its raw query, its form, and what its client reads.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, Method, header};
 
 use super::reply::Dialect;
@@ -16,14 +18,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(method: Method, query: &[u8], headers: &HeaderMap) -> Self {
+    pub(super) fn new(method: Method, query: Vec<u8>, headers: &HeaderMap) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        Self {
-            method,
-            query: query.to_vec(),
-            form: None,
-            accept: accept.unwrap_or_default().to_ascii_lowercase(),
-        }
+        Self { method, query, form: None, accept: accept.unwrap_or_default().to_ascii_lowercase() }
     }
 
     /// Adds the form that was read from the body.
@@ -54,17 +51,22 @@ impl Request {
         }
     }
 
-    /// The parameters without checksum: those of the query, then those of the form, as a servlet merges
-    /// them.
-    pub(super) fn params(&self, call: Call) -> Params<'static> {
-        let mut bytes = SignedQuery::parse(&self.query).unsigned().into_owned();
+    /// What was asked, without its checksum: the query, then the form, as a servlet merges them.
+    pub(super) fn unsigned(&self, call: Call) -> Cow<'_, [u8]> {
+        let mut unsigned = SignedQuery::parse(&self.query).unsigned();
         if let Some(form) = self.form.as_ref().filter(|_| self.takes_form(call)) {
+            let bytes = unsigned.to_mut();
             if !bytes.is_empty() {
                 bytes.push(b'&');
             }
             bytes.extend_from_slice(form);
         }
-        let mut params = Params::parse(&bytes).into_owned();
+        unsigned
+    }
+
+    /// The parameters in what [`unsigned`](Self::unsigned) gave; those of a form may have a checksum.
+    pub(super) fn params(unsigned: &[u8]) -> Params<'_> {
+        let mut params = Params::parse(unsigned);
         params.remove("checksum");
         // It names the hash of the checksum that is gone.
         params.remove("checksumHash");

@@ -47,18 +47,18 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
 }
 
 /// A create that is fit to be sent to a node, but for the node's own signature.
-struct Order {
+struct Order<'a> {
     key: MeetingKey,
     /// As the node is to get them, the meeting called as on a node.
-    params: Params<'static>,
+    params: Params<'a>,
     /// `meetingID` among them.
     node_meeting_id: String,
     /// The meeting whose breakout room this is.
     parent: Option<Arc<Entry>>,
 }
 
-impl Order {
-    fn read(edge: &Edge, asked: &Asked<'_>) -> Result<Self, Refusal> {
+impl<'a> Order<'a> {
+    fn read(edge: &Edge, asked: &Asked<'a>) -> Result<Self, Refusal> {
         let id = asked.meeting_id()?;
         let name = asked.params.get("name").unwrap_or_default();
         match name.trim().chars().count() {
@@ -191,7 +191,7 @@ fn parent(
 async fn again(
     edge: &Edge,
     asked: &Asked<'_>,
-    order: &Order,
+    order: &Order<'_>,
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
     asked.track.node(entry.node());
@@ -223,7 +223,7 @@ async fn again(
 async fn again_elsewhere(
     edge: &Edge,
     asked: &Asked<'_>,
-    order: &Order,
+    order: &Order<'_>,
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
     let node = asked.reachable_node(entry)?;
@@ -233,7 +233,7 @@ async fn again_elsewhere(
 
 /// A meeting whose node has been away: if the node answers after all, the meeting is still there, and so
 /// may be its people. Polls that time out say little of a node under load.
-async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Option<Decision> {
+async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Option<Decision> {
     let entry = edge.fleet.directory.get_lost(&order.key)?;
     let node = asked.snapshot.node(entry.node().as_str())?;
     let mut params = Params::default();
@@ -252,7 +252,7 @@ async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Option<De
 }
 
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
-async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order) -> Result<Decision, Refusal> {
+async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Result<Decision, Refusal> {
     let mut tried = Vec::new();
     loop {
         let (node, reservation) = order.place(edge, asked, &tried)?;
