@@ -6,16 +6,19 @@
 //! `messageKey` of a failure with whose fault it was (`notFound:client`). The query, which holds
 //! checksums, passwords and names of people, is never in it.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use log::info;
 
 use super::track::Notes;
+use crate::model::NodeName;
 
 /// A longer path is cut: it is none of ours.
 const MAX_PATH_CHARS: usize = 120;
+/// So is a longer key, which a node may have made up.
+const MAX_KEY_CHARS: usize = 40;
 
 pub(super) struct Line<'a> {
     pub(super) client: IpAddr,
@@ -37,22 +40,21 @@ impl Line<'_> {
     fn text(&self) -> String {
         let Self { client, method, status, bytes, notes, .. } = self;
         let mut line = format!("{client} {method} ");
-        line.extend(self.path.chars().take(MAX_PATH_CHARS).flat_map(char::escape_default));
+        escape(self.path, MAX_PATH_CHARS, &mut line);
         let milliseconds = self.took.as_secs_f64() * 1000.0;
         let call = match notes.call.map(crate::bbb::Call::as_str) {
             None => "-",
             Some("") => "version",
             Some(call) => call,
         };
-        let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let scope = known(notes.scope.as_ref().map(ToString::to_string));
-        let node = known(notes.node.as_ref().map(ToString::to_string));
+        let scope: &dyn Display = notes.scope.as_ref().map_or(&"-", |scope| scope);
+        let node = notes.node.as_ref().map_or("-", NodeName::as_str);
         let wrote = write!(line, " {status} {bytes} {milliseconds:.2} {call} {scope} {node} ");
         debug_assert!(wrote.is_ok(), "a String takes everything");
         match &notes.failure {
             None => line.push_str("ok"),
             Some((key, fault)) => {
-                line.extend(key.chars().take(40).flat_map(char::escape_default));
+                escape(key, MAX_KEY_CHARS, &mut line);
                 line.push(':');
                 line.push_str(fault.as_str());
             }
@@ -61,12 +63,22 @@ impl Line<'_> {
     }
 }
 
+/// Appends the beginning of a text, in which nothing can end the line.
+fn escape(text: &str, max_chars: usize, line: &mut String) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'"' | b'\'');
+    if text.len() <= max_chars && text.bytes().all(is_plain) {
+        line.push_str(text);
+    } else {
+        line.extend(text.chars().take(max_chars).flat_map(char::escape_default));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bbb::{Call, Failure};
     use crate::edge::track::Track;
-    use crate::model::{NodeName, Scope};
+    use crate::model::Scope;
 
     #[test]
     fn a_line_tells_who_what_where_and_how_it_went() {
