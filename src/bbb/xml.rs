@@ -204,7 +204,9 @@ fn is_legal(c: char) -> bool {
 /// document for everybody else.
 fn legal<'t>(text: impl Into<Cow<'t, str>>) -> Cow<'t, str> {
     let text = text.into();
-    if text.chars().all(is_legal) {
+    // Nearly all text is plain, and bytes are looked at many at a time.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || text.chars().all(is_legal) {
         text
     } else {
         text.chars().filter(|c| is_legal(*c)).collect::<String>().into()

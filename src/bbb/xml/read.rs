@@ -93,6 +93,10 @@ impl Builder {
             before.push_str(text);
             return Ok(());
         }
+        // Most elements hold one text and nothing else; a vector begins with room for four parts.
+        if let Some(parent) = self.open.last_mut().filter(|parent| parent.children.is_empty()) {
+            parent.children.reserve_exact(1);
+        }
         self.part(Child::Text(text.to_owned()), at)
     }
 
@@ -137,7 +141,9 @@ fn name(name: &str, at: u64) -> Result<String, Error> {
             || c.is_whitespace()
             || !is_legal(c)
     };
-    if name.is_empty() || name.contains(breaks) {
+    // All names but those of an odd `userdata-` parameter.
+    let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if name.is_empty() || (!is_plain && name.contains(breaks)) {
         return Err(broken(at, "no name for an element or attribute"));
     }
     Ok(name.to_owned())
