@@ -19,6 +19,9 @@ const BUSY: Load = Load { connections: 16, duration: Duration::from_secs(2) };
 const ALONE: Load = Load { connections: 1, duration: Duration::from_secs(1) };
 const WARM_UP: Load = Load { connections: 16, duration: Duration::from_millis(500) };
 const ROUNDS: usize = 5;
+/// A meeting without anybody, and one with ten people; the nodes see to it.
+const EMPTY: usize = 0;
+const OF_TEN: usize = 1;
 /// More questions than are asked within the second for which an answer is good.
 const DIFFERENT: usize = 40_000;
 
@@ -137,17 +140,20 @@ async fn join(pool: &Pool, table: &mut Table) -> anyhow::Result<()> {
 }
 
 async fn get_meeting_info(pool: &Pool, table: &mut Table) -> anyhow::Result<()> {
-    let questions = requests::infos(0, DIFFERENT);
     let address = free_address()?;
     let bare = Process::role(["proxy", &address.to_string(), &pool.nodes[0].to_string()])?;
     until_open(address).await?;
-    let duel = Duel {
-        portico: (&pool.portico, pool.public),
-        bare: (&bare, address),
-        questions: &questions,
-    };
-    duel.run(BUSY).await?.tell_throughput("getMeetingInfo", table);
-    duel.run(ALONE).await?.tell_latency("getMeetingInfo", table);
+    for (name, meeting) in
+        [("getMeetingInfo, nobody there", EMPTY), ("getMeetingInfo, ten people", OF_TEN)]
+    {
+        let duel = Duel {
+            portico: (&pool.portico, pool.public),
+            bare: (&bare, address),
+            questions: &requests::infos(meeting, DIFFERENT),
+        };
+        duel.run(BUSY).await?.tell_throughput(name, table);
+        duel.run(ALONE).await?.tell_latency(name, table);
+    }
     Ok(())
 }
 

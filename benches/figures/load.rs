@@ -74,7 +74,8 @@ impl Load {
         let until = begun + self.duration;
         let connections =
             (0..self.connections).map(|_| converse(address, questions, next.clone(), until));
-        let mut latencies = try_join_all(connections).await?.concat();
+        let answered = try_join_all(connections).await;
+        let mut latencies = answered.with_context(|| server.state())?.concat();
         let (elapsed, cpu) = (begun.elapsed(), server.cpu()? - cpu);
         ensure!(!latencies.is_empty(), "nothing was answered");
         latencies.sort_unstable();

@@ -54,6 +54,8 @@ impl Node {
         for number in first..first + meetings {
             list.push_str("<meeting>");
             let start = list.len();
+            // Every tenth waits for its first participant.
+            let attendees = if number.is_multiple_of(10) { 0 } else { attendees };
             write_meeting(&mut list, number, attendees).expect("a String takes everything");
             children.push(start..list.len());
             list.push_str("</meeting>");

@@ -77,6 +77,15 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it still runs, for whoever gets no answer from it.
+    pub(crate) fn state(&self) -> String {
+        let stat = self.proc("stat").unwrap_or_default();
+        match stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()) {
+            None | Some('Z') => format!("process {} has ended", self.0.id()),
+            Some(_) => format!("process {} runs", self.0.id()),
+        }
+    }
+
     fn proc(&self, file: &str) -> anyhow::Result<String> {
         let path = format!("/proc/{}/{file}", self.0.id());
         std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))
