@@ -76,7 +76,7 @@ impl Load {
             (0..self.connections).map(|_| converse(address, questions, next.clone(), until));
         let answered = try_join_all(connections).await;
         let mut latencies = answered.with_context(|| server.state())?.concat();
-        let (elapsed, cpu) = (begun.elapsed(), server.cpu()? - cpu);
+        let (elapsed, cpu) = (begun.elapsed(), server.cpu()?.saturating_sub(cpu));
         ensure!(!latencies.is_empty(), "nothing was answered");
         latencies.sort_unstable();
         Ok(Round { elapsed, cpu, latencies })

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["role", role @ ..] => play(role),
-        // What cargo says to every benchmark; other words choose among the figures.
-        words => measure(words.iter().copied().filter(|word| !word.starts_with('-')).collect()),
+        // Words choose among the figures; cargo adds a flag to them.
+        [words @ .., "--bench"] | words => measure(words),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,8 +61,8 @@ fn play(role: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Takes all figures, or those whose name has one of `words` in it.
-fn measure(words: Vec<&str>) -> anyhow::Result<()> {
-    let is_asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+fn measure(words: &[&str]) -> anyhow::Result<()> {
+    let is_asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(*word));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -68,15 +68,12 @@ impl Node {
     fn answer(&self, head: &[u8], out: &mut Vec<u8>) {
         out.clear();
         let info = find(head, b"/getMeetingInfo?").and_then(|_| self.info(head));
-        match info {
-            Some(info) => {
-                write_head(out, INFO_HEAD.len() + info.len() + INFO_TAIL.len());
-                out.extend([INFO_HEAD, info, INFO_TAIL].concat());
-            }
-            None => {
-                write_head(out, self.list.len());
-                out.extend(self.list.as_bytes());
-            }
+        if let Some(info) = info {
+            write_head(out, INFO_HEAD.len() + info.len() + INFO_TAIL.len());
+            out.extend([INFO_HEAD, info, INFO_TAIL].concat());
+        } else {
+            write_head(out, self.list.len());
+            out.extend(self.list.as_bytes());
         }
     }
 
@@ -86,7 +83,7 @@ impl Node {
         let digits = head[at..].iter().take_while(|byte| byte.is_ascii_digit());
         let number = digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
         let children = self.children.get(number.checked_sub(self.first)?)?;
-        Some(self.list[children.clone()].as_bytes())
+        self.list.as_bytes().get(children.clone())
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
     sleep(SETTLED).await;
     let (cpu, begun) = (pool.portico.cpu()?, Instant::now());
     sleep(WINDOW).await;
-    let cpu = (pool.portico.cpu()? - cpu).as_secs_f64();
+    let cpu = pool.portico.cpu()?.saturating_sub(cpu).as_secs_f64();
     let per_minute = cpu * 60.0 / begun.elapsed().as_secs_f64();
     table.push(Row::told(
         "polling: 100 nodes, 50 meetings of 10 people each, every 5 s: CPU s/min",

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 const TICK: Duration = Duration::from_millis(10);
 const PAGE_BYTES: u64 = 4096;
 /// How long a process may take to answer, or to become idle after its start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process that is killed when it is no longer needed.
 pub(crate) struct Process(Child);
@@ -69,7 +69,7 @@ impl Process {
         while calm < 3 {
             let before = self.cpu()?;
             sleep(Duration::from_millis(500)).await;
-            calm = if self.cpu()? - before <= 2 * TICK { calm + 1 } else { 0 };
+            calm = if self.cpu()?.saturating_sub(before) <= 2 * TICK { calm + 1 } else { 0 };
             if begun.elapsed() > PATIENCE {
                 bail!("it is still busy after {PATIENCE:?}");
             }

@@ -59,14 +59,16 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
                 let pad = " ".repeat(width - cell.chars().count());
-                text +=
-                    &if column == 0 { format!("{cell}{pad}") } else { format!("  {pad}{cell}") };
+                let cells = if column == 0 { [cell, &*pad] } else { [&*pad, cell] };
+                text += &cells.concat();
+                text += "  ";
             }
             text.truncate(text.trim_end().len());
             text.push('\n');
             if number == 0 {
                 let width = text.trim_end().chars().count();
-                text += &format!("{}\n", "-".repeat(width));
+                text += &"-".repeat(width);
+                text.push('\n');
             }
         }
         say(&text);
