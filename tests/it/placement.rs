@@ -1,5 +1,7 @@
 //! Which node a new meeting goes to, and what happens when that node does not take it.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use portico::sim::{self, Fault};
 
@@ -231,6 +233,10 @@ async fn a_create_does_not_wait_for_ever_for_a_node_that_never_answers() {
 async fn what_a_failed_node_has_created_all_the_same_is_ended_there() {
     let pool = with_a_favourite("200ms").await;
     pool.node(0).set_call_fault("create", Some(Fault::WrongId));
+    for node in &pool.nodes()[1..] {
+        // In the same millisecond both meetings would have the same internal id.
+        node.set_call_fault("create", Some(Fault::Delay(Duration::from_millis(50))));
+    }
     let reply = pool.tenant("acme").create("twice").await;
     eventually("it runs once", async || live_meetings(pool.node(0)) == 0).await;
     let left = pool.node_of("twice@acme").meetings();
