@@ -75,15 +75,20 @@ impl Fleet {
         let used: HashSet<&NodeName> = meetings.iter().map(|meeting| &meeting.node).collect();
         let retired = gone.into_iter().filter(|node| used.contains(&node.name)).collect();
         let snapshot = self.snapshot().with_retired(retired);
-        let (known, unknown) = meetings.into_iter().partition(|meeting| {
-            snapshot.node(meeting.node.as_str()).is_some()
-                && snapshot.tenant(meeting.key.scope.tenant.as_str()).is_some()
-        });
-        self.snapshot.store(Arc::new(snapshot));
-        let known: Vec<Meeting> = known;
-        for meeting in known {
+        let mut unknown = Vec::new();
+        for mut meeting in meetings {
+            let node = snapshot.node(meeting.node.as_str());
+            let tenant = snapshot.tenant(meeting.key.scope.tenant.as_str());
+            let (Some(node), Some(tenant)) = (node, tenant) else {
+                unknown.push(meeting);
+                continue;
+            };
+            // The names share their texts with those of the inventory.
+            meeting.node = node.name().clone();
+            meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
             self.directory.adopt(meeting, true);
         }
+        self.snapshot.store(Arc::new(snapshot));
         unknown
     }
 

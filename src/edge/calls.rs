@@ -109,7 +109,7 @@ impl<'a> Asked<'a> {
     /// The caller's parameters, with the meeting called as on its node.
     fn params_for(&self, entry: &Entry) -> Params<'a> {
         let mut params = self.params.clone();
-        params.set("meetingID", entry.node_meeting_id());
+        params.set("meetingID", &entry.node_meeting_id());
         params
     }
 

@@ -4,7 +4,7 @@
 //! other. An entry is found by its key while it is `Running` or `Ended`, by its internal id always; a
 //! `Lost` one waits for its node to come back.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -38,7 +38,8 @@ pub enum Phase {
 pub struct Entry {
     key: MeetingKey,
     node: NodeName,
-    node_meeting_id: Box<str>,
+    /// What it was created as on the node, where that is not `{id}@{scope}`.
+    other_name: Option<Box<str>>,
     internal_id: Box<str>,
     parent_internal_id: Option<Box<str>>,
     created_at_ms: u64,
@@ -56,10 +57,14 @@ pub struct Entry {
 
 impl Entry {
     fn new(meeting: Meeting, reservation: Option<Reservation>, is_saved: bool) -> Self {
+        let mut key = meeting.key;
+        // There may be a hundred thousand of them.
+        key.id.shrink_to_fit();
+        let is_usual = meeting.node_meeting_id == identity::scoped(&key.scope, &key.id);
         Self {
-            key: meeting.key,
+            key,
             node: meeting.node,
-            node_meeting_id: meeting.node_meeting_id.into(),
+            other_name: (!is_usual).then(|| meeting.node_meeting_id.into()),
             internal_id: meeting.internal_id.into(),
             parent_internal_id: meeting.parent_internal_id.map(Into::into),
             created_at_ms: meeting.created_at_ms,
@@ -84,19 +89,27 @@ impl Entry {
 
     /// `meetingID` for calls to the node about this meeting. A plain id or a breakout room's could be the
     /// beginning of another meeting's internal id, which a node would take instead.
-    pub fn node_meeting_id(&self) -> &str {
-        let is_scoped = identity::owner(&self.node_meeting_id).is_some();
-        if is_scoped && self.parent_internal_id.is_none() {
-            &self.node_meeting_id
-        } else {
-            &self.internal_id
+    pub fn node_meeting_id(&self) -> Cow<'_, str> {
+        let is_breakout = self.parent_internal_id.is_some();
+        match &self.other_name {
+            None if !is_breakout => self.name().into(),
+            Some(digest) if !is_breakout && identity::owner(digest).is_some() => (&**digest).into(),
+            _ => (&*self.internal_id).into(),
+        }
+    }
+
+    /// What it was created as on its node.
+    fn name(&self) -> String {
+        match &self.other_name {
+            None => identity::scoped(&self.key.scope, &self.key.id),
+            Some(name) => name.to_string(),
         }
     }
 
     /// What the front end created this breakout room as, if it did.
     pub fn created_as(&self) -> Option<&str> {
         self.parent_internal_id.as_ref()?;
-        let (owner, id) = identity::owner(&self.node_meeting_id)?;
+        let (owner, id) = identity::owner(self.other_name.as_ref()?)?;
         (owner == self.key.scope).then_some(id)
     }
 
@@ -175,7 +188,7 @@ impl Entry {
         Meeting {
             key: self.key.clone(),
             node: self.node.clone(),
-            node_meeting_id: self.node_meeting_id.to_string(),
+            node_meeting_id: self.name(),
             internal_id: self.internal_id.to_string(),
             created_at_ms: self.created_at_ms,
             parent_internal_id: self.parent_internal_id.as_deref().map(str::to_owned),

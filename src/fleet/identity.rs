@@ -33,7 +33,8 @@ pub fn node_meeting_id(scope: &Scope, ids: MeetingIds, id: &str) -> String {
     format!("{DIGEST}{}@{scope}", hex::encode(Sha256::digest(id)))
 }
 
-fn scoped(scope: &Scope, id: &str) -> String {
+/// `{id}@{scope}`.
+pub(super) fn scoped(scope: &Scope, id: &str) -> String {
     format!("{id}@{scope}")
 }
 

@@ -36,6 +36,17 @@ pub(super) struct Counters {
     version: u64,
 }
 
+impl Counters {
+    /// As they would be with one more meeting, and somebody in it.
+    pub(super) fn with_one_more(self) -> Self {
+        Self {
+            meetings: self.meetings.saturating_add(1),
+            attendees: self.attendees.saturating_add(1),
+            ..self
+        }
+    }
+}
+
 const LOW: u64 = 0xffff_ffff;
 const ONE_CHANGE: u64 = 1 << 32;
 

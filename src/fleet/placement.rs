@@ -73,7 +73,9 @@ impl TenantEntry {
             let best = eligible
                 .map(|node| {
                     let seen = node.live.counters();
-                    (policy::load(node.cluster.policy, &seen, node.spec.weight), seen, node)
+                    // With the meeting on it: among idle nodes the weight decides then.
+                    let next = seen.with_one_more();
+                    (policy::load(node.cluster.policy, &next, node.spec.weight), seen, node)
                 })
                 .min_by(|(a, _, left), (b, _, right)| {
                     a.partial_cmp(b)

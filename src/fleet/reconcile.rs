@@ -34,6 +34,8 @@ pub struct Poll<'a> {
     seen: HashSet<Box<str>>,
     /// What it has shown of ours, also of what was entered since it began.
     shown: Vec<Arc<Entry>>,
+    /// Internal ids of meetings that another node runs, too.
+    twins: Vec<String>,
     /// What we do not know.
     strangers: Vec<Stranger>,
     meetings: u32,
@@ -79,6 +81,7 @@ impl Fleet {
             expected: self.directory.on_node(node.name()),
             seen: HashSet::new(),
             shown: Vec::new(),
+            twins: Vec::new(),
             strangers: Vec::new(),
             meetings: 0,
             attendees: 0,
@@ -110,11 +113,17 @@ impl Poll<'_> {
                     entry.mark_ended();
                 }
                 identity::reword(info.element_mut(), entry.key(), entry.created_as());
-                entry.see(info.to_vec().into(), attendees);
+                entry.see(info.to_vec().into_boxed_slice().into(), attendees);
                 self.seen.insert(internal_id.into());
                 self.shown.push(entry);
             }
-            // A node cannot take over what another one runs by naming its internal id.
+            // A node cannot take over what another one runs by naming its internal id. It can run the
+            // same meeting, created there in the same millisecond, when that create seemed to fail.
+            Some(entry) if !is_over && entry.phase() == Phase::Running => {
+                if *entry.node_meeting_id() == *info.meeting_id() {
+                    self.twins.push(internal_id);
+                }
+            }
             Some(_) => {}
             None if is_over || self.strangers.len() >= MAX_ADOPTED => {}
             None => {
@@ -148,9 +157,10 @@ impl Poll<'_> {
                 // Its own id is not known to anybody but the one that created it.
                 Some((_, id)) if identity::is_digest(id) => return None,
                 Some((scope, id)) => {
-                    let tenant = self.snapshot.tenant(scope.tenant.as_str())?;
-                    tenant.tenant.secret(scope.sub)?;
-                    MeetingKey { id: id.to_owned(), scope }
+                    let tenant = &self.snapshot.tenant(scope.tenant.as_str())?.tenant;
+                    tenant.secret(scope.sub)?;
+                    // The tenant's own scope shares its text with all others.
+                    MeetingKey { id: id.to_owned(), scope: tenant.scope(scope.sub) }
                 }
                 None => {
                     let tenant = self.snapshot.plain_tenant()?;
@@ -172,9 +182,10 @@ impl Poll<'_> {
 
     /// The list was complete: takes its counts over, adopts strangers, closes what it did not show.
     pub fn finish(self, thresholds: Thresholds, now_ms: u64) -> (Polled, Reconciled) {
-        let Self { fleet, node, joins_at_start, expected, seen, shown, strangers, .. } = self;
+        let Self { fleet, node, joins_at_start, expected, seen, shown, twins, strangers, .. } =
+            self;
         let (meetings, attendees) = (self.meetings, self.attendees);
-        let mut outcome = Reconciled::default();
+        let mut outcome = Reconciled { doubles: twins, ..Reconciled::default() };
         node.live.polled(meetings, attendees, joins_at_start);
         // Counted now: their reservations have served.
         shown.iter().for_each(|entry| entry.settle());

@@ -265,10 +265,36 @@ fn a_node_cannot_take_over_what_another_one_runs() {
     // The same internal id, and an internal id that is not of its meeting.
     let mut liar = listed("x@other", 9, 0);
     liar.element_mut().set_child_text("internalMeetingID", "0000-9");
-    let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 50), liar]);
+    let mut thief = listed("x@other", 9, 50);
+    thief.element_mut().set_child_text("internalMeetingID", &internal_id("m@acme", 7));
+    let reconciled = poll(&fleet, "b", vec![thief, liar]);
     assert!(reconciled.adopted.is_empty() && reconciled.doubles.is_empty());
     let entry = fleet.directory.get(&scope("acme"), "m").unwrap();
     assert_eq!((entry.node().as_str(), entry.attendees()), ("a", 0));
+}
+
+#[test]
+fn a_twin_of_the_same_millisecond_is_ended_where_it_does_not_belong() {
+    let fleet = fleet(&["a", "b"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 0)]);
+    assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
+    assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "a");
+}
+
+#[test]
+fn among_idle_nodes_the_weight_decides() {
+    let nodes = vec![node("small", 1.0, &[]), node("large", 4.0, &[])];
+    for policy in [Policy::Predictive, Policy::B3scale] {
+        for number in 0..10 {
+            let fleet = Fleet::new(inventory(nodes.clone(), policy), |_| AdminState::Ready);
+            poll(&fleet, "small", Vec::new());
+            poll(&fleet, "large", Vec::new());
+            let placed = create(&fleet, &key("acme", &format!("room-{number}")), 1);
+            assert_eq!(placed.as_str(), "large");
+        }
+    }
 }
 
 #[tokio::test]
@@ -402,7 +428,7 @@ proptest! {
                         .iter()
                         .zip(shown.into_iter().cycle())
                         .filter(|(_, is_shown)| *is_shown)
-                        .map(|(entry, _)| listed(entry.node_meeting_id(), entry.created_at_ms(), 1));
+                        .map(|(entry, _)| listed(&entry.node_meeting_id(), entry.created_at_ms(), 1));
                     poll(&fleet, names[node], listed.collect());
                 }
                 Event::Lose(node) => {
@@ -419,7 +445,7 @@ proptest! {
                 let entries = fleet.directory.on_node(&NodeName::new(name));
                 let all = entries
                     .iter()
-                    .map(|entry| listed(entry.node_meeting_id(), entry.created_at_ms(), 1));
+                    .map(|entry| listed(&entry.node_meeting_id(), entry.created_at_ms(), 1));
                 poll(&fleet, name, all.collect());
             }
             prop_assert_eq!(reserved(&fleet, name), 0);

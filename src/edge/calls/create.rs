@@ -237,7 +237,7 @@ async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Optio
     let entry = edge.fleet.directory.get_lost(&order.key)?;
     let node = asked.snapshot.node(entry.node().as_str())?;
     let mut params = Params::default();
-    params.push("meetingID", entry.node_meeting_id());
+    params.push("meetingID", &entry.node_meeting_id());
     let asking = edge.ask(node, Call::GetMeetingInfo, &params, None);
     let info = timeout(FOUND_AGAIN_WITHIN, asking).await.ok()?.ok()?;
     if info.text("internalMeetingID").as_deref() != Some(entry.internal_id())
