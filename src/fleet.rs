@@ -9,6 +9,7 @@
 mod claims;
 mod clock;
 mod directory;
+mod entry;
 mod health;
 pub mod identity;
 mod live;
@@ -29,7 +30,8 @@ use tokio::sync::watch;
 
 pub use claims::{Claim, Claims};
 pub use clock::now_ms;
-pub use directory::{Directory, Entry, Phase};
+pub use directory::Directory;
+pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
 pub use live::Live;
 pub use placement::{NoNode, Reservation};

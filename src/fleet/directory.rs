@@ -4,198 +4,18 @@
 //! other. An entry is found by its key while it is `Running` or `Ended`, by its internal id always; a
 //! `Lost` one waits for its node to come back.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
-use bytes::Bytes;
 use papaya::Equivalent;
 use parking_lot::Mutex;
 
+use super::entry::{Entry, Phase};
 use super::identity;
 use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
-
-/// Where a meeting is in its life.
-///
-/// `Running` → `Ended` when a front end ended it; `Running` → `Lost` when its node was down for too long,
-/// and back when the node returns with it. From any of them it leaves the directory when its node no
-/// longer reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// Created, and not known to have ended.
-    Running,
-    /// Forcibly ended; its node still shows it for a while. A new create of its id is a new meeting.
-    Ended,
-    /// On a node that has been down for longer than the grace; unknown to front ends.
-    Lost,
-}
-
-/// A meeting in the directory.
-pub struct Entry {
-    key: MeetingKey,
-    node: NodeName,
-    /// What it was created as on the node, where that is not `{id}@{scope}`.
-    other_name: Option<Box<str>>,
-    internal_id: Box<str>,
-    parent_internal_id: Option<Box<str>>,
-    created_at_ms: u64,
-    /// The `<meeting>` element for `getMeetings`, in the front end's words.
-    xml: Mutex<Bytes>,
-    attendees: AtomicU32,
-    phase: AtomicU8,
-    /// The place on its node that was reserved for it, until a poll has counted it.
-    reservation: Mutex<Option<Reservation>>,
-    /// The store has it as it is.
-    is_saved: AtomicBool,
-    /// Polls in a row that did not show it.
-    missed: AtomicU8,
-}
-
-impl Entry {
-    fn new(meeting: Meeting, reservation: Option<Reservation>, is_saved: bool) -> Self {
-        let mut key = meeting.key;
-        // There may be a hundred thousand of them.
-        key.id.shrink_to_fit();
-        let is_usual = meeting.node_meeting_id == identity::scoped(&key.scope, &key.id);
-        Self {
-            key,
-            node: meeting.node,
-            other_name: (!is_usual).then(|| meeting.node_meeting_id.into()),
-            internal_id: meeting.internal_id.into(),
-            parent_internal_id: meeting.parent_internal_id.map(Into::into),
-            created_at_ms: meeting.created_at_ms,
-            xml: Mutex::new(meeting.xml.into()),
-            attendees: AtomicU32::new(0),
-            phase: AtomicU8::new(Phase::Running as u8),
-            reservation: Mutex::new(reservation),
-            is_saved: AtomicBool::new(is_saved),
-            missed: AtomicU8::new(0),
-        }
-    }
-
-    /// Whose it is, and what the front end calls it.
-    pub fn key(&self) -> &MeetingKey {
-        &self.key
-    }
-
-    /// The node that runs it.
-    pub fn node(&self) -> &NodeName {
-        &self.node
-    }
-
-    /// `meetingID` for calls to the node about this meeting. A plain id or a breakout room's could be the
-    /// beginning of another meeting's internal id, which a node would take instead.
-    pub fn node_meeting_id(&self) -> Cow<'_, str> {
-        let is_breakout = self.parent_internal_id.is_some();
-        match &self.other_name {
-            None if !is_breakout => self.name().into(),
-            Some(digest) if !is_breakout && identity::owner(digest).is_some() => (&**digest).into(),
-            _ => (&*self.internal_id).into(),
-        }
-    }
-
-    /// What it was created as on its node.
-    fn name(&self) -> String {
-        match &self.other_name {
-            None => identity::scoped(&self.key.scope, &self.key.id),
-            Some(name) => name.to_string(),
-        }
-    }
-
-    /// What the front end created this breakout room as, if it did.
-    pub fn created_as(&self) -> Option<&str> {
-        self.parent_internal_id.as_ref()?;
-        let (owner, id) = identity::owner(self.other_name.as_ref()?)?;
-        (owner == self.key.scope).then_some(id)
-    }
-
-    /// BigBlueButton's internal id.
-    pub fn internal_id(&self) -> &str {
-        &self.internal_id
-    }
-
-    /// For a breakout room, the internal id of its parent.
-    pub fn parent_internal_id(&self) -> Option<&str> {
-        self.parent_internal_id.as_deref()
-    }
-
-    /// When it was placed, or first seen, ms since 1970.
-    pub fn created_at_ms(&self) -> u64 {
-        self.created_at_ms
-    }
-
-    /// The `<meeting>` element for `getMeetings`.
-    pub fn xml(&self) -> Bytes {
-        self.xml.lock().clone()
-    }
-
-    /// Attendees at the last poll.
-    pub fn attendees(&self) -> u32 {
-        self.attendees.load(Ordering::Relaxed)
-    }
-
-    /// Where it is in its life.
-    pub fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Running,
-            1 => Phase::Ended,
-            _ => Phase::Lost,
-        }
-    }
-
-    /// Marks it as ended by a front end.
-    pub fn mark_ended(&self) {
-        self.set_phase(Phase::Ended);
-    }
-
-    pub(super) fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
-    }
-
-    /// Whether the store has it.
-    pub fn is_saved(&self) -> bool {
-        self.is_saved.load(Ordering::Acquire)
-    }
-
-    /// Notes that the store has it.
-    pub fn mark_saved(&self) {
-        self.is_saved.store(true, Ordering::Release);
-    }
-
-    /// Takes over what a poll shows.
-    pub(super) fn see(&self, xml: Bytes, attendees: u32) {
-        *self.xml.lock() = xml;
-        self.attendees.store(attendees, Ordering::Relaxed);
-        self.missed.store(0, Ordering::Relaxed);
-    }
-
-    /// Counts a poll that does not show it; returns how many there were in a row.
-    pub(super) fn miss(&self) -> u8 {
-        self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
-    }
-
-    /// Gives the reserved place back: a poll has counted the meeting, or it is over.
-    pub(super) fn settle(&self) {
-        drop(self.reservation.lock().take());
-    }
-
-    /// As it is remembered.
-    pub fn to_meeting(&self) -> Meeting {
-        Meeting {
-            key: self.key.clone(),
-            node: self.node.clone(),
-            node_meeting_id: self.name(),
-            internal_id: self.internal_id.to_string(),
-            created_at_ms: self.created_at_ms,
-            parent_internal_id: self.parent_internal_id.as_deref().map(str::to_owned),
-            xml: self.xml().to_vec().into(),
-        }
-    }
-}
 
 /// An entry that hashes as its key.
 struct ByKey(Arc<Entry>);
@@ -205,13 +25,13 @@ struct KeyRef<'a>(&'a Scope, &'a str);
 
 impl Hash for ByKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        KeyRef(&self.0.key.scope, &self.0.key.id).hash(state);
+        KeyRef(&self.0.key().scope, &self.0.key().id).hash(state);
     }
 }
 
 impl PartialEq for ByKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.key == other.0.key
+        self.0.key() == other.0.key()
     }
 }
 
@@ -226,7 +46,7 @@ impl Hash for KeyRef<'_> {
 
 impl Equivalent<ByKey> for KeyRef<'_> {
     fn equivalent(&self, key: &ByKey) -> bool {
-        *self.0 == key.0.key.scope && self.1 == key.0.key.id
+        *self.0 == key.0.key().scope && self.1 == key.0.key().id
     }
 }
 
@@ -237,13 +57,13 @@ struct ByInternal(Arc<Entry>);
 
 impl Hash for ByInternal {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.internal_id.as_ref().hash(state);
+        self.0.internal_id().hash(state);
     }
 }
 
 impl PartialEq for ByInternal {
     fn eq(&self, other: &Self) -> bool {
-        self.0.internal_id == other.0.internal_id
+        self.0.internal_id() == other.0.internal_id()
     }
 }
 
@@ -251,7 +71,7 @@ impl Eq for ByInternal {}
 
 impl Borrow<str> for ByInternal {
     fn borrow(&self) -> &str {
-        &self.0.internal_id
+        self.0.internal_id()
     }
 }
 
@@ -303,7 +123,7 @@ impl Directory {
     pub fn revive(&self, entry: &Arc<Entry>) -> bool {
         let _consistent = self.lists.lock();
         let by_key = self.by_key.pin();
-        let other = by_key.get_key_value(&KeyRef(&entry.key.scope, &entry.key.id));
+        let other = by_key.get_key_value(&KeyRef(&entry.key().scope, &entry.key().id));
         match other {
             Some((other, ())) if Arc::ptr_eq(&other.0, entry) => {}
             Some((other, ())) if other.0.phase() == Phase::Running => return false,
@@ -328,7 +148,7 @@ impl Directory {
 
     fn insert(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
-        if let Some(same) = self.get_internal(&entry.internal_id) {
+        if let Some(same) = self.get_internal(entry.internal_id()) {
             // Known under another key, or with other details: this one is what holds.
             self.remove(&same);
         }
@@ -338,18 +158,18 @@ impl Directory {
         by_key.remove(&ByKey(entry.clone()));
         by_key.insert(ByKey(entry.clone()), ());
         let by_internal = self.by_internal.pin();
-        by_internal.remove(&*entry.internal_id);
+        by_internal.remove(entry.internal_id());
         by_internal.insert(ByInternal(entry.clone()), ());
         if let Some(id) = entry.created_as() {
-            let alias = identity::breakout_alias(&entry.key.scope, id);
+            let alias = identity::breakout_alias(&entry.key().scope, id);
             self.by_alias.pin().insert(alias.into(), entry.clone());
         }
         let Lists { of_tenant, on_node } = &mut *lists;
         of_tenant
-            .entry(entry.key.scope.tenant.clone())
+            .entry(entry.key().scope.tenant.clone())
             .or_default()
             .replace(ByInternal(entry.clone()));
-        on_node.entry(entry.node.clone()).or_default().replace(ByInternal(entry.clone()));
+        on_node.entry(entry.node().clone()).or_default().replace(ByInternal(entry.clone()));
         entry
     }
 
@@ -359,28 +179,28 @@ impl Directory {
         let mut lists = self.lists.lock();
         let by_key = self.by_key.pin();
         if by_key
-            .get_key_value(&KeyRef(&entry.key.scope, &entry.key.id))
+            .get_key_value(&KeyRef(&entry.key().scope, &entry.key().id))
             .is_some_and(|(other, ())| Arc::ptr_eq(&other.0, entry))
         {
-            by_key.remove(&KeyRef(&entry.key.scope, &entry.key.id));
+            by_key.remove(&KeyRef(&entry.key().scope, &entry.key().id));
         }
         let by_internal = self.by_internal.pin();
         if by_internal
-            .get_key_value(&*entry.internal_id)
+            .get_key_value(entry.internal_id())
             .is_some_and(|(other, ())| Arc::ptr_eq(&other.0, entry))
         {
-            by_internal.remove(&*entry.internal_id);
+            by_internal.remove(entry.internal_id());
         }
         if let Some(id) = entry.created_as() {
-            let alias = identity::breakout_alias(&entry.key.scope, id);
+            let alias = identity::breakout_alias(&entry.key().scope, id);
             let by_alias = self.by_alias.pin();
             if by_alias.get(alias.as_str()).is_some_and(|other| Arc::ptr_eq(other, entry)) {
                 by_alias.remove(alias.as_str());
             }
         }
         let Lists { of_tenant, on_node } = &mut *lists;
-        forget(of_tenant, entry.key.scope.tenant.as_str(), entry);
-        forget(on_node, entry.node.as_str(), entry);
+        forget(of_tenant, entry.key().scope.tenant.as_str(), entry);
+        forget(on_node, entry.node().as_str(), entry);
     }
 
     /// The meetings that `scope` may list, the oldest first.
@@ -389,12 +209,12 @@ impl Directory {
             None => Vec::new(),
             Some(entries) => entries
                 .iter()
-                .filter(|entry| scope.sees(&entry.0.key.scope) && entry.0.phase() != Phase::Lost)
+                .filter(|entry| scope.sees(&entry.0.key().scope) && entry.0.phase() != Phase::Lost)
                 .map(|entry| entry.0.clone())
                 .collect(),
         };
         entries.sort_by(|a, b| {
-            (a.created_at_ms, &a.internal_id).cmp(&(b.created_at_ms, &b.internal_id))
+            (a.created_at_ms(), a.internal_id()).cmp(&(b.created_at_ms(), b.internal_id()))
         });
         entries
     }
@@ -442,8 +262,8 @@ fn forget<K: Eq + Hash + Borrow<str>>(
     entry: &Arc<Entry>,
 ) {
     let Some(list) = lists.get_mut(name) else { return };
-    if list.get(&*entry.internal_id).is_some_and(|other| Arc::ptr_eq(&other.0, entry)) {
-        list.remove(&*entry.internal_id);
+    if list.get(entry.internal_id()).is_some_and(|other| Arc::ptr_eq(&other.0, entry)) {
+        list.remove(entry.internal_id());
     }
     if list.is_empty() {
         lists.remove(name);

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Fleet;
-use super::directory::{Entry, Phase};
+use super::entry::{Entry, Phase};
 use super::health::{Change, Thresholds};
 use super::identity;
 use super::snapshot::{Node, Snapshot};
