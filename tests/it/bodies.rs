@@ -142,3 +142,20 @@ async fn a_body_over_the_limit_is_refused_and_the_connection_stays_healthy() {
     assert!(raw.reply().await.expect("an answer").is_success());
     assert_eq!(pool.node_calls("create"), 1);
 }
+
+/// Raw quotes and angles are fine in a form, and no HTTP library takes them in a URI.
+#[tokio::test]
+async fn a_form_that_becomes_a_query_may_hold_any_characters() {
+    let pool = Pool::start(Config::new().nodes(3).tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let form = "name=First&meetingID=room&meta_note=\"hi\"<b>`{|}^\\ \u{fc}";
+    acme.post_form("create", form).await.success();
+    let info = acme.get("getMeetingInfo", "meetingID=room").await.success();
+    let xml = info.xml();
+    let note = xml.child("metadata").and_then(|all| all.child_text("note").map(Into::into));
+    assert_eq!(note, Some(String::from("\"hi\"<b>`{|}^\\ \u{fc}")));
+    // It is nobody's fault, so no node is kept from new meetings.
+    for number in 0..3 {
+        acme.create(&format!("room-{number}")).await.success();
+    }
+}

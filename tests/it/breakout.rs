@@ -119,3 +119,25 @@ async fn a_room_without_a_parent_is_refused_as_bigbluebutton_does() {
     );
     assert_eq!(pool.node_calls("create"), 0);
 }
+
+/// A node finds meetings by any beginning of their internal ids, and a room's internal id is the id that it
+/// was created with: one tenant's must not begin with what another one can ask for.
+#[tokio::test]
+async fn no_tenant_reaches_a_room_of_one_whose_name_goes_on() {
+    let config = Config::new().tenant(Tenant::new("acm")).tenant(Tenant::new("acme"));
+    let pool = Pool::start(config).await;
+    let (short, long) = (pool.tenant("acm"), pool.tenant("acme"));
+    for tenant in [&long, &short] {
+        tenant.create("parent").await.success();
+        create_room(tenant, "parent", "b1").await.success();
+    }
+    let internal_id = async |tenant: &Client| {
+        let joined = "fullName=Ada&role=VIEWER&redirect=false&meetingID=b1";
+        tenant.get("join", joined).await.success().text("meeting_id")
+    };
+    assert_ne!(internal_id(&short).await, internal_id(&long).await);
+    short.get("end", "meetingID=b1").await.success();
+    let info = long.get("getMeetingInfo", "meetingID=b1").await.success();
+    assert_eq!(info.text("hasBeenForciblyEnded"), "false");
+    assert_eq!(info.text("participantCount"), "1");
+}
