@@ -188,7 +188,9 @@ impl Poll<'_> {
         let mut outcome = Reconciled { doubles: twins, ..Reconciled::default() };
         node.live.polled(meetings, attendees, joins_at_start);
         // Counted now: their reservations have served.
-        shown.iter().for_each(|entry| entry.settle());
+        for entry in &shown {
+            entry.settle();
+        }
         for entry in expected {
             if seen.contains(entry.internal_id()) {
                 if !is_rightful(fleet, &entry) {

@@ -36,11 +36,11 @@ impl Task for Housekeeping {
         let kept_ms = u64::try_from(MEETINGS_KEPT.as_millis()).unwrap_or(u64::MAX);
         let snapshot = self.fleet.snapshot();
         for name in self.fleet.directory.nodes() {
-            let is_gone = snapshot.node(name.as_str()).is_none_or(|node| {
+            let nobody_there = snapshot.node(name.as_str()).is_none_or(|node| {
                 let (since_ms, _) = node.live.health_since();
                 node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= kept_ms
             });
-            if !is_gone {
+            if !nobody_there {
                 continue;
             }
             for entry in self.fleet.directory.on_node(&name) {
