@@ -120,7 +120,7 @@ impl Poll<'_> {
             // A node cannot take over what another one runs by naming its internal id. It can run the
             // same meeting, created there in the same millisecond, when that create seemed to fail.
             Some(entry) if !is_over && entry.phase() == Phase::Running => {
-                if *entry.node_meeting_id() == *info.meeting_id() {
+                if *entry.node_meeting_id() == *info.meeting_id() && !self.is_server_of(&entry) {
                     self.twins.push(internal_id);
                 }
             }
@@ -137,6 +137,13 @@ impl Poll<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the meeting's node is this one under another name. A node that was renamed in the file
+    /// is polled under both names until the last meeting under its old one ends.
+    fn is_server_of(&self, entry: &Entry) -> bool {
+        let other = self.snapshot.node(entry.node().as_str());
+        other.is_none_or(|other| other.spec.url == self.node.spec.url)
     }
 
     /// An unknown meeting as its names on the node tell whose it is.
@@ -210,10 +217,11 @@ impl Poll<'_> {
                 continue;
             }
             match fleet.directory.get(&meeting.key.scope, &meeting.key.id) {
+                // Entered meanwhile, perhaps by the poll of the same server under its other name.
+                _ if fleet.directory.get_internal(&meeting.internal_id).is_some() => {}
                 Some(other) if other.phase() == Phase::Running && other.node() != node.name() => {
                     outcome.doubles.push(meeting.internal_id);
                 }
-                _ if fleet.directory.get_internal(&meeting.internal_id).is_some() => {}
                 _ => {
                     let entry = fleet.directory.adopt(meeting, false);
                     entry.see(entry.xml(), attendees);

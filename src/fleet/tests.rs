@@ -284,6 +284,28 @@ fn a_twin_of_the_same_millisecond_is_ended_where_it_does_not_belong() {
 }
 
 #[test]
+fn a_node_that_is_renamed_keeps_its_meetings() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    let renamed = Node { name: NodeName::new("z"), ..node("a", 1.0, &[]) };
+    fleet.apply(inventory(vec![renamed], Policy::default()));
+    // Both names are the same server, and both polls find a meeting that nobody knows yet.
+    let snapshot = fleet.snapshot();
+    let mut old = fleet.begin_poll(snapshot.node("a").unwrap());
+    let mut new = fleet.begin_poll(snapshot.node("z").unwrap());
+    for poll in [&mut old, &mut new] {
+        poll.meeting(listed("m@acme", 7, 0));
+        poll.meeting(listed("unknown@acme", 8, 0));
+    }
+    for poll in [old, new] {
+        assert!(poll.finish(THRESHOLDS, 1).1.doubles.is_empty());
+    }
+    assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "a");
+    assert_eq!(fleet.directory.get(&scope("acme"), "unknown").unwrap().node().as_str(), "a");
+}
+
+#[test]
 fn among_idle_nodes_the_weight_decides() {
     let nodes = vec![node("small", 1.0, &[]), node("large", 4.0, &[])];
     for policy in [Policy::Predictive, Policy::B3scale] {
