@@ -109,7 +109,7 @@ impl Poll<'_> {
         }
         match self.fleet.directory.get_internal(&internal_id) {
             Some(entry) if entry.node() == self.node.name() => {
-                if is_over && entry.phase() == Phase::Running {
+                if is_over {
                     entry.mark_ended();
                 }
                 identity::reword(info.element_mut(), entry.key(), entry.created_as());

@@ -349,6 +349,19 @@ fn what_was_created_again_elsewhere_is_ended_when_its_node_returns() {
 }
 
 #[test]
+fn a_meeting_that_ended_while_its_node_was_away_does_not_come_back() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    fleet.lose_meetings_on(&NodeName::new("a"));
+    let mut ended = listed("m@acme", 7, 0);
+    ended.element_mut().set_child_text("endTime", "9");
+    let reconciled = poll(&fleet, "a", vec![ended]);
+    assert!(reconciled.doubles.is_empty());
+    assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().phase(), Phase::Ended);
+}
+
+#[test]
 fn a_node_that_returns_in_time_gets_its_meetings_back() {
     let fleet = fleet(&["a"]);
     poll(&fleet, "a", Vec::new());
