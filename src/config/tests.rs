@@ -54,6 +54,21 @@ tenants: [{ slug: acme, name: Acme University, cluster_group: default, secrets: 
     assert_eq!(inventory, good(short).inventory);
 }
 
+#[test]
+fn the_first_pool_of_the_readme_is_accepted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").expect("a block of YAML");
+    let (text, _) = rest.split_once("```").expect("an end of the block");
+    // The certificate is the reader's own; the line before it does without.
+    let is_tls = |line: &&str| line.trim_start().starts_with("tls:");
+    assert_eq!(text.lines().filter(is_tls).count(), 1);
+    let plain: Vec<&str> = text.lines().filter(|line| !is_tls(line)).collect();
+    let settings = good(&plain.join("\n"));
+    assert_eq!(settings.warnings, [""; 0]);
+    assert_eq!((settings.inventory.nodes.len(), settings.inventory.tenants.len()), (2, 1));
+}
+
 /// Each bad file stands beside what is said about it. To see what changed, set `PORTICO_BLESS=1`.
 #[test]
 fn bad_files_are_refused_with_all_their_mistakes() {
