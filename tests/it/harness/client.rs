@@ -59,11 +59,6 @@ impl Client {
         client
     }
 
-    /// At another listener.
-    pub(crate) fn at(&self, address: SocketAddr) -> Self {
-        Self { address, ..self.clone() }
-    }
-
     /// The checksum of these bytes.
     pub(crate) fn checksum(&self, call: &str, query: &str) -> String {
         bbb::checksum(self.algorithm, call, query.as_bytes(), &self.secret)
@@ -73,11 +68,6 @@ impl Client {
     pub(crate) fn target(&self, call: &str, query: &str) -> String {
         let query = bbb::signed_query(self.algorithm, call, query.as_bytes(), &self.secret);
         format!("{}/{call}?{query}", self.base)
-    }
-
-    /// The same as a whole address.
-    pub(crate) fn url(&self, call: &str, query: &str) -> String {
-        format!("http://{}{}", self.address, self.target(call, query))
     }
 
     /// A signed GET.

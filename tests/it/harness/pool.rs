@@ -151,11 +151,6 @@ impl Pool {
         self.listen[index]
     }
 
-    /// The operators' listener.
-    pub(crate) fn admin_address(&self) -> SocketAddr {
-        self.admin
-    }
-
     /// A connection to the first public listener.
     pub(crate) async fn raw(&self) -> Raw {
         Raw::connect(self.address()).await
