@@ -5,6 +5,7 @@ use log::warn;
 use super::Edge;
 use super::calls::Asked;
 use crate::chain::Chain;
+use crate::fleet::Phase;
 
 impl Edge {
     /// Takes a meeting that the other process has created into the directory before anything is decided.
@@ -16,7 +17,9 @@ impl Edge {
         let (tenant, scope) = (&asked.caller.tenant.tenant, &asked.caller.scope);
         for name in ["meetingID", "parentMeetingID"] {
             let Some(id) = asked.params.get(name) else { continue };
-            if self.fleet.find(tenant, scope, id.trim()).is_some() {
+            // One that has ended may run anew, by the other process.
+            let known = self.fleet.find(tenant, scope, id.trim());
+            if known.is_some_and(|entry| entry.phase() == Phase::Running) {
                 continue;
             }
             match self.store.find_meetings(&scope.tenant, id.trim()).await {
