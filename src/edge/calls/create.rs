@@ -40,8 +40,10 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         drop(claim);
         return again(edge, asked, &order, &entry).await;
     }
-    if let Some(decision) = found_again(edge, asked, &order).await {
-        return Ok(decision);
+    if let Some((node, entry)) = found_again(edge, asked, &order).await {
+        // It runs: whatever the node says now, it must not be created elsewhere.
+        let answer = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await?;
+        return Ok(respond(asked, &entry, answer));
     }
     anew(edge, asked, &order).await
 }
@@ -233,12 +235,20 @@ async fn again_elsewhere(
 
 /// A meeting whose node has been away: if the node answers after all, the meeting is still there, and so
 /// may be its people. Polls that time out say little of a node under load.
-async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Option<Decision> {
+async fn found_again(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    order: &Order<'_>,
+) -> Option<(Arc<Node>, Arc<Entry>)> {
+    if order.parent.is_some() {
+        // A main meeting that has the id of this breakout room is another one.
+        return None;
+    }
     let entry = edge.fleet.directory.get_lost(&order.key)?;
-    let node = asked.snapshot.node(entry.node().as_str())?;
+    let node = asked.snapshot.node(entry.node().as_str())?.clone();
     let mut params = Params::default();
     params.push("meetingID", &entry.node_meeting_id());
-    let asking = edge.ask(node, Call::GetMeetingInfo, &params, None);
+    let asking = edge.ask(&node, Call::GetMeetingInfo, &params, None);
     let info = timeout(FOUND_AGAIN_WITHIN, asking).await.ok()?.ok()?;
     if info.text("internalMeetingID").as_deref() != Some(entry.internal_id())
         || info.text("hasBeenForciblyEnded").as_deref() == Some("true")
@@ -247,8 +257,7 @@ async fn found_again(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Optio
         return None;
     }
     asked.track.node(entry.node());
-    let answer = edge.ask(node, Call::Create, &order.params, asked.upload.as_ref()).await.ok()?;
-    Some(respond(asked, &entry, answer))
+    Some((node, entry))
 }
 
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
