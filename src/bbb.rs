@@ -7,7 +7,7 @@
 //! | `params` | query strings and forms: order, repetition and raw encoding are kept |
 //! | `checksum`, `signed` | hashes; signing a query, and finding and verifying the checksum in one |
 //! | `failure` | BigBlueButton's own failures, with their exact keys and texts |
-//! | `xml` | a small XML tree, safe to read from strangers |
+//! | `xml` | a small XML tree, safe to read from strangers, and a shorter way for plain answers |
 //! | `answer`, `meeting`, `meetings` | `<response>`, `<meeting>`, and `getMeetings` as a stream |
 
 mod answer;
@@ -28,4 +28,4 @@ pub use meeting::{MeetingInfo, new_meeting};
 pub use meetings::{MeetingsError, MeetingsParser};
 pub use params::{Params, form_queries};
 pub use signed::SignedQuery;
-pub use xml::{Child, Element, Error as XmlError};
+pub use xml::{Child, Element, Error as XmlError, Outline};

@@ -6,10 +6,13 @@
 //! Strangers write this XML. Depth, size and number of parts are bounded, a DOCTYPE is refused (so there are no
 //! entities to expand), and characters that XML forbids are dropped on the way in and on the way out.
 
+mod outline;
 mod read;
 mod write;
 
 use std::borrow::Cow;
+
+pub use outline::{Edits, Outline};
 
 /// Why something is not the XML we expect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

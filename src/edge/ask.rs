@@ -88,8 +88,8 @@ impl Edge {
         params: &Params<'_>,
         upload: Option<&Upload>,
     ) -> Result<Answer, Trouble> {
-        let result = self.try_ask(node, call, params, upload).await;
-        self.usable(node, call, result)
+        let result = self.fetch(node, call, params, upload).await;
+        self.usable(node, call, result.and_then(|body| read(&body)))
     }
 
     /// Passes a result on; of a trouble that is the node's, it counts and logs it.
@@ -107,13 +107,15 @@ impl Edge {
         result
     }
 
-    async fn try_ask(
+    /// What a node answers, as it comes. Nothing is known of it but that its status is 200, and no trouble
+    /// has been reported yet.
+    pub(super) async fn fetch(
         &self,
         node: &Node,
         call: Call,
         params: &Params<'_>,
         upload: Option<&Upload>,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<Bytes, Trouble> {
         let (within, (query, body)) = match upload {
             // The body may take as long as its front end takes to send it.
             Some(upload) => {
@@ -128,11 +130,7 @@ impl Edge {
         if response.status != 200 {
             return Err(Trouble::Status(response.status));
         }
-        let answer = Answer::parse(&response.body).map_err(|_not_xml| Trouble::NotXml)?;
-        if answer.message_key().as_deref() == Some("checksumError") {
-            return Err(Trouble::ChecksumRefused);
-        }
-        Ok(answer)
+        Ok(response.body)
     }
 
     /// Counts and logs what went wrong with a node.
@@ -145,6 +143,15 @@ impl Edge {
             node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
         }
     }
+}
+
+/// Reads an answer.
+pub(super) fn read(body: &[u8]) -> Result<Answer, Trouble> {
+    let answer = Answer::parse(body).map_err(|_not_xml| Trouble::NotXml)?;
+    if answer.message_key().as_deref() == Some("checksumError") {
+        return Err(Trouble::ChecksumRefused);
+    }
+    Ok(answer)
 }
 
 fn max_answer_bytes(call: Call) -> usize {

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::bbb::Element;
+use crate::bbb::xml::Edits;
+use crate::bbb::{Element, Outline};
 use crate::model::{MeetingIds, MeetingKey, Scope, SubId};
 
 /// The longest `meetingID` that BigBlueButton takes, in characters (bbb-web's validation).
@@ -98,6 +99,22 @@ pub fn reword(meeting: &mut Element, key: &MeetingKey, created_as: Option<&str>)
     }
 }
 
+/// The same for a plain answer, in place; `None` where [`reword`] has to do it.
+pub fn reword_in_place(
+    meeting: &Outline<'_>,
+    key: &MeetingKey,
+    created_as: Option<&str>,
+) -> Option<Vec<u8>> {
+    let mut edits = Edits::default();
+    meeting.set_text("meetingID", &key.id, &mut edits)?;
+    if let Some(id) = created_as {
+        meeting.set_text("internalMeetingID", id, &mut edits)?;
+    }
+    let front_id = |id: &str| front_id(&key.scope, id).into_owned();
+    meeting.map_texts("breakoutRooms", "breakout", &mut edits, front_id)?;
+    Some(meeting.edited(edits))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +165,20 @@ mod tests {
         assert_eq!(front_id(&scope("acme"), "room@acme"), "room");
         assert_eq!(front_id(&scope("acme"), "room@other"), "room@other");
         assert_eq!(front_id(&scope("acme"), "bbb-none"), "bbb-none");
+    }
+
+    #[test]
+    fn in_place_a_meeting_is_reworded_as_in_a_tree() {
+        let xml =
+            b"<response><meetingID>room@acme</meetingID><internalMeetingID>1-2</internalMeetingID>\
+            <breakoutRooms><breakout>b@acme</breakout><breakout>c@other</breakout></breakoutRooms>\
+            </response>";
+        let key = MeetingKey { scope: scope("acme"), id: "r&m".into() };
+        let outline = Outline::of(xml).expect("plain");
+        for created_as in [None, Some("b1")] {
+            let mut tree = Element::parse(xml).expect("XML");
+            reword(&mut tree, &key, created_as);
+            assert_eq!(reword_in_place(&outline, &key, created_as), Some(tree.to_vec()));
+        }
     }
 }

@@ -8,11 +8,11 @@ use quick_xml::reader::Reader;
 use super::{Child, Element, Error, is_legal, legal};
 
 /// A page of recordings of a busy server is some megabytes; nothing honest is larger than this.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Elements and texts. A part weighs up to 100 bytes more than its text, so this bounds what `<a/><a/>…` can cost.
-const MAX_PARTS: usize = 500_000;
+pub(super) const MAX_PARTS: usize = 500_000;
 /// BigBlueButton's deepest answer, previews of recordings, has nine levels.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 /// BigBlueButton writes up to five.
 const MAX_ATTRIBUTES: usize = 64;
 
