@@ -10,6 +10,9 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 
+/// Bytes in the longest digest, that of SHA-512.
+const MAX_DIGEST_LEN: usize = 64;
+
 /// A hash that signs requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -82,8 +85,9 @@ impl fmt::Display for Algorithm {
 
 /// The checksum of a call in lower-case hex. `query` is raw and without a checksum.
 pub fn checksum(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
-    let sum = algorithm.digest(&[call.as_bytes(), query, secret.as_bytes()]);
-    hex::encode(sum.as_bytes())
+    let mut hex = String::new();
+    push_checksum(&mut hex, algorithm, call, query, secret);
+    hex
 }
 
 /// `query` with its checksum appended, ready for a request line.
@@ -92,9 +96,20 @@ pub fn checksum(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) ->
 /// in a URL and are percent-encoded first, so what is hashed is what is sent.
 pub fn signed_query(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
     let query = ascii(query);
-    let sum = checksum(algorithm, call, query.as_bytes(), secret);
-    let separator = if query.is_empty() { "" } else { "&" };
-    [&query, separator, "checksum=", &sum].concat()
+    let checksum_len = "&checksum=".len() + algorithm.digest_len() * 2;
+    let mut signed = String::with_capacity(query.len() + checksum_len);
+    signed.push_str(&query);
+    signed.push_str(if query.is_empty() { "checksum=" } else { "&checksum=" });
+    push_checksum(&mut signed, algorithm, call, query.as_bytes(), secret);
+    signed
+}
+
+fn push_checksum(out: &mut String, algorithm: Algorithm, call: &str, query: &[u8], secret: &str) {
+    let sum = algorithm.digest(&[call.as_bytes(), query, secret.as_bytes()]);
+    let mut hex = [0; 2 * MAX_DIGEST_LEN];
+    let hex = &mut hex[..2 * algorithm.digest_len()];
+    hex::encode_to_slice(sum.as_bytes(), hex).expect("two digits for each byte");
+    out.push_str(str::from_utf8(hex).expect("hex digits are ASCII"));
 }
 
 /// Percent-encodes what may not stand on a request line: controls, space, bytes beyond ASCII, and what HTTP
@@ -145,7 +160,7 @@ impl Claim {
     pub(super) fn read(hex: &[u8], checksum_hash: Option<&str>) -> Option<Self> {
         let of_len = Algorithm::from_hex_len(hex.len())?;
         let algorithm = checksum_hash.and_then(|name| name.parse().ok()).unwrap_or(of_len);
-        let mut sum = Sum { bytes: [0; 64], len: hex.len() / 2 };
+        let mut sum = Sum { bytes: [0; MAX_DIGEST_LEN], len: hex.len() / 2 };
         hex::decode_to_slice(hex, &mut sum.bytes[..sum.len]).ok()?;
         // A named algorithm of another length can match nothing.
         (algorithm == of_len).then_some(Self { algorithm, sum })
@@ -173,7 +188,7 @@ impl Claim {
 /// A digest of any of the algorithms, without an allocation.
 #[derive(Clone, Copy)]
 struct Sum {
-    bytes: [u8; 64],
+    bytes: [u8; MAX_DIGEST_LEN],
     len: usize,
 }
 

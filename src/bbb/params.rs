@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 use form_urlencoded::byte_serialize;
 
+/// Room for the parameters of most requests, so that it need not grow.
+const USUAL_ITEMS: usize = 12;
+
 /// Ordered parameters, each still encoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params<'a> {
@@ -20,7 +23,9 @@ impl<'a> Params<'a> {
         if raw.is_empty() {
             return Self::default();
         }
-        Self { items: items(raw).map(Cow::Borrowed).collect() }
+        let mut parsed = Vec::with_capacity(USUAL_ITEMS);
+        parsed.extend(items(raw).map(Cow::Borrowed));
+        Self { items: parsed }
     }
 
     /// The same parameters, untied from the bytes they were parsed from.
@@ -110,11 +115,16 @@ pub(super) fn items(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The raw value of an item, if it has this name, which may be encoded in the item.
 pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
+    // Every look-up comes by here with every item, and most differ in the first byte.
+    let first = item.first()?;
+    if !matches!(first, b'%' | b'+') && name.first().is_some_and(|own| own != first) {
+        return None;
+    }
     let (found, value) = split(item);
-    // Hardly any name is encoded, and every look-up comes by here.
+    // Hardly any name is encoded.
     let is_encoded = || found.iter().any(|byte| matches!(byte, b'%' | b'+'));
     let is_it = found == name || (is_encoded() && *decode(found) == *name);
-    (is_it && !item.is_empty()).then_some(value)
+    is_it.then_some(value)
 }
 
 /// Form-decodes a value. Borrows where there is nothing to decode.
@@ -148,8 +158,11 @@ fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn encode(name: &str, value: &str) -> Cow<'static, [u8]> {
-    let (name, value) = (byte_serialize(name.as_bytes()), byte_serialize(value.as_bytes()));
-    Cow::Owned(name.chain(["="]).chain(value).collect::<String>().into_bytes())
+    let mut item = String::with_capacity(name.len() + 1 + value.len() + value.len() / 2);
+    item.extend(byte_serialize(name.as_bytes()));
+    item.push('=');
+    item.extend(byte_serialize(value.as_bytes()));
+    Cow::Owned(item.into_bytes())
 }
 
 #[cfg(test)]
