@@ -15,6 +15,8 @@ use log::info;
 use super::track::Notes;
 use crate::model::NodeName;
 
+/// Room for most lines.
+const USUAL_LINE_BYTES: usize = 160;
 /// A longer path is cut: it is none of ours.
 const MAX_PATH_CHARS: usize = 120;
 /// So is a longer key, which a node may have made up.
@@ -39,9 +41,10 @@ impl Line<'_> {
 
     fn text(&self) -> String {
         let Self { client, method, status, bytes, notes, .. } = self;
-        let mut line = format!("{client} {method} ");
+        let mut line = String::with_capacity(USUAL_LINE_BYTES);
+        let begun = write!(line, "{client} {method} ");
         escape(self.path, MAX_PATH_CHARS, &mut line);
-        let milliseconds = self.took.as_secs_f64() * 1000.0;
+        let (milliseconds, rest) = (self.took.as_millis(), self.took.subsec_micros() % 1000);
         let call = match notes.call.map(crate::bbb::Call::as_str) {
             None => "-",
             Some("") => "version",
@@ -49,8 +52,10 @@ impl Line<'_> {
         };
         let scope: &dyn Display = notes.scope.as_ref().map_or(&"-", |scope| scope);
         let node = notes.node.as_ref().map_or("-", NodeName::as_str);
-        let wrote = write!(line, " {status} {bytes} {milliseconds:.2} {call} {scope} {node} ");
-        debug_assert!(wrote.is_ok(), "a String takes everything");
+        let hundredths = rest / 10;
+        let wrote =
+            write!(line, " {status} {bytes} {milliseconds}.{hundredths:02} {call} {scope} {node} ");
+        debug_assert!(begun.is_ok() && wrote.is_ok(), "a String takes everything");
         match &notes.failure {
             None => line.push_str("ok"),
             Some((key, fault)) => {
