@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use ipnet::IpNet;
 
 /// The client of one request.
@@ -24,7 +24,8 @@ pub(super) fn identify(
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     // A Unix socket has no address; whoever can open it is on this machine.
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.to_canonical());
-    let own_host = authority.or_else(|| text(headers, "host")).unwrap_or_default();
+    let own_host =
+        authority.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
     if !is_trusted(&peer) {
         return Client { address: peer, host: bare_host(own_host) };
     }
@@ -90,10 +91,6 @@ fn address(text: &str) -> Option<IpAddr> {
         .or_else(|_| text.parse::<std::net::SocketAddr>().map(|address| address.ip()))
         .or_else(|_| text.trim_matches(['[', ']']).parse());
     parsed.ok().map(|address: IpAddr| address.to_canonical())
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }
 
 fn bare_host(host: &str) -> String {

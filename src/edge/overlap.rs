@@ -9,11 +9,8 @@ use crate::fleet::Phase;
 
 impl Edge {
     /// Takes a meeting that the other process has created into the directory before anything is decided.
-    /// Does nothing but in the half minute of an overlap, and then only on a miss.
+    /// Only for the half minute of an overlap, and then it asks the store only on a miss.
     pub(super) async fn learn(&self, asked: &Asked<'_>) {
-        if !self.fleet.is_overlapping() {
-            return;
-        }
         let (tenant, scope) = (&asked.caller.tenant.tenant, &asked.caller.scope);
         for name in ["meetingID", "parentMeetingID"] {
             let Some(id) = asked.params.get(name) else { continue };

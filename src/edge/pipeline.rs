@@ -101,9 +101,9 @@ impl Edge {
         let params = Request::params(&unsigned);
         let (upload, pump) = match body {
             Body::Slides { length } => {
-                upload::invite(session).await;
+                Box::pin(upload::invite(session)).await;
                 let max = self.settings.max_body_bytes;
-                let begun = Upload::begin(session, content_type, length, max).await;
+                let begun = Box::pin(Upload::begin(session, content_type, length, max)).await;
                 let (upload, pump) = begun.map_err(|broken| refuse_body(broken, max))?;
                 (Some(upload), pump)
             }
@@ -111,7 +111,9 @@ impl Edge {
         };
         let (request, snapshot, track) = (&request, snapshot.as_ref(), &ctx.track);
         let asked = Asked { call, caller, params, request, snapshot, upload, track };
-        self.learn(&asked).await;
+        if self.fleet.is_overlapping() {
+            Box::pin(self.learn(&asked)).await;
+        }
         self.decide(session, &asked, pump).await
     }
 
@@ -131,11 +133,11 @@ impl Edge {
             if !is_form || !request.takes_form(call) {
                 return Ok((request, caller));
             }
-            let form = self.read_form(session, body).await?;
+            let form = Box::pin(self.read_form(session, body)).await?;
             return Ok((request.with_form(form), caller));
         }
-        let _share = self.share_for_form(session).await?;
-        let form = self.read_form(session, body).await?;
+        let _share = Box::pin(self.share_for_form(session)).await?;
+        let form = Box::pin(self.read_form(session, body)).await?;
         let request = request.with_form(form);
         let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
         Ok((request, caller))
@@ -168,7 +170,7 @@ impl Edge {
         }
     }
 
-    /// Decides, moving the rest of an upload meanwhile.
+    /// Decides on a request whose caller is known.
     async fn decide(
         &self,
         session: &mut Session,
@@ -177,6 +179,16 @@ impl Edge {
     ) -> Result<Decision, Refusal> {
         let decision = calls::decide(self, asked);
         let Some(pump) = pump else { return decision.await };
+        Box::pin(self.decide_meanwhile(session, decision, pump)).await
+    }
+
+    /// Moves the rest of an upload while the decision is made.
+    async fn decide_meanwhile(
+        &self,
+        session: &mut Session,
+        decision: impl Future<Output = Result<Decision, Refusal>>,
+        pump: Pump,
+    ) -> Result<Decision, Refusal> {
         tokio::pin!(decision);
         let pumped = tokio::select! {
             decision = &mut decision => return decision,

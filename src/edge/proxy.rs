@@ -203,8 +203,11 @@ impl Edge {
             ctx.forward = Some(forward);
             return Ok(false);
         }
-        if !session.is_body_done() && !upload::drain(session, self.settings.header_timeout).await {
-            session.set_keepalive(None);
+        if !session.is_body_done() {
+            let is_drained = Box::pin(upload::drain(session, self.settings.header_timeout)).await;
+            if !is_drained {
+                session.set_keepalive(None);
+            }
         }
         match decision {
             Decision::Respond(reply) => {

@@ -43,7 +43,8 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
 }
 
 fn location(node: &Arc<Node>, params: &Params<'_>) -> Result<HeaderValue, Refusal> {
-    let url = format!("{}/join?{}", node.spec.url, ask::sign(node, Call::Join, params));
+    let query = ask::sign(node, Call::Join, params);
+    let url = [node.spec.url.as_str(), "/join?", &query].concat();
     HeaderValue::try_from(url).map_err(|_not_a_header| {
         warn!("node {}: a join URL does not fit into a header", node.name());
         Refusal::client(Failure::REQUEST_NOT_RECOGNIZED)
