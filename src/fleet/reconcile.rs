@@ -108,6 +108,8 @@ impl Poll<'_> {
             self.attendees = self.attendees.saturating_add(attendees);
         }
         match self.fleet.directory.get_internal(&internal_id) {
+            // Over while the node was away: as good as not shown.
+            Some(entry) if is_over && entry.phase() == Phase::Lost => {}
             Some(entry) if entry.node() == self.node.name() => {
                 if is_over {
                     entry.mark_ended();
