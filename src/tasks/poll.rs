@@ -40,9 +40,9 @@ enum Trouble {
     Http(#[from] node::Error),
     #[error("it answered with status {0}")]
     Status(u16),
-    #[error("its list of meetings is no XML: {0}")]
+    #[error("its list of meetings is no XML")]
     Xml(#[from] XmlError),
-    #[error("its list of meetings cannot be used: {0}")]
+    #[error("its list of meetings cannot be used")]
     List(#[from] MeetingsError),
 }
 
