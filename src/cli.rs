@@ -2,6 +2,7 @@
 
 mod background;
 mod check;
+mod data_dir;
 mod demo;
 mod logging;
 mod reload;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::background::{Axum, Work, background};
+use super::data_dir::DataDir;
 use super::reload::{Reloader, follow_hangups};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment};
@@ -112,6 +113,7 @@ impl Portico {
         let runtime = Runtime::new().context("starting the runtime")?;
         signals::prepare(&runtime)?;
         let store = open_store(&settings)?;
+        let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
 
         fleet.set_overlapping(upgrade == Upgrade::Yes);
@@ -168,7 +170,8 @@ impl Portico {
             follow_hangups(reloader.clone(), stop)
         }));
         server.add_service(background("service manager", move |stop| {
-            tell_service_manager(overlapping.clone(), overlap, leaving.clone(), stop)
+            let alone = alone(overlapping.clone(), data_dir.clone(), overlap);
+            tell_service_manager(overlapping.clone(), alone, leaving.clone(), stop)
         }));
         Ok(Self { server, signals, _runtime: runtime })
     }
@@ -365,23 +368,26 @@ fn housekeeping(
     })
 }
 
+/// The process that hands its sockets over to us goes on for a while; then we are alone. Never ends.
+async fn alone(fleet: Arc<Fleet>, data_dir: Arc<DataDir>, overlap: Duration) {
+    sleep(overlap).await;
+    if fleet.is_overlapping() && !data_dir.inherit() {
+        warn!("the process that was to leave is still there");
+    }
+    fleet.set_overlapping(false);
+    std::future::pending::<()>().await;
+}
+
 /// Tells systemd, if it has started us, that we are there and that we leave.
-///
-/// The process that hands its sockets over to us goes on for a while; then we are alone.
 async fn tell_service_manager(
     fleet: Arc<Fleet>,
-    overlap: Duration,
+    alone: impl Future<Output = ()>,
     leaving: watch::Sender<bool>,
     mut stop: ShutdownWatch,
 ) {
     use sd_notify::NotifyState;
 
     notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
-    let alone = async {
-        sleep(overlap).await;
-        fleet.set_overlapping(false);
-        std::future::pending::<()>().await;
-    };
     // An error is a server that is gone, which also means to leave.
     tokio::select! {
         _ = stop.wait_for(|stop| *stop) => {}

@@ -80,7 +80,7 @@ impl Edge {
     ///
     /// # Errors
     /// When the answer cannot be relied on. The trouble is counted and logged here, once, and the node
-    /// gets no new meetings until its next good poll if it could not be reached.
+    /// gets no new meetings until its polls say more if it could not be reached or did not answer.
     pub(super) async fn ask(
         &self,
         node: &Node,
@@ -138,7 +138,7 @@ impl Edge {
         self.metrics.node_failures.with_label_values(&[call.as_str(), trouble.kind()]).inc();
         warn!("node {}: {} failed: {}", node.name(), call.as_str(), Chain(trouble));
         if let Trouble::Http(error) = trouble
-            && error.before_request()
+            && (error.before_request() || matches!(error, node::Error::Timeout { .. }))
         {
             node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
         }

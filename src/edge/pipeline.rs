@@ -247,7 +247,11 @@ impl Edge {
             "multipart/form-data" => {
                 form::boundary(full).map(Body::Multipart).ok_or_else(unsupported)
             }
-            "application/xml" | "text/xml" if call == Call::Create => Ok(Body::Slides { length }),
+            "application/xml" | "text/xml"
+                if matches!(call, Call::Create | Call::InsertDocument) =>
+            {
+                Ok(Body::Slides { length })
+            }
             _ => Err(unsupported()),
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, header};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use prometheus::IntGauge;
 use tokio::time::Instant;
@@ -99,7 +99,7 @@ impl ProxyHttp for Edge {
         ctx: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
         let forward = ctx.forward.as_ref().ok_or_else(|| {
-            Error::explain(pingora::ErrorType::InternalError, "nothing was decided to be forwarded")
+            Error::explain(ErrorType::InternalError, "nothing was decided to be forwarded")
         })?;
         let mut peer = self.balancer.peer(&forward.node).await?;
         peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
@@ -139,6 +139,22 @@ impl ProxyHttp for Edge {
         upstream.insert_header("x-forwarded-for", ctx.client.to_string())?;
         upstream.insert_header("x-real-ip", ctx.client.to_string())?;
         Ok(())
+    }
+
+    /// Only BigBlueButton's own answers pass: its redirects, and XML or JSON with 200.
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        let kind = response.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let is_data = kind.is_some_and(|kind| kind.contains("xml") || kind.contains("json"));
+        if response.status.is_redirection() || response.status.is_success() && is_data {
+            return Ok(());
+        }
+        let what = format!("no answer of BigBlueButton, status {}", response.status.as_u16());
+        Err(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up())
     }
 
     async fn fail_to_proxy(

@@ -137,8 +137,15 @@ impl Directory {
     }
 
     /// Enters a meeting that was just created; the reservation stands until a poll has counted it.
-    pub fn enter(&self, meeting: Meeting, reservation: Reservation) -> Arc<Entry> {
-        self.insert(Entry::new(meeting, Some(reservation), false))
+    /// `tried` are the nodes on which its create failed before: what they may have done nevertheless is
+    /// not the meeting.
+    pub fn enter(
+        &self,
+        meeting: Meeting,
+        reservation: Reservation,
+        tried: Vec<NodeName>,
+    ) -> Arc<Entry> {
+        self.insert(Entry::new(meeting, Some(reservation), false).tried_on(tried))
     }
 
     /// Enters a meeting that was placed without us, or when we last ran.
@@ -148,11 +155,11 @@ impl Directory {
 
     fn insert(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
+        let mut lists = self.lists.lock();
         if let Some(same) = self.get_internal(entry.internal_id()) {
             // Known under another key, or with other details: this one is what holds.
-            self.remove(&same);
+            self.take_out(&mut lists, &same);
         }
-        let mut lists = self.lists.lock();
         // A set keeps the old key where an equal one is inserted; only removal makes room.
         let by_key = self.by_key.pin();
         by_key.remove(&ByKey(entry.clone()));
@@ -175,8 +182,11 @@ impl Directory {
 
     /// Takes exactly this entry out, not one that has replaced it, and gives its reservation back.
     pub fn remove(&self, entry: &Arc<Entry>) {
+        self.take_out(&mut self.lists.lock(), entry);
+    }
+
+    fn take_out(&self, lists: &mut Lists, entry: &Arc<Entry>) {
         entry.settle();
-        let mut lists = self.lists.lock();
         let by_key = self.by_key.pin();
         if by_key
             .get_key_value(&KeyRef(&entry.key().scope, &entry.key().id))
@@ -198,7 +208,7 @@ impl Directory {
                 by_alias.remove(alias.as_str());
             }
         }
-        let Lists { of_tenant, on_node } = &mut *lists;
+        let Lists { of_tenant, on_node } = lists;
         forget(of_tenant, entry.key().scope.tenant.as_str(), entry);
         forget(on_node, entry.node().as_str(), entry);
     }

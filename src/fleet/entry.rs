@@ -41,6 +41,8 @@ pub struct Entry {
     phase: AtomicU8,
     /// The place on its node that was reserved for it, until a poll has counted it.
     reservation: Mutex<Option<Reservation>>,
+    /// Nodes on which its create failed.
+    tried: Box<[NodeName]>,
     /// The store has it as it is.
     is_saved: AtomicBool,
     /// Polls in a row that did not show it.
@@ -64,9 +66,19 @@ impl Entry {
             attendees: AtomicU32::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             reservation: Mutex::new(reservation),
+            tried: Box::default(),
             is_saved: AtomicBool::new(is_saved),
             missed: AtomicU8::new(0),
         }
+    }
+
+    pub(super) fn tried_on(self, nodes: Vec<NodeName>) -> Self {
+        Self { tried: nodes.into(), ..self }
+    }
+
+    /// Whether its create failed on this node before it came where it is.
+    pub(super) fn was_tried_on(&self, node: &NodeName) -> bool {
+        self.tried.contains(node)
     }
 
     /// Whose it is, and what the front end calls it.

@@ -120,9 +120,10 @@ impl Poll<'_> {
                 self.shown.push(entry);
             }
             // A node cannot take over what another one runs by naming its internal id. It can run the
-            // same meeting, created there in the same millisecond, when that create seemed to fail.
-            Some(entry) if !is_over && entry.phase() == Phase::Running => {
-                if *entry.node_meeting_id() == *info.meeting_id() && !self.is_server_of(&entry) {
+            // same meeting, created there in the same millisecond, where that create seemed to fail.
+            // Anywhere else it is the same server by another name.
+            Some(entry) if !is_over && entry.was_tried_on(self.node.name()) => {
+                if *entry.node_meeting_id() == *info.meeting_id() {
                     self.twins.push(internal_id);
                 }
             }
@@ -139,13 +140,6 @@ impl Poll<'_> {
                 }
             }
         }
-    }
-
-    /// Whether the meeting's node is this one under another name. A node that was renamed in the file
-    /// is polled under both names until the last meeting under its old one ends.
-    fn is_server_of(&self, entry: &Entry) -> bool {
-        let other = self.snapshot.node(entry.node().as_str());
-        other.is_none_or(|other| other.spec.url == self.node.spec.url)
     }
 
     /// An unknown meeting as its names on the node tell whose it is.

@@ -109,7 +109,7 @@ fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
     let reservation = tenant.place(key, &[]).unwrap();
     let node = reservation.node().name().clone();
     let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
-    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation);
+    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation, Vec::new());
     node
 }
 
@@ -277,10 +277,22 @@ fn a_node_cannot_take_over_what_another_one_runs() {
 fn a_twin_of_the_same_millisecond_is_ended_where_it_does_not_belong() {
     let fleet = fleet(&["a", "b"]);
     poll(&fleet, "a", Vec::new());
-    create(&fleet, &key("acme", "m"), 7);
+    let (key, b) = (key("acme", "m"), NodeName::new("b"));
+    let snapshot = fleet.snapshot();
+    let place = snapshot.tenant("acme").unwrap().place(&key, &[]).unwrap();
+    let placed = meeting(&key, &NodeName::new("a"), "m@acme", 7);
+    fleet.directory.enter(placed, place, vec![b]);
     let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 0)]);
     assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
     assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "a");
+}
+
+#[test]
+fn one_server_by_two_names_keeps_its_meetings() {
+    let fleet = fleet(&["a", "alias"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    assert!(poll(&fleet, "alias", vec![listed("m@acme", 7, 0)]).doubles.is_empty());
 }
 
 #[test]

@@ -214,6 +214,7 @@ async fn again(
             again_elsewhere(edge, asked, order, &other).await
         }
         _ => {
+            entry.mark_ended();
             let entry = edge.fleet.directory.adopt(meeting, false);
             save(edge, &entry).await;
             Ok(respond(asked, &entry, answer))
@@ -275,7 +276,9 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Result<Decis
                 Ok(meeting) => {
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
                     let entry = match reservation {
-                        Some(reservation) => edge.fleet.directory.enter(meeting, reservation),
+                        Some(reservation) => {
+                            edge.fleet.directory.enter(meeting, reservation, tried)
+                        }
                         None => edge.fleet.directory.adopt(meeting, false),
                     };
                     save(edge, &entry).await;
