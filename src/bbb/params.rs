@@ -130,7 +130,9 @@ pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
 /// Form-decodes a value. Borrows where there is nothing to decode.
 pub(super) fn decode_value(raw: &[u8]) -> Cow<'_, str> {
     match decode(raw) {
-        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Borrowed(bytes) => {
+            str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+        }
         Cow::Owned(bytes) => String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
             .into(),
@@ -149,6 +151,9 @@ fn split(item: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
+    if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(raw);
+    }
     if raw.contains(&b'+') {
         let spaced: Vec<u8> = raw.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
         percent_encoding::percent_decode(&spaced).collect::<Vec<u8>>().into()
