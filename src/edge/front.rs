@@ -21,13 +21,15 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Edge;
 use super::metrics::Metrics;
 
 /// Pingora keeps an idle connection for so long.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
+/// After the listener is closed, a client that had just connected gets this long for its request.
+const LAST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
 /// A v1 header has at most 107 bytes; of a v2 header, addresses and TLVs fit into this.
 const MAX_V1_BYTES: usize = 107;
 const MAX_V2_BYTES: usize = 1024;
@@ -152,7 +154,10 @@ impl ServerApp for Front {
         left
     }
 
+    /// Pingora then cuts every connection that waits for a request, also one that was accepted the moment
+    /// before and has its request on the way.
     async fn cleanup(&self) {
+        sleep(LAST_REQUEST_WITHIN).await;
         ServerApp::cleanup(&*self.doorway.proxy).await;
     }
 }
