@@ -32,7 +32,7 @@ pub(super) fn authenticate(
     snapshot: &Snapshot,
     who: &Who<'_>,
     call: Call,
-    request: &Request,
+    request: &Request<'_>,
 ) -> Result<Caller, Failure> {
     let signature = request.signature();
     if !signature.is_signed() {

@@ -31,7 +31,7 @@ pub(super) struct Asked<'a> {
     pub(super) call: Call,
     pub(super) caller: Caller,
     pub(super) params: Params<'a>,
-    pub(super) request: &'a Request,
+    pub(super) request: &'a Request<'a>,
     /// The inventory for the whole of this request.
     pub(super) snapshot: &'a Snapshot,
     /// Slides, with `create`.

@@ -63,7 +63,7 @@ impl Edge {
             ctx.track.blame("notFound".to_owned(), Fault::Client);
             return Ok(Decision::Respond(nothing_here()));
         };
-        let request = Request::new(req.method.clone(), query, &req.headers);
+        let request = Request::new(req.method.clone(), &query, &req.headers);
         let content_type = req.headers.get(header::CONTENT_TYPE).cloned();
         let Some(call) = Call::from_path(name) else {
             ctx.dialect = request.dialect(None);
@@ -118,15 +118,15 @@ impl Edge {
     }
 
     /// Reads the form, if there is one, and finds out who is asking, whichever can come first.
-    async fn identify_caller(
+    async fn identify_caller<'r>(
         &self,
         session: &mut Session,
         snapshot: &Snapshot,
         who: &Who<'_>,
         call: Call,
-        request: Request,
+        request: Request<'r>,
         body: &Body,
-    ) -> Result<(Request, Caller), Refusal> {
+    ) -> Result<(Request<'r>, Caller), Refusal> {
         let is_form = matches!(body, Body::Form | Body::Multipart(_));
         if !is_form || request.has_query() {
             let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;

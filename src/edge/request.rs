@@ -8,19 +8,26 @@ use super::reply::Dialect;
 use crate::bbb::{self, Algorithm, Call, Params, SignedQuery};
 
 /// The parts of a request that decide its answer.
-pub(super) struct Request {
+pub(super) struct Request<'a> {
     pub(super) method: Method,
-    /// The query exactly as sent.
-    query: Vec<u8>,
+    /// The query exactly as sent, with its checksum found.
+    query: SignedQuery<'a>,
+    has_query: bool,
     /// The form in the body exactly as sent.
     form: Option<Vec<u8>>,
     accept: String,
 }
 
-impl Request {
-    pub(super) fn new(method: Method, query: Vec<u8>, headers: &HeaderMap) -> Self {
+impl<'a> Request<'a> {
+    pub(super) fn new(method: Method, query: &'a [u8], headers: &HeaderMap) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        Self { method, query, form: None, accept: accept.unwrap_or_default().to_ascii_lowercase() }
+        Self {
+            method,
+            query: SignedQuery::parse(query),
+            has_query: !query.trim_ascii().is_empty(),
+            form: None,
+            accept: accept.unwrap_or_default().to_ascii_lowercase(),
+        }
     }
 
     /// Adds the form that was read from the body.
@@ -31,7 +38,7 @@ impl Request {
 
     /// Whether there is a query. Then it alone is what the checksum covers.
     pub(super) fn has_query(&self) -> bool {
-        !self.query.trim_ascii().is_empty()
+        self.has_query
     }
 
     /// Whether a form in the body counts.
@@ -47,13 +54,13 @@ impl Request {
     pub(super) fn signature(&self) -> Signature<'_> {
         match &self.form {
             Some(form) if !self.has_query() => Signature::Form(Params::parse(form)),
-            _ => Signature::Query(SignedQuery::parse(&self.query)),
+            _ => Signature::Query(&self.query),
         }
     }
 
     /// What was asked, without its checksum: the query, then the form, as a servlet merges them.
     pub(super) fn unsigned(&self, call: Call) -> Cow<'_, [u8]> {
-        let mut unsigned = SignedQuery::parse(&self.query).unsigned();
+        let mut unsigned = self.query.unsigned();
         if let Some(form) = self.form.as_ref().filter(|_| self.takes_form(call)) {
             let bytes = unsigned.to_mut();
             if !bytes.is_empty() {
@@ -91,7 +98,7 @@ impl Request {
 
 /// A checksum and what it covers.
 pub(super) enum Signature<'a> {
-    Query(SignedQuery<'a>),
+    Query(&'a SignedQuery<'a>),
     Form(Params<'a>),
 }
 
