@@ -47,8 +47,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// of creates opens.
 const IDLE_PER_NODE: usize = 32;
 
-/// Bound on the head of an answer; BigBlueButton's own has less than 1 KiB.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Of each connection, exactly: a buffer that grows with the longest list of meetings would stay with
+/// every kept connection. The head of an answer has to fit into it.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
 
 /// How often a request without body is repeated because the kept connection it went to had been
 /// closed by the node meanwhile. After a node's restart all of them have.
@@ -122,7 +123,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_NODE)
-            .http1_max_buf_size(MAX_HEAD_BYTES)
+            .http1_read_buf_exact_size(READ_BUFFER_BYTES)
             .build(Connector::new(settings.connect_timeout, roots));
         Self { http }
     }

@@ -53,7 +53,7 @@ async fn an_answer_cut_short_is_none() {
 
 #[tokio::test]
 async fn nonsense_is_no_answer() {
-    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2 * MAX_HEAD_BYTES));
+    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2 * READ_BUFFER_BYTES));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(1000));
     for answer in [
         "SSH-2.0-OpenSSH_9.9\r\n\r\n",
