@@ -1,133 +1,17 @@
 //! The fleet as the drivers see it: placements, polls and the directory together.
 
+mod fixture;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Fleet, Phase, Reconciled, Thresholds, identity};
-use crate::bbb::{Element, MeetingInfo};
-use crate::model::{
-    AdminState, Branding, Cluster, ClusterGroup, Health, Inventory, Limits, Meeting, MeetingIds,
-    MeetingKey, Node, NodeName, Policy, RecordingSettings, Rules, Scope, Secret, Tenant,
-    TenantSecret,
+use self::fixture::{
+    THRESHOLDS, create, fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved,
+    scope, tenant,
 };
-
-const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
-
-fn scope(text: &str) -> Scope {
-    Scope::parse(text).unwrap()
-}
-
-fn key(text: &str, id: &str) -> MeetingKey {
-    MeetingKey { scope: scope(text), id: id.to_owned() }
-}
-
-fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
-    Node {
-        name: NodeName::new(name),
-        cluster: "main".to_owned(),
-        url: format!("http://{name}.example/bigbluebutton/api").parse().unwrap(),
-        secret: Secret::new("s"),
-        weight,
-        capacity: 200,
-        tags: tags.iter().map(ToString::to_string).collect(),
-        load_url: None,
-    }
-}
-
-fn tenant(slug: &str, required_tags: &[&str]) -> Tenant {
-    let secret = |sub_id| TenantSecret {
-        sub_id: crate::model::SubId::new(sub_id).unwrap(),
-        secret: Secret::new("s"),
-        secret2: None,
-        limits: Limits::default(),
-        rules: Rules::default(),
-    };
-    Tenant {
-        slug: slug.parse().unwrap(),
-        name: slug.to_owned(),
-        is_default: false,
-        domains: Vec::new(),
-        cluster_group: "all".to_owned(),
-        required_tags: required_tags.iter().map(ToString::to_string).collect(),
-        secrets: vec![secret(0), secret(5)],
-        checksums: Vec::new(),
-        limits: Limits::default(),
-        rules: Rules::default(),
-        meeting_ids: MeetingIds::Scoped,
-        branding: Branding::default(),
-        recording: RecordingSettings::default(),
-        stats_token: None,
-    }
-}
-
-fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
-    Inventory {
-        clusters: vec![Cluster { name: "main".to_owned(), policy, ..Cluster::default() }],
-        groups: vec![ClusterGroup { name: "all".to_owned(), clusters: vec!["main".to_owned()] }],
-        nodes,
-        tenants: vec![tenant("acme", &[]), tenant("other", &[])],
-    }
-}
-
-fn fleet(names: &[&str]) -> Fleet {
-    let nodes = names.iter().map(|name| node(name, 1.0, &[])).collect();
-    Fleet::new(inventory(nodes, Policy::default()), |_| AdminState::Ready)
-}
-
-/// A main meeting as its node lists it.
-fn listed(node_meeting_id: &str, created_ms: u64, attendees: u32) -> MeetingInfo {
-    let mut meeting = Element::new("meeting");
-    meeting.push_text("meetingName", "a name");
-    meeting.push_text("meetingID", node_meeting_id);
-    meeting.push_text("internalMeetingID", &internal_id(node_meeting_id, created_ms));
-    meeting.push_text("createTime", &created_ms.to_string());
-    meeting.push_text("participantCount", &attendees.to_string());
-    meeting.push_text("endTime", "0");
-    meeting.push_text("isBreakout", "false");
-    MeetingInfo::from_element(meeting)
-}
-
-fn internal_id(node_meeting_id: &str, created_ms: u64) -> String {
-    use sha1::Digest;
-    format!("{}-{created_ms}", hex::encode(sha1::Sha1::digest(node_meeting_id)))
-}
-
-fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo>) -> Reconciled {
-    let snapshot = fleet.snapshot();
-    let mut poll = fleet.begin_poll(snapshot.node(name).unwrap());
-    for meeting in meetings {
-        poll.meeting(meeting);
-    }
-    poll.finish(THRESHOLDS, 1).1
-}
-
-/// Places a meeting and enters it as created at `created_ms`; returns its node.
-fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
-    let snapshot = fleet.snapshot();
-    let tenant = snapshot.tenant(key.scope.tenant.as_str()).unwrap();
-    let reservation = tenant.place(key, &[]).unwrap();
-    let node = reservation.node().name().clone();
-    let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
-    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation, Vec::new());
-    node
-}
-
-fn meeting(key: &MeetingKey, node: &NodeName, id: &str, created_ms: u64) -> Meeting {
-    Meeting {
-        key: key.clone(),
-        node: node.clone(),
-        node_meeting_id: id.to_owned(),
-        internal_id: internal_id(id, created_ms),
-        created_at_ms: created_ms,
-        parent_internal_id: None,
-        xml: Box::from(*b"<meeting/>"),
-    }
-}
-
-fn reserved(fleet: &Fleet, name: &str) -> u32 {
-    fleet.snapshot().node(name).unwrap().live.reserved()
-}
+use super::{Fleet, Phase};
+use crate::model::{AdminState, Health, Node, NodeName, Policy};
 
 #[test]
 fn equal_nodes_share_a_burst_evenly() {

@@ -1,0 +1,126 @@
+//! A small pool to test with: its inventory, what its nodes list, and how meetings get into it.
+
+use crate::bbb::{Element, MeetingInfo};
+use crate::fleet::{Fleet, Reconciled, Thresholds, identity};
+use crate::model::{
+    AdminState, Branding, Cluster, ClusterGroup, Inventory, Limits, Meeting, MeetingIds,
+    MeetingKey, Node, NodeName, Policy, RecordingSettings, Rules, Scope, Secret, Tenant,
+    TenantSecret,
+};
+
+pub(super) const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
+
+pub(super) fn scope(text: &str) -> Scope {
+    Scope::parse(text).unwrap()
+}
+
+pub(super) fn key(text: &str, id: &str) -> MeetingKey {
+    MeetingKey { scope: scope(text), id: id.to_owned() }
+}
+
+pub(super) fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
+    Node {
+        name: NodeName::new(name),
+        cluster: "main".to_owned(),
+        url: format!("http://{name}.example/bigbluebutton/api").parse().unwrap(),
+        secret: Secret::new("s"),
+        weight,
+        capacity: 200,
+        tags: tags.iter().map(ToString::to_string).collect(),
+        load_url: None,
+    }
+}
+
+pub(super) fn tenant(slug: &str, required_tags: &[&str]) -> Tenant {
+    let secret = |sub_id| TenantSecret {
+        sub_id: crate::model::SubId::new(sub_id).unwrap(),
+        secret: Secret::new("s"),
+        secret2: None,
+        limits: Limits::default(),
+        rules: Rules::default(),
+    };
+    Tenant {
+        slug: slug.parse().unwrap(),
+        name: slug.to_owned(),
+        is_default: false,
+        domains: Vec::new(),
+        cluster_group: "all".to_owned(),
+        required_tags: required_tags.iter().map(ToString::to_string).collect(),
+        secrets: vec![secret(0), secret(5)],
+        checksums: Vec::new(),
+        limits: Limits::default(),
+        rules: Rules::default(),
+        meeting_ids: MeetingIds::Scoped,
+        branding: Branding::default(),
+        recording: RecordingSettings::default(),
+        stats_token: None,
+    }
+}
+
+pub(super) fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
+    Inventory {
+        clusters: vec![Cluster { name: "main".to_owned(), policy, ..Cluster::default() }],
+        groups: vec![ClusterGroup { name: "all".to_owned(), clusters: vec!["main".to_owned()] }],
+        nodes,
+        tenants: vec![tenant("acme", &[]), tenant("other", &[])],
+    }
+}
+
+pub(super) fn fleet(names: &[&str]) -> Fleet {
+    let nodes = names.iter().map(|name| node(name, 1.0, &[])).collect();
+    Fleet::new(inventory(nodes, Policy::default()), |_| AdminState::Ready)
+}
+
+/// A main meeting as its node lists it.
+pub(super) fn listed(node_meeting_id: &str, created_ms: u64, attendees: u32) -> MeetingInfo {
+    let mut meeting = Element::new("meeting");
+    meeting.push_text("meetingName", "a name");
+    meeting.push_text("meetingID", node_meeting_id);
+    meeting.push_text("internalMeetingID", &internal_id(node_meeting_id, created_ms));
+    meeting.push_text("createTime", &created_ms.to_string());
+    meeting.push_text("participantCount", &attendees.to_string());
+    meeting.push_text("endTime", "0");
+    meeting.push_text("isBreakout", "false");
+    MeetingInfo::from_element(meeting)
+}
+
+pub(super) fn internal_id(node_meeting_id: &str, created_ms: u64) -> String {
+    use sha1::Digest;
+    format!("{}-{created_ms}", hex::encode(sha1::Sha1::digest(node_meeting_id)))
+}
+
+pub(super) fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo>) -> Reconciled {
+    let snapshot = fleet.snapshot();
+    let mut poll = fleet.begin_poll(snapshot.node(name).unwrap());
+    for meeting in meetings {
+        poll.meeting(meeting);
+    }
+    poll.finish(THRESHOLDS, 1).1
+}
+
+/// Places a meeting and enters it as created at `created_ms`; returns its node.
+pub(super) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
+    let snapshot = fleet.snapshot();
+    let tenant = snapshot.tenant(key.scope.tenant.as_str()).unwrap();
+    let reservation = tenant.place(key, &[]).unwrap();
+    let node = reservation.node().name().clone();
+    let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
+    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation, Vec::new());
+    node
+}
+
+pub(super) fn meeting(key: &MeetingKey, node: &NodeName, id: &str, created_ms: u64) -> Meeting {
+    Meeting {
+        key: key.clone(),
+        node: node.clone(),
+        node_meeting_id: id.to_owned(),
+        internal_id: internal_id(id, created_ms),
+        created_at_ms: created_ms,
+        parent_internal_id: None,
+        xml: Box::from(*b"<meeting/>"),
+    }
+}
+
+pub(super) fn reserved(fleet: &Fleet, name: &str) -> u32 {
+    fleet.snapshot().node(name).unwrap().live.reserved()
+}
