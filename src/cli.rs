@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use log::error;
 
-pub use serve::{Portico, Upgrade};
+use serve::Upgrade;
 
 /// Done.
 const DONE: u8 = 0;
@@ -62,9 +62,8 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let command = Args::parse().command;
-    if let Err(_already_set) = rustls::crypto::ring::default_provider().install_default() {
-        // Another copy of ours would be the same provider.
-    }
+    // Before anything that speaks TLS; pingora would install the same one.
+    rustls::crypto::ring::default_provider().install_default().ok();
     logging::init(matches!(command, Command::Demo(_)));
     let outcome = match command {
         Command::Serve { config, upgrade } => serve::serve(&config, upgrade),

@@ -49,7 +49,7 @@ const UPSTREAM_POOL: usize = 512;
 
 /// Whether sockets are taken over from a running process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upgrade {
+pub(super) enum Upgrade {
     /// A fresh start.
     No,
     /// The running process hands its sockets over and leaves.
@@ -87,7 +87,7 @@ fn shown(listen: &Listen) -> String {
 }
 
 /// Everything, assembled and ready to run.
-pub struct Portico {
+pub(super) struct Portico {
     server: Server,
     signals: Signals,
     /// Carries the store's and the client's own tasks; they live as long as the process.
@@ -99,7 +99,7 @@ impl Portico {
     ///
     /// # Errors
     /// When the store, a certificate or a port cannot be used.
-    pub fn assemble(
+    pub(super) fn assemble(
         settings: Settings,
         upgrade: Upgrade,
         path: Option<PathBuf>,
@@ -177,7 +177,7 @@ impl Portico {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         self.server.run(RunArgs { shutdown_signal: Box::new(self.signals) });
     }
 }

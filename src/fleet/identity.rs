@@ -3,8 +3,6 @@
 //! On the node a meeting is `{meetingID}@{scope}`, so two scopes never meet. The last `@` decides, so
 //! whatever a front end puts into its id cannot reach into another scope.
 
-use std::borrow::Cow;
-
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -67,10 +65,10 @@ pub fn owner(node_meeting_id: &str) -> Option<(Scope, &str)> {
 }
 
 /// A node's id in the words of its owner: without the scope. Other texts stay as they are.
-pub fn front_id<'a>(scope: &Scope, node_id: &'a str) -> Cow<'a, str> {
+pub fn front_id<'a>(scope: &Scope, node_id: &'a str) -> &'a str {
     match owner(node_id) {
-        Some((owner, id)) if owner == *scope => Cow::Borrowed(id),
-        _ => Cow::Borrowed(node_id),
+        Some((owner, id)) if owner == *scope => id,
+        _ => node_id,
     }
 }
 
@@ -93,7 +91,7 @@ pub fn reword(meeting: &mut Element, key: &MeetingKey, created_as: Option<&str>)
     }
     if let Some(rooms) = meeting.child_mut("breakoutRooms") {
         for room in rooms.elements_mut().filter(|room| room.name == "breakout") {
-            let id = front_id(&key.scope, &room.text()).into_owned();
+            let id = front_id(&key.scope, &room.text()).to_owned();
             room.set_text(&id);
         }
     }
@@ -110,7 +108,7 @@ pub fn reword_in_place(
     if let Some(id) = created_as {
         meeting.set_text("internalMeetingID", id, &mut edits)?;
     }
-    let front_id = |id: &str| front_id(&key.scope, id).into_owned();
+    let front_id = |id: &str| front_id(&key.scope, id).to_owned();
     meeting.map_texts("breakoutRooms", "breakout", &mut edits, front_id)?;
     Some(meeting.edited(edits))
 }
