@@ -3,13 +3,15 @@
 //! A node is not trusted to behave. Every call has one deadline over name, connection, request and
 //! answer, and a bound on the bytes of the answer; neither a slow nor an endless one costs more.
 //! Redirects are answers like any other. HTTP/1.1 only, as BigBlueButton's nginx speaks it to API
-//! callers, over connections kept for the next call.
+//! callers, over connections kept for the next call and driven by the task that calls.
 //!
 //! Errors say what failed towards whom. They carry scheme, host, port and path, never a query:
 //! queries hold checksums and names of people.
 
 mod connect;
+mod connection;
 mod error;
+mod pool;
 mod roots;
 mod target;
 
@@ -18,38 +20,28 @@ mod tests;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 pub use error::{Error, Stage};
 
-use connect::{Connector, Talk};
+use connect::Connector;
+use connection::{Connection, Sending, Sent};
+use pool::Pool;
 use target::Target;
 
 /// What we call ourselves.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("portico/", env!("CARGO_PKG_VERSION")));
-
-/// How long an idle connection is kept: well below the 75 s after which a node's nginx closes it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Idle connections kept per node. More than a poller and a few callers need, fewer than a burst
-/// of creates opens.
-const IDLE_PER_NODE: usize = 32;
-
-/// Of each connection, exactly: a buffer that grows with the longest list of meetings would stay with
-/// every kept connection. The head of an answer has to fit into it.
-const READ_BUFFER_BYTES: usize = 16 * 1024;
 
 /// How often a request without body is repeated because the kept connection it went to had been
 /// closed by the node meanwhile. After a node's restart all of them have.
@@ -102,7 +94,21 @@ pub struct RequestBody {
 /// Talks HTTP to any number of nodes. Cloning is cheap and shares the kept connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: hyper_util::client::legacy::Client<Connector, BoxBody<Bytes, io::Error>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connector: Connector,
+    pool: Pool,
+}
+
+/// What is read of the body of an answer.
+struct Reading<'a> {
+    /// Whether it is read whatever the status, or only with 200.
+    any_status: bool,
+    max_bytes: usize,
+    each_chunk: &'a mut (dyn FnMut(&[u8]) -> ControlFlow<()> + Send),
 }
 
 impl Client {
@@ -118,21 +124,16 @@ impl Client {
     }
 
     fn with_roots(settings: ClientSettings, roots: RootCertStore) -> Self {
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_NODE)
-            .http1_read_buf_exact_size(READ_BUFFER_BYTES)
-            .build(Connector::new(settings.connect_timeout, roots));
-        Self { http }
+        let connector = Connector::new(settings.connect_timeout, roots);
+        Self { shared: Arc::new(Shared { connector, pool: Pool::new(Instant::now()) }) }
     }
 
     /// One call of the API at `base`: GET without a body, POST with one. `query` is signed already
     /// and goes out byte for byte. Any status is an answer.
     ///
     /// A GET is sent again when it met a kept connection that the node had closed meanwhile without
-    /// a word; a POST never is, and no request is that was sent over a new connection.
+    /// a word; a POST never is once any of it was sent, and no request is that was sent over a new
+    /// connection.
     ///
     /// # Errors
     ///
@@ -147,9 +148,7 @@ impl Client {
         max_bytes: usize,
     ) -> Result<Response, Error> {
         let target = Target::api(base, call, query)?;
-        let deadline = Instant::now() + timeout.min(LONGEST);
-        let (head, incoming) = self.open(&target, body, deadline).await?.into_parts();
-        let body = collect(&target, incoming, deadline, max_bytes).await?;
+        let (head, body) = self.collect(&target, body, true, timeout, max_bytes).await?;
         Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.into() })
     }
 
@@ -171,11 +170,8 @@ impl Client {
         each_chunk: &mut (dyn FnMut(&[u8]) -> ControlFlow<()> + Send),
     ) -> Result<u16, Error> {
         let target = Target::api(base, call, query)?;
-        let deadline = Instant::now() + timeout.min(LONGEST);
-        let (head, incoming) = self.open(&target, None, deadline).await?.into_parts();
-        if head.status == StatusCode::OK {
-            read(&target, incoming, deadline, max_bytes, each_chunk).await?;
-        }
+        let reading = Reading { any_status: false, max_bytes, each_chunk };
+        let head = self.ask(&target, None, timeout, reading).await?;
         Ok(head.status.as_u16())
     }
 
@@ -186,69 +182,132 @@ impl Client {
     /// As for [`Client::call`], and [`Error::Load`] for any other answer.
     pub async fn fetch_load(&self, url: &Url, timeout: Duration) -> Result<u32, Error> {
         let target = Target::of(url)?;
-        let deadline = Instant::now() + timeout.min(LONGEST);
-        let (head, incoming) = self.open(&target, None, deadline).await?.into_parts();
+        let (head, body) = self.collect(&target, None, false, timeout, MAX_LOAD_BYTES).await?;
         if head.status != StatusCode::OK {
             let reason = format!("status {}", head.status.as_u16());
             return Err(Error::Load { target: target.shown(), reason: reason.into() });
         }
-        let body = collect(&target, incoming, deadline, MAX_LOAD_BYTES).await?;
         first_integer(&body).ok_or_else(|| Error::Load {
             target: target.shown(),
             reason: "no integer from 0 to 10000 in the first line".into(),
         })
     }
 
+    async fn collect(
+        &self,
+        target: &Target<'_>,
+        body: Option<RequestBody>,
+        any_status: bool,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Result<(response::Parts, Vec<u8>), Error> {
+        let mut all = Vec::new();
+        let mut each_chunk = |chunk: &[u8]| {
+            all.extend_from_slice(chunk);
+            ControlFlow::Continue(())
+        };
+        let reading = Reading { any_status, max_bytes, each_chunk: &mut each_chunk };
+        let head = self.ask(target, body, timeout, reading).await?;
+        Ok((head, all))
+    }
+
+    /// One request and its answer, under one deadline.
+    async fn ask(
+        &self,
+        target: &Target<'_>,
+        body: Option<RequestBody>,
+        timeout: Duration,
+        reading: Reading<'_>,
+    ) -> Result<response::Parts, Error> {
+        let mut stage = Stage::Connect;
+        let asking = async {
+            let (answer, connection) = self.open(target, body, &mut stage).await?;
+            stage = Stage::Body;
+            let (head, incoming) = answer.into_parts();
+            if reading.any_status || head.status == StatusCode::OK {
+                self.read(target, connection, incoming, reading).await?;
+            }
+            Ok(head)
+        };
+        let asked = timeout_at(Instant::now() + timeout.min(LONGEST), asking).await;
+        asked.unwrap_or_else(|_elapsed| Err(Error::Timeout { target: target.shown(), stage }))
+    }
+
     /// Sends a request and waits for the head of its answer.
     async fn open(
         &self,
-        target: &Target,
+        target: &Target<'_>,
         body: Option<RequestBody>,
-        deadline: Instant,
-    ) -> Result<http::Response<Incoming>, Error> {
-        if let Some(body) = body {
-            let (answer, _) = self.send(target, post(target, body), deadline).await;
-            return answer;
-        }
+        stage: &mut Stage,
+    ) -> Result<(http::Response<Incoming>, Box<Connection>), Error> {
+        let is_get = body.is_none();
+        let mut request = body.map_or_else(|| get(target), |body| post(target, body));
         let mut repeats = 0;
         loop {
-            let (answer, stale) = self.send(target, get(target), deadline).await;
-            if !stale || repeats == STALE_RETRIES {
-                return answer;
+            *stage = Stage::Connect;
+            let mut connection = match self.shared.pool.take(target.origin(), Instant::now()) {
+                Some(kept) => kept,
+                // Rare, and large beside the rest.
+                None => Box::pin(self.connect(target)).await?,
+            };
+            *stage = Stage::Answer;
+            request = match connection.send(request).await {
+                Sent::Answered(answer) => return Ok((answer, connection)),
+                Sent::Unsent(request) => request,
+                Sent::Stale(_) if is_get && repeats < STALE_RETRIES => {
+                    repeats += 1;
+                    get(target)
+                }
+                Sent::Stale(error) | Sent::Failed(error) => {
+                    return Err(Error::talking(target, error));
+                }
             }
-            repeats += 1;
         }
     }
 
-    /// The second value is whether the request met a kept connection that the node had closed
-    /// meanwhile: it fell silent since its last answer, so the request was never looked at.
-    async fn send(
+    async fn connect(&self, target: &Target<'_>) -> Result<Box<Connection>, Error> {
+        let address = target.address()?;
+        let host = HeaderValue::from_str(target.authority());
+        let host = host.map_err(|_invalid| target.cannot_be_asked())?;
+        let wire = self.shared.connector.connect(address).await;
+        let wire = wire.map_err(|error| Error::connecting(target, error))?;
+        let connection = Connection::new(wire, host).await;
+        connection.map(Box::new).map_err(|error| Error::talking(target, error))
+    }
+
+    /// Reads a body to its end and puts the connection back. Anything else closes it.
+    async fn read(
         &self,
-        target: &Target,
-        mut request: Request<BoxBody<Bytes, io::Error>>,
-        deadline: Instant,
-    ) -> (Result<http::Response<Incoming>, Error>, bool) {
-        let connection = capture_connection(&mut request);
-        match timeout_at(deadline, self.http.request(request)).await {
-            Ok(Ok(response)) => (Ok(response), false),
-            Ok(Err(error)) => {
-                let stale = error.connect_info().is_some_and(Talk::is_stale);
-                (Err(Error::sending(target, error)), stale)
-            }
-            Err(_elapsed) => {
-                let connected = connection.connection_metadata().is_some();
-                let stage = if connected { Stage::Answer } else { Stage::Connect };
-                (Err(Error::Timeout { target: target.shown(), stage }), false)
+        target: &Target<'_>,
+        mut connection: Box<Connection>,
+        mut body: Incoming,
+        reading: Reading<'_>,
+    ) -> Result<(), Error> {
+        let Reading { max_bytes, each_chunk, .. } = reading;
+        let too_large = || Error::TooLarge { target: target.shown(), max_bytes };
+        // What the head promises; 0 when it promises nothing.
+        if usize::try_from(body.size_hint().lower()).map_or(true, |promised| promised > max_bytes) {
+            return Err(too_large());
+        }
+        let mut room = max_bytes;
+        while let Some(frame) = connection.frame(&mut body).await {
+            let frame = frame.map_err(|error| Error::talking(target, error))?;
+            let Some(chunk) = frame.data_ref() else { continue };
+            room = room.checked_sub(chunk.len()).ok_or_else(too_large)?;
+            if each_chunk(chunk).is_break() {
+                return Ok(());
             }
         }
+        self.shared.pool.put_back(target.origin(), connection, Instant::now());
+        Ok(())
     }
 }
 
-fn get(target: &Target) -> Request<BoxBody<Bytes, io::Error>> {
+fn get(target: &Target<'_>) -> Request<Sending> {
     request(target, Method::GET, Empty::new().map_err(|never| match never {}).boxed())
 }
 
-fn post(target: &Target, body: RequestBody) -> Request<BoxBody<Bytes, io::Error>> {
+fn post(target: &Target<'_>, body: RequestBody) -> Request<Sending> {
     let mut request = request(target, Method::POST, body.body);
     if let Some(length) = body.length {
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -259,58 +318,13 @@ fn post(target: &Target, body: RequestBody) -> Request<BoxBody<Bytes, io::Error>
     request
 }
 
-fn request<B>(target: &Target, method: Method, body: B) -> Request<B> {
+/// Without `Host`, which the connection adds.
+fn request(target: &Target<'_>, method: Method, body: Sending) -> Request<Sending> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = target.uri();
     request.headers_mut().insert(USER_AGENT, AGENT);
     request
-}
-
-async fn collect(
-    target: &Target,
-    body: Incoming,
-    deadline: Instant,
-    max_bytes: usize,
-) -> Result<Vec<u8>, Error> {
-    let mut all = Vec::new();
-    read(target, body, deadline, max_bytes, &mut |chunk| {
-        all.extend_from_slice(chunk);
-        ControlFlow::Continue(())
-    })
-    .await?;
-    Ok(all)
-}
-
-/// Reads a body to its end. Dropped before, it takes its connection with it.
-async fn read(
-    target: &Target,
-    mut body: Incoming,
-    deadline: Instant,
-    max_bytes: usize,
-    each_chunk: &mut (dyn FnMut(&[u8]) -> ControlFlow<()> + Send),
-) -> Result<(), Error> {
-    let too_large = || Error::TooLarge { target: target.shown(), max_bytes };
-    // What the head promises; 0 when it promises nothing.
-    if usize::try_from(body.size_hint().lower()).map_or(true, |promised| promised > max_bytes) {
-        return Err(too_large());
-    }
-    let mut room = max_bytes;
-    loop {
-        let frame = match timeout_at(deadline, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(error))) => return Err(Error::reading(target, error)),
-            Ok(None) => return Ok(()),
-            Err(_elapsed) => {
-                return Err(Error::Timeout { target: target.shown(), stage: Stage::Body });
-            }
-        };
-        let Some(chunk) = frame.data_ref() else { continue };
-        room = room.checked_sub(chunk.len()).ok_or_else(too_large)?;
-        if each_chunk(chunk).is_break() {
-            return Ok(());
-        }
-    }
 }
 
 fn first_integer(body: &[u8]) -> Option<u32> {

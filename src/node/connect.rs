@@ -1,18 +1,18 @@
-//! Connecting to a node: name, TCP, TLS under one timeout, and a note on each connection of who
-//! spoke last.
+//! Connecting to a node: name, TCP, TLS under one timeout, and a note on each connection of whether
+//! the node has said anything.
 
-use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Extensions, Uri};
+use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
@@ -23,7 +23,7 @@ use tower::Service;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-/// Makes connections for hyper's pool.
+/// Makes connections for the pool.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector<Resolver>>,
@@ -55,23 +55,17 @@ impl Connector {
             .with_no_client_auth();
         Self { https: (http, tls).into(), timeout }
     }
-}
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Wire>;
-    type Error = BoxError;
-    type Future = BoxFuture<Self::Response, BoxError>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.https.poll_ready(cx)
-    }
-
-    fn call(&mut self, address: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.timeout, self.https.call(address));
-        Box::pin(async {
-            let stream = connecting.await.map_err(|_elapsed| TooSlow)??;
-            Ok(TokioIo::new(Wire { stream: TokioIo::new(stream), talk: Talk::default() }))
-        })
+    /// Connects to scheme, host and port of an address.
+    pub(super) async fn connect(&self, address: Uri) -> Result<Wire, BoxError> {
+        let mut https = self.https.clone();
+        let connecting = async {
+            poll_fn(|cx| https.poll_ready(cx)).await?;
+            https.call(address).await
+        };
+        let connected = tokio::time::timeout(self.timeout, connecting).await;
+        let stream = connected.map_err(|_elapsed| TooSlow)??;
+        Ok(Wire { stream: TokioIo::new(stream), heard: Heard::default() })
     }
 }
 
@@ -94,52 +88,31 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Who spoke last on a connection.
-///
-/// New → `HEARD` when the node says something → `ASKED` when we speak again → `HEARD` … A
-/// connection that fails while `ASKED` has answered before and not since: the node closed it
-/// while it was idle. hyper repeats by itself only what it has not begun to send.
+/// Whether the node has said anything since the last request. A kept connection that fails before
+/// was closed by the node while it was idle; what hyper reports does not tell that from an answer
+/// that broke off in its head.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Talk(Arc<AtomicU8>);
+pub(super) struct Heard(Arc<AtomicBool>);
 
-const HEARD: u8 = 1;
-const ASKED: u8 = 2;
-
-impl Talk {
-    /// Whether a failed connection was one that the node had given up before our request.
-    pub(super) fn is_stale(connection: &Connected) -> bool {
-        let mut extras = Extensions::new();
-        connection.get_extras(&mut extras);
-        extras.get::<Self>().is_some_and(|talk| talk.0.load(Ordering::Relaxed) == ASKED)
+impl Heard {
+    pub(super) fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 
-    fn hear(&self) {
-        self.0.store(HEARD, Ordering::Relaxed);
-    }
-
-    fn ask(&self) {
-        // A new connection stays new: it has not answered yet.
-        if self.0.load(Ordering::Relaxed) == HEARD {
-            self.0.store(ASKED, Ordering::Relaxed);
-        }
+    pub(super) fn anything(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A connection, plain or TLS, that keeps its [`Talk`] up to date.
+/// A connection, plain or TLS, that notes what it has [`Heard`].
 pub(super) struct Wire {
     stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
-    talk: Talk,
+    heard: Heard,
 }
 
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("talk", &self.talk).finish_non_exhaustive()
-    }
-}
-
-impl Connection for Wire {
-    fn connected(&self) -> Connected {
-        self.stream.inner().connected().extra(self.talk.clone())
+impl Wire {
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 }
 
@@ -152,7 +125,7 @@ impl AsyncRead for Wire {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.talk.hear();
+            self.heard.0.store(true, Ordering::Relaxed);
         }
         polled
     }
@@ -164,7 +137,6 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.talk.ask();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -173,7 +145,6 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.talk.ask();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

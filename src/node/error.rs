@@ -5,8 +5,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-use hyper_util::client::legacy;
-
 use super::connect::{TooSlow, Unresolved};
 use super::target::Target;
 
@@ -186,21 +184,9 @@ impl Error {
         }
     }
 
-    /// From connecting, sending, or waiting for the head of the answer.
-    pub(super) fn sending(target: &Target, error: legacy::Error) -> Self {
-        if error.is_connect() {
-            Self::connecting(target.shown(), error.into())
-        } else {
-            Self::talking(target.shown(), error.into())
-        }
-    }
-
-    /// From reading the body of the answer.
-    pub(super) fn reading(target: &Target, error: hyper::Error) -> Self {
-        Self::talking(target.shown(), error.into())
-    }
-
-    fn connecting(target: String, source: BoxError) -> Self {
+    /// From connecting.
+    pub(super) fn connecting(target: &Target<'_>, source: BoxError) -> Self {
+        let target = target.shown();
         if find::<Unresolved>(&*source).is_some() {
             return Self::Resolve { target, source };
         }
@@ -218,9 +204,12 @@ impl Error {
         }
     }
 
-    fn talking(target: String, source: BoxError) -> Self {
-        let http = find::<hyper::Error>(&*source);
-        if http.is_some_and(hyper::Error::is_user) {
+    /// From sending the request or reading the answer.
+    pub(super) fn talking(target: &Target<'_>, error: hyper::Error) -> Self {
+        let target = target.shown();
+        let (is_user, is_parse) = (error.is_user(), error.is_parse());
+        let source: BoxError = error.into();
+        if is_user {
             return Self::Body { target, source };
         }
         // A chunk or a TLS record that makes no sense comes as an IO error of these kinds.
@@ -228,7 +217,7 @@ impl Error {
             find::<io::Error>(&*source).map(io::Error::kind),
             Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
         );
-        if nonsense || http.is_some_and(hyper::Error::is_parse) {
+        if nonsense || is_parse {
             Self::Protocol { target, source }
         } else {
             Self::Reset { target, source }

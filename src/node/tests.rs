@@ -3,6 +3,7 @@
 mod answers;
 mod failures;
 mod keep_alive;
+mod pool;
 mod tls;
 mod upload;
 

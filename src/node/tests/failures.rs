@@ -1,5 +1,6 @@
 //! Nodes that are down, slow, endless or talk nonsense.
 
+use super::connection::READ_BUFFER_BYTES;
 use super::*;
 
 #[tokio::test]
