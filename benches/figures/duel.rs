@@ -14,10 +14,12 @@ const SIZE: Size = Size { nodes: 100, meetings_per_node: 10, attendees_per_meeti
 /// The documented defaults.
 const POLLING: &str = "{ interval: 5s }";
 /// Enough to keep a server busy, few enough not to queue for long.
-const BUSY: Load = Load { connections: 16, duration: Duration::from_secs(2) };
+const BUSY: Load = Load { connections: 16, duration: Duration::from_secs(2), is_awake: true };
+/// The same where the node needs a core, too.
+const BUSY_WITH_NODE: Load = Load { is_awake: false, ..BUSY };
 /// One after the other: what a single person waits.
-const ALONE: Load = Load { connections: 1, duration: Duration::from_secs(1) };
-const WARM_UP: Load = Load { connections: 16, duration: Duration::from_millis(500) };
+const ALONE: Load = Load { connections: 1, duration: Duration::from_secs(1), is_awake: false };
+const WARM_UP: Load = Load { duration: Duration::from_millis(500), ..BUSY };
 const ROUNDS: usize = 5;
 /// A meeting without anybody, and one with ten people; the nodes see to it.
 const EMPTY: usize = 0;
@@ -151,7 +153,7 @@ async fn get_meeting_info(pool: &Pool, table: &mut Table) -> anyhow::Result<()> 
             bare: (&bare, address),
             questions: &requests::infos(meeting, DIFFERENT),
         };
-        duel.run(BUSY).await?.tell_throughput(name, table);
+        duel.run(BUSY_WITH_NODE).await?.tell_throughput(name, table);
         duel.run(ALONE).await?.tell_latency(name, table);
     }
     Ok(())

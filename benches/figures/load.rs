@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, timeout};
 
 use crate::process::Process;
@@ -30,6 +31,28 @@ pub(crate) struct Questions {
 pub(crate) struct Load {
     pub(crate) connections: usize,
     pub(crate) duration: Duration,
+    /// Whether it keeps its core busy while it waits. Otherwise a server on this machine pays for waking it
+    /// with every answer, and pays the more the faster the load is done with the last one.
+    pub(crate) is_awake: bool,
+}
+
+/// A task that is always ready, so that the runtime never sleeps.
+struct Awake(JoinHandle<()>);
+
+impl Awake {
+    fn keep() -> Self {
+        Self(tokio::spawn(async {
+            loop {
+                yield_now().await;
+            }
+        }))
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What a round of load has shown.
@@ -69,6 +92,7 @@ impl Load {
         address: SocketAddr,
         questions: &Questions,
     ) -> anyhow::Result<Round> {
+        let _awake = self.is_awake.then(Awake::keep);
         let next = Arc::new(AtomicUsize::new(0));
         let (cpu, begun) = (server.cpu()?, Instant::now());
         let until = begun + self.duration;
