@@ -64,20 +64,22 @@ pub fn main() -> ExitCode {
     let command = Args::parse().command;
     // Before anything that speaks TLS; pingora would install the same one.
     rustls::crypto::ring::default_provider().install_default().ok();
-    logging::init(matches!(command, Command::Demo(_)));
+    if let Err(trouble) = logging::init(matches!(command, Command::Demo(_))) {
+        eprintln!("portico cannot start its log: {trouble}");
+        return ExitCode::from(FAILED);
+    }
     let outcome = match command {
         Command::Serve { config, upgrade } => serve::serve(&config, upgrade),
         Command::Check { config } => check::check(&config),
         Command::Demo(args) => demo::demo(&args),
         Command::Simulate { what } => simulate::simulate(what),
     };
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(trouble) => {
-            error!("{trouble:#}");
-            ExitCode::from(FAILED)
-        }
-    }
+    let code = outcome.unwrap_or_else(|trouble| {
+        error!("{trouble:#}");
+        FAILED
+    });
+    log::logger().flush();
+    ExitCode::from(code)
 }
 
 /// The process's environment, for configuration that names variables.

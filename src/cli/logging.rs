@@ -1,21 +1,125 @@
 //! Logging through `log` and `env_logger`, to standard error.
 
-use env_logger::{Builder, Env};
-use log::LevelFilter;
+mod sink;
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use env_logger::{Builder, Env, Logger};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use sink::Sink;
+
+/// At its end the program waits so long for whoever reads its log.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// `RUST_LOG` chooses, `info` is the default, in the demo `warn` and the access log.
+///
+/// # Errors
+/// When the system gives no thread for it.
+pub(super) fn init(is_demo: bool) -> io::Result<()> {
+    let default = if is_demo { "warn,portico::access=info" } else { "info" };
+    let sink = Sink::start(Box::new(io::stderr()))?;
+    let chosen = Builder::from_env(Env::default().default_filter_or(default)).build();
+    log::set_max_level(chosen.filter());
+    log::set_boxed_logger(Box::new(Lines { chosen, sink })).map_err(io::Error::other)
+}
+
+/// The most that a module may say, whatever is chosen.
 ///
 /// The libraries below us stay at `warn`, also where `RUST_LOG` asks for more of everything: at `debug`
 /// pingora writes whole request heads, with checksums and names of people. Its balancer only repeats
 /// what our own polling has said.
-pub(super) fn init(is_demo: bool) {
-    let default = if is_demo { "warn,portico::access=info" } else { "info" };
-    let mut builder = Builder::from_env(Env::default().default_filter_or(default));
-    for module in
-        ["pingora", "pingora_core", "pingora_proxy", "hyper", "hyper_util", "h2", "rustls"]
-    {
-        builder.filter_module(module, LevelFilter::Warn);
+fn most_of(target: &str) -> LevelFilter {
+    match target.split("::").next() {
+        Some("pingora_load_balancing") => LevelFilter::Error,
+        Some(
+            "pingora" | "pingora_core" | "pingora_proxy" | "hyper" | "hyper_util" | "h2" | "rustls",
+        ) => LevelFilter::Warn,
+        _ => LevelFilter::Trace,
     }
-    builder.filter_module("pingora_load_balancing", LevelFilter::Error);
-    builder.format_timestamp_millis().init();
+}
+
+/// `[time level target] text` for everything that is chosen.
+struct Lines {
+    chosen: Logger,
+    sink: Sink,
+}
+
+thread_local! {
+    /// Room for a line, kept for the next.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= most_of(metadata.target()) && self.chosen.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if record.level() > most_of(record.target()) || !self.chosen.matches(record) {
+            return;
+        }
+        // What is logged while a line is made, by what it shows, gets a line of its own.
+        LINE.with(|kept| match kept.try_borrow_mut() {
+            Ok(mut line) => self.write(record, &mut line),
+            Err(_in_use) => self.write(record, &mut String::new()),
+        });
+        // Others may wait for more; this one may be the last.
+        if record.level() == Level::Error {
+            self.sink.flush_within(Duration::ZERO);
+        }
+    }
+
+    fn flush(&self) {
+        self.sink.flush_within(LAST_WORDS_WITHIN);
+    }
+}
+
+impl Lines {
+    fn write(&self, record: &Record<'_>, line: &mut String) {
+        line.clear();
+        #[expect(clippy::disallowed_methods, reason = "a line tells when it was written")]
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        let level = match record.level() {
+            Level::Error => "ERROR",
+            Level::Warn => "WARN ",
+            Level::Info => "INFO ",
+            Level::Debug => "DEBUG",
+            Level::Trace => "TRACE",
+        };
+        let begun = write!(line, "[{time}");
+        line.extend([" ", level, " ", record.target(), "] "]);
+        let head_bytes = line.len();
+        let written = line.write_fmt(*record.args());
+        debug_assert!(begun.is_ok() && written.is_ok(), "a String takes everything");
+        // A text of several lines cannot look like several entries.
+        if line.get(head_bytes..).is_some_and(|text| text.contains('\n')) {
+            let text = line.split_off(head_bytes);
+            line.push_str(&text.replace('\n', "\n    "));
+        }
+        line.push('\n');
+        self.sink.push(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libraries_know_of_requests_is_not_logged() {
+        for (target, most) in [
+            ("pingora_core::protocols::http", LevelFilter::Warn),
+            ("pingora", LevelFilter::Warn),
+            ("hyper_util::client", LevelFilter::Warn),
+            ("pingora_load_balancing", LevelFilter::Error),
+            ("portico::access", LevelFilter::Trace),
+            ("pingoras", LevelFilter::Trace),
+        ] {
+            assert_eq!(most_of(target), most, "{target}");
+        }
+    }
 }

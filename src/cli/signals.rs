@@ -109,6 +109,7 @@ async fn leave_when_idle(in_flight: InFlight) {
         }
     }
     info!("nothing is under way any more");
+    log::logger().flush();
     std::process::exit(i32::from(super::DONE));
 }
 

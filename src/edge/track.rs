@@ -1,5 +1,7 @@
 //! What becomes known of a request on its way through the pipeline, for metrics and the access log.
 
+use std::ops::Deref;
+
 use parking_lot::Mutex;
 
 use super::refusal::Fault;
@@ -11,7 +13,7 @@ use crate::model::{NodeName, Scope};
 pub(super) struct Track(Mutex<Notes>);
 
 /// The notes as they stand.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) call: Option<Call>,
     pub(super) scope: Option<Scope>,
@@ -58,7 +60,7 @@ impl Track {
         self.blame("serverUnavailable".to_owned(), Fault::Node);
     }
 
-    pub(super) fn notes(&self) -> Notes {
-        self.0.lock().clone()
+    pub(super) fn notes(&self) -> impl Deref<Target = Notes> {
+        self.0.lock()
     }
 }
