@@ -177,32 +177,44 @@ impl<'a> Walk<'a> {
 
     /// Takes the tag that begins here; returns its name.
     fn tag(&mut self) -> Option<&'a [u8]> {
-        let inside = self.bytes.get(self.at..)?.strip_prefix(b"<")?;
-        let (is_end, name) = match inside.strip_prefix(b"/") {
-            Some(name) => (true, name),
-            None => (false, inside),
-        };
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let length = name.iter().position(|byte| !is_plain(byte)).filter(|length| *length > 0)?;
-        let (name, behind) = name.split_at(length);
-        let tag = self.at;
-        self.at = self.bytes.len() - behind.len();
+        let tag = self.bytes.get(self.at..)?;
+        match tag {
+            [b'<', b'/', ..] => self.end_tag(&tag[2..]),
+            [b'<', ..] => self.start_tag(&tag[1..]),
+            _ => None,
+        }
+    }
+
+    fn start_tag(&mut self, inside: &'a [u8]) -> Option<&'a [u8]> {
+        let length =
+            inside.iter().position(|byte| !is(NAME, *byte)).filter(|length| *length > 0)?;
+        let (name, behind) = inside.split_at(length);
+        self.at += 1 + length;
         match behind {
-            [b'>', ..] if is_end => {
-                self.at += 1;
-                self.close(name, Some(tag))?;
-            }
             [b'>', ..] => {
                 self.at += 1;
                 self.open(name)?;
             }
-            [b'/', b'>', ..] if !is_end => {
+            [b'/', b'>', ..] => {
                 self.open(name)?;
                 self.at += 2;
-                self.close(name, None)?;
+                self.close(None)?;
             }
             _ => return None,
         }
+        Some(name)
+    }
+
+    /// Which name there must be is known.
+    fn end_tag(&mut self, inside: &'a [u8]) -> Option<&'a [u8]> {
+        let name = self.open.last()?.name;
+        let behind = inside.strip_prefix(name)?;
+        if behind.first() != Some(&b'>') {
+            return None;
+        }
+        let tag = self.at;
+        self.at += 2 + name.len() + 1;
+        self.close(Some(tag))?;
         Some(name)
     }
 
@@ -221,13 +233,41 @@ impl<'a> Walk<'a> {
     }
 
     /// `end` is where the content ends, unless the element is one tag.
-    fn close(&mut self, name: &[u8], end: Option<usize>) -> Option<()> {
+    fn close(&mut self, end: Option<usize>) -> Option<()> {
         let open = self.open.pop()?;
         if let Some(part) = open.part {
             self.parts[part].content = end.map(|end| open.start..end);
         }
-        (open.name == name).then_some(())
+        Some(())
     }
+}
+
+/// What a byte can be: part of a plain name, or of text that is written as it stands.
+const NAME: u8 = 1;
+const TEXT: u8 = 2;
+
+/// One look instead of several comparisons, for there are thousands of bytes.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            classes[byte as usize] |= NAME;
+        }
+        // An entity is not as it stands, and 0xef may begin what is no character.
+        if matches!(byte, b'\t' | b'\n' | b' '..=b'%' | b'\''..=b';' | b'=' | b'?'..=0xee | 0xf0..)
+        {
+            classes[byte as usize] |= TEXT;
+        }
+        if byte == u8::MAX {
+            break classes;
+        }
+        byte += 1;
+    }
+};
+
+fn is(class: u8, byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
 }
 
 /// Where the root may begin: what an XML declaration says is known.
@@ -246,15 +286,16 @@ fn blanks(bytes: &[u8]) -> usize {
 /// Where the next tag begins, if all before it is written as the tree writes text.
 fn end_of_text(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        match bytes.get(at)? {
-            b'<' => return Some(at),
-            b'&' => {
+        at += bytes.get(at..)?.iter().position(|byte| !is(TEXT, *byte))?;
+        match bytes[at..] {
+            [b'<', ..] => return Some(at),
+            [b'&', ..] => {
                 let entities: [&[u8]; 3] = [b"&amp;", b"&lt;", b"&gt;"];
                 at += entities.iter().find(|entity| bytes[at..].starts_with(entity))?.len();
             }
             // U+FFFE and U+FFFF are no characters.
-            0xef if matches!(bytes[at..], [_, 0xbf, 0xbe | 0xbf, ..]) => return None,
-            b'\t' | b'\n' | b' '..=b'=' | b'?'.. => at += 1,
+            [0xef, 0xbf, 0xbe | 0xbf, ..] => return None,
+            [0xef, ..] => at += 1,
             _ => return None,
         }
     }
