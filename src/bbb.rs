@@ -22,7 +22,7 @@ pub mod xml;
 
 pub use answer::Answer;
 pub use call::Call;
-pub use checksum::{Algorithm, UnknownAlgorithm, checksum, signed_query, verify};
+pub use checksum::{Algorithm, UnknownAlgorithm, checksum, signed_query, signed_url, verify};
 pub use failure::Failure;
 pub use meeting::{MeetingInfo, new_meeting};
 pub use meetings::{MeetingsError, MeetingsParser};

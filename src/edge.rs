@@ -114,7 +114,7 @@ impl Edge {
                 .then(|| pingora_limits::rate::Rate::new(second)),
             settings,
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
-            coalesced: coalesce::Coalesced::new(),
+            coalesced: coalesce::Coalesced::default(),
             metrics: metrics::Metrics::register(registry)?,
         })
     }

@@ -6,9 +6,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::AsciiSet;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
+
+use super::params::Params;
 
 /// Bytes in the longest digest, that of SHA-512.
 const MAX_DIGEST_LEN: usize = 64;
@@ -85,9 +88,8 @@ impl fmt::Display for Algorithm {
 
 /// The checksum of a call in lower-case hex. `query` is raw and without a checksum.
 pub fn checksum(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
-    let mut hex = String::new();
-    push_checksum(&mut hex, algorithm, call, query, secret);
-    hex
+    let sum = algorithm.digest(&[call.as_bytes(), query, secret.as_bytes()]);
+    sum.hex_in(&mut [0; 2 * MAX_DIGEST_LEN]).to_owned()
 }
 
 /// `query` with its checksum appended, ready for a request line.
@@ -95,40 +97,68 @@ pub fn checksum(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) ->
 /// `query` is raw and without a checksum; like every request line it is ASCII. Bytes beyond that cannot stand
 /// in a URL and are percent-encoded first, so what is hashed is what is sent.
 pub fn signed_query(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
-    let query = ascii(query);
-    let checksum_len = "&checksum=".len() + algorithm.digest_len() * 2;
-    let mut signed = String::with_capacity(query.len() + checksum_len);
-    signed.push_str(&query);
-    signed.push_str(if query.is_empty() { "checksum=" } else { "&checksum=" });
-    push_checksum(&mut signed, algorithm, call, query.as_bytes(), secret);
-    signed
+    sign(Vec::new(), algorithm, call, [query].into_iter(), secret)
 }
 
-fn push_checksum(out: &mut String, algorithm: Algorithm, call: &str, query: &[u8], secret: &str) {
-    let sum = algorithm.digest(&[call.as_bytes(), query, secret.as_bytes()]);
-    let mut hex = [0; 2 * MAX_DIGEST_LEN];
-    let hex = &mut hex[..2 * algorithm.digest_len()];
-    hex::encode_to_slice(sum.as_bytes(), hex).expect("two digits for each byte");
-    out.push_str(str::from_utf8(hex).expect("hex digits are ASCII"));
+/// The query of these parameters, signed like [`signed_query`], behind `base`, which ends in `?` or is empty.
+pub fn signed_url(
+    base: String,
+    algorithm: Algorithm,
+    call: &str,
+    params: &Params<'_>,
+    secret: &str,
+) -> String {
+    sign(base.into_bytes(), algorithm, call, params.pieces(), secret)
 }
 
-/// Percent-encodes what may not stand on a request line: controls, space, bytes beyond ASCII, and what HTTP
-/// libraries refuse in a URI. A form that becomes a query may hold any of them.
-fn ascii(query: &[u8]) -> std::borrow::Cow<'_, str> {
-    const REFUSED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
-        .add(b' ')
-        .add(b'#')
-        .add(b'"')
-        .add(b'<')
-        .add(b'>')
-        .add(b'`')
-        .add(b'{')
-        .add(b'}')
-        .add(b'|')
-        .add(b'\\')
-        .add(b'^')
-        .add(0x7f);
-    percent_encoding::percent_encode(query, REFUSED).into()
+fn sign<'p>(
+    mut url: Vec<u8>,
+    algorithm: Algorithm,
+    call: &str,
+    query: impl Iterator<Item = &'p [u8]> + Clone,
+    secret: &str,
+) -> String {
+    const CHECKSUM: &[u8] = b"&checksum=";
+    let query_len: usize = query.clone().map(<[u8]>::len).sum();
+    url.reserve(query_len + CHECKSUM.len() + algorithm.digest_len() * 2);
+    let start = url.len();
+    query.for_each(|piece| url.extend_from_slice(piece));
+    if !is_plain(&url[start..]) {
+        let encoded = percent_encoding::percent_encode(&url[start..], REFUSED).to_string();
+        url.truncate(start);
+        url.extend(encoded.into_bytes());
+    }
+    let sum = algorithm.digest(&[call.as_bytes(), &url[start..], secret.as_bytes()]);
+    url.extend_from_slice(if url.len() == start { &CHECKSUM[1..] } else { CHECKSUM });
+    url.extend_from_slice(sum.hex_in(&mut [0; 2 * MAX_DIGEST_LEN]).as_bytes());
+    String::from_utf8(url).expect("what is not ASCII has been encoded")
+}
+
+/// What may not stand on a request line: controls, space, bytes beyond ASCII, and what HTTP libraries
+/// refuse in a URI. A form that becomes a query may hold any of them.
+const REFUSED: &AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'#')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'|')
+    .add(b'\\')
+    .add(b'^');
+
+/// Whether nothing has to be encoded in a query of the usual characters.
+fn is_plain(query: &[u8]) -> bool {
+    // Without a way out in the middle, so that many bytes are looked at in one step.
+    query.iter().fold(true, |all, byte| {
+        let is_usual = (b'$'..=b';').contains(byte)
+            | (b'?'..=b'Z').contains(byte)
+            | byte.is_ascii_lowercase()
+            | matches!(byte, b'=' | b'_' | b'~');
+        all & is_usual
+    })
 }
 
 /// The position of the first of `secrets` under which `hex` is the checksum of `call` and `query`.
@@ -208,8 +238,24 @@ impl Sum {
         &self.bytes[..self.len]
     }
 
+    fn hex_in<'h>(&self, hex: &'h mut [u8; 2 * MAX_DIGEST_LEN]) -> &'h str {
+        let hex = &mut hex[..2 * self.len];
+        hex::encode_to_slice(self.as_bytes(), hex).expect("two digits for each byte");
+        str::from_utf8(hex).expect("hex digits are ASCII")
+    }
+
+    /// In words instead of bytes; behind the digest there are only zeros.
     fn same_as(&self, other: &Self) -> bool {
-        self.as_bytes().ct_eq(other.as_bytes()).into()
+        let words = |sum: &Self| {
+            let (chunks, _) = sum.bytes.as_chunks();
+            let mut words = [0; MAX_DIGEST_LEN / 8];
+            words
+                .iter_mut()
+                .zip(chunks)
+                .for_each(|(word, chunk)| *word = u64::from_ne_bytes(*chunk));
+            words
+        };
+        bool::from(words(self).ct_eq(&words(other))) && self.len == other.len
     }
 }
 

@@ -20,12 +20,22 @@ pub struct Params<'a> {
 impl<'a> Params<'a> {
     /// Splits a raw query string or form body. Any bytes are parameters.
     pub fn parse(raw: &'a [u8]) -> Self {
+        Self::parse_some(raw, |_item| true)
+    }
+
+    /// Those of them that `is_one` takes; it sees each item as it is, in order.
+    pub(super) fn parse_some(raw: &'a [u8], mut is_one: impl FnMut(&'a [u8]) -> bool) -> Self {
         if raw.is_empty() {
             return Self::default();
         }
         let mut parsed = Vec::with_capacity(USUAL_ITEMS);
-        parsed.extend(items(raw).map(Cow::Borrowed));
+        parsed.extend(items(raw).filter(|item| is_one(item)).map(Cow::Borrowed));
         Self { items: parsed }
+    }
+
+    /// Adds other parameters behind these.
+    pub fn append(&mut self, mut others: Self) {
+        self.items.append(&mut others.items);
     }
 
     /// The same parameters, untied from the bytes they were parsed from.
@@ -37,6 +47,14 @@ impl<'a> Params<'a> {
     /// The first value of `name`, decoded. Bytes that are not UTF-8 come as replacement characters.
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         self.items.iter().find_map(|item| value_of(item, name.as_bytes())).map(decode_value)
+    }
+
+    /// Whether `name` is missing, or has nothing but white space.
+    pub fn is_blank(&self, name: &str) -> bool {
+        let value = self.items.iter().find_map(|item| value_of(item, name.as_bytes()));
+        // Nearly every text begins with a letter, and need not be decoded.
+        let begins = |value: &[u8]| value.first().is_some_and(u8::is_ascii_alphanumeric);
+        value.is_none_or(|value| !begins(value) && decode_value(value).trim().is_empty())
     }
 
     /// Whether `name` is there, with whatever value.
@@ -57,6 +75,11 @@ impl<'a> Params<'a> {
         let before = self.items.len();
         self.items.retain(|item| !is_named(item, name));
         self.items.len() < before
+    }
+
+    /// Removes every one of `names`.
+    pub fn remove_all(&mut self, names: &[&str]) {
+        self.items.retain(|item| !names.iter().any(|name| is_named(item, name)));
     }
 
     /// Gives `name` this one value, in the place of its first occurrence or else at the end.
@@ -80,6 +103,14 @@ impl<'a> Params<'a> {
     /// The raw query string.
     pub fn write(&self) -> Vec<u8> {
         self.items.join(&b'&')
+    }
+
+    /// The parameters in pieces, which one after the other are the raw query string.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.items.iter().enumerate().flat_map(|(index, item)| {
+            let separator: &[u8] = if index > 0 { b"&" } else { b"" };
+            [separator, item]
+        })
     }
 
     /// Whether there is no parameter.
@@ -110,7 +141,13 @@ pub fn form_queries(form: &Params<'_>) -> [Vec<u8>; 2] {
 
 /// What stands between the `&`s.
 pub(super) fn items(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    raw.split(|byte| *byte == b'&')
+    let mut rest = Some(raw);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let Some(at) = memchr::memchr(b'&', all) else { return rest.take() };
+        rest = Some(&all[at + 1..]);
+        Some(&all[..at])
+    })
 }
 
 /// The raw value of an item, if it has this name, which may be encoded in the item.
@@ -120,11 +157,15 @@ pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
     if !matches!(first, b'%' | b'+') && name.first().is_some_and(|own| own != first) {
         return None;
     }
+    match item.strip_prefix(name) {
+        Some([b'=', value @ ..]) => return Some(value),
+        Some([]) => return Some(b""),
+        _ => {}
+    }
     let (found, value) = split(item);
     // Hardly any name is encoded.
-    let is_encoded = || found.iter().any(|byte| matches!(byte, b'%' | b'+'));
-    let is_it = found == name || (is_encoded() && *decode(found) == *name);
-    is_it.then_some(value)
+    let is_encoded = memchr::memchr2(b'%', b'+', found).is_some();
+    (is_encoded && *decode(found) == *name).then_some(value)
 }
 
 /// Form-decodes a value. Borrows where there is nothing to decode.
@@ -144,21 +185,23 @@ fn is_named(item: &[u8], name: &str) -> bool {
 }
 
 fn split(item: &[u8]) -> (&[u8], &[u8]) {
-    match item.iter().position(|byte| *byte == b'=') {
+    match memchr::memchr(b'=', item) {
         Some(at) => (&item[..at], &item[at + 1..]),
         None => (item, b""),
     }
 }
 
 fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
-    if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if memchr::memchr2(b'%', b'+', raw).is_none() {
         return Cow::Borrowed(raw);
     }
-    if raw.contains(&b'+') {
-        let spaced: Vec<u8> = raw.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
-        percent_encoding::percent_decode(&spaced).collect::<Vec<u8>>().into()
-    } else {
-        percent_encoding::percent_decode(raw).into()
+    let mut bytes = raw.to_vec();
+    for byte in bytes.iter_mut().filter(|byte| **byte == b'+') {
+        *byte = b' ';
+    }
+    match percent_encoding::percent_decode(&bytes).into() {
+        Cow::Owned(decoded) => Cow::Owned(decoded),
+        Cow::Borrowed(_) => Cow::Owned(bytes),
     }
 }
 
@@ -191,6 +234,11 @@ mod tests {
             assert!(params.contains(name));
         }
         assert_eq!(params.get("g").as_deref(), Some("\u{fffd}"));
+        let blank = Params::parse(b"a=&b=+%09%20&c=+x&d=x&e=%C3%BC");
+        assert_eq!(
+            ["a", "b", "c", "d", "e", "f"].map(|name| blank.is_blank(name)),
+            [true, true, false, false, false, true]
+        );
         assert_eq!(params.get("A"), None);
         assert_eq!(params.get(""), None);
         assert!(matches!(params.get("d"), Some(Cow::Borrowed(_))));

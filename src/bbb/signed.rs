@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::checksum::{Algorithm, Claim};
-use super::params::{decode_value, items, value_of};
+use super::params::{Params, decode_value, items, value_of};
 
 /// A raw query string, apart from its checksum. Borrows the query; parsing and verifying allocate nothing.
 #[derive(Debug, Clone)]
@@ -18,19 +18,33 @@ pub struct SignedQuery<'a> {
     tail: &'a [u8],
     /// What the client claims, decoded and trimmed; empty if there is no checksum.
     checksum: Cow<'a, str>,
+    /// The raw value of `checksumHash`.
+    algorithm: Option<&'a [u8]>,
+    /// All but these two.
+    params: Params<'a>,
 }
 
 impl<'a> SignedQuery<'a> {
     /// Finds the checksum. Any bytes are a query; see [`is_signed`](Self::is_signed).
     pub fn parse(raw: &'a [u8]) -> Self {
+        let raw = trim(raw);
         let mut start = 0;
-        let found = items(raw).find_map(|item| {
+        let (mut found, mut algorithm) = (None, None);
+        let params = Params::parse_some(raw, |item| {
             let at = start;
             start += item.len() + 1;
-            value_of(item, b"checksum").map(|value| (at, item, value))
+            if let Some(value) = value_of(item, b"checksum") {
+                found.get_or_insert((at, item, value));
+                false
+            } else if let Some(value) = value_of(item, b"checksumHash") {
+                algorithm.get_or_insert(value);
+                false
+            } else {
+                true
+            }
         });
         let Some((at, item, value)) = found else {
-            return Self { head: trim(raw).into(), tail: b"", checksum: "".into() };
+            return Self { head: raw.into(), tail: b"", checksum: "".into(), algorithm, params };
         };
         let checksum = match decode_value(value) {
             Cow::Borrowed(text) => text.trim_matches(is_blank).into(),
@@ -45,14 +59,14 @@ impl<'a> SignedQuery<'a> {
         if items(tail).any(|other| other == item) {
             let kept: Vec<_> = items(raw).filter(|other| *other != item).collect();
             let query = trim(&kept.join(&b'&')).to_vec();
-            return Self { head: query.into(), tail: b"", checksum };
+            return Self { head: query.into(), tail: b"", checksum, algorithm, params };
         }
         let (head, tail) = match (trim_start(head), trim_end(tail)) {
             (b"", tail) => (&raw[..0], trim_start(tail)),
             (head, b"") => (trim_end(head), &raw[..0]),
             both => both,
         };
-        Self { head: head.into(), tail, checksum }
+        Self { head: head.into(), tail, checksum, algorithm, params }
     }
 
     /// Whether there is a checksum at all. One that is empty does not count.
@@ -70,16 +84,19 @@ impl<'a> SignedQuery<'a> {
         allowed: &[Algorithm],
         secrets: impl IntoIterator<Item = &'s str>,
     ) -> Option<usize> {
-        let named = items(&self.head)
-            .chain(items(self.tail))
-            .find_map(|item| value_of(item, b"checksumHash"))
-            .map(decode_value);
+        let named = self.algorithm.map(decode_value);
         let claim = Claim::read(self.checksum.as_bytes(), named.as_deref())?;
         claim.verify(call, [&self.head, self.tail], allowed, secrets)
     }
 
+    /// What was asked: the parameters without `checksum` and `checksumHash`.
+    pub fn params(&self) -> &Params<'a> {
+        &self.params
+    }
+
     /// The query without its checksum, byte for byte what was hashed.
-    pub fn unsigned(&self) -> Cow<'a, [u8]> {
+    #[cfg(test)]
+    fn unsigned(&self) -> Cow<'a, [u8]> {
         if self.tail.is_empty() {
             self.head.clone()
         } else if self.head.is_empty() {

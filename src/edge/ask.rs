@@ -10,7 +10,7 @@ use log::warn;
 
 use super::Edge;
 use super::upload::{UPLOAD_DEADLINE, Upload};
-use crate::bbb::{Answer, Call, Params, signed_query};
+use crate::bbb::{Answer, Call, Params, signed_query, signed_url};
 use crate::chain::Chain;
 use crate::fleet::{Node, now_ms};
 use crate::node::{self, RequestBody};
@@ -70,9 +70,9 @@ impl Trouble {
     }
 }
 
-/// The raw query of a request to a node, signed.
-pub(super) fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
-    signed_query(node.cluster.checksum, call.as_str(), &params.write(), node.spec.secret.expose())
+/// The raw query of a request to a node, signed, behind `base`, which ends in `?` or is empty.
+pub(super) fn sign(base: String, node: &Node, call: Call, params: &Params<'_>) -> String {
+    signed_url(base, node.cluster.checksum, call.as_str(), params, node.spec.secret.expose())
 }
 
 impl Edge {
@@ -116,17 +116,40 @@ impl Edge {
         params: &Params<'_>,
         upload: Option<&Upload>,
     ) -> Result<Bytes, Trouble> {
-        let (within, (query, body)) = match upload {
-            // The body may take as long as its front end takes to send it.
-            Some(upload) => {
-                (ANSWER_TIMEOUT + UPLOAD_DEADLINE, (sign(node, call, params), Some(upload.body())))
-            }
-            None => (ANSWER_TIMEOUT, in_query_or_form(node, call, params)),
-        };
-        let response = self
-            .client
-            .call(&node.spec.url, call.as_str(), &query, body, within, max_answer_bytes(call))
-            .await?;
+        let query = sign(String::new(), node, call, params);
+        // The body may take as long as its front end takes to send it.
+        if let Some(upload) = upload {
+            let within = ANSWER_TIMEOUT + UPLOAD_DEADLINE;
+            return self.send(node, call, &query, Some(upload.body()), within).await;
+        }
+        self.fetch_signed(node, call, &query, params).await
+    }
+
+    /// The same for a query that [`sign`] has made of the parameters.
+    pub(super) async fn fetch_signed(
+        &self,
+        node: &Node,
+        call: Call,
+        query: &str,
+        params: &Params<'_>,
+    ) -> Result<Bytes, Trouble> {
+        if query.len() <= MAX_QUERY_BYTES || !call.allows("POST") {
+            return self.send(node, call, query, None, ANSWER_TIMEOUT).await;
+        }
+        let (query, form) = as_form(node, call, params);
+        self.send(node, call, &query, Some(form), ANSWER_TIMEOUT).await
+    }
+
+    async fn send(
+        &self,
+        node: &Node,
+        call: Call,
+        query: &str,
+        body: Option<RequestBody>,
+        within: Duration,
+    ) -> Result<Bytes, Trouble> {
+        let (url, max_bytes) = (&node.spec.url, max_answer_bytes(call));
+        let response = self.client.call(url, call.as_str(), query, body, within, max_bytes).await?;
         if response.status != 200 {
             return Err(Trouble::Status(response.status));
         }
@@ -158,17 +181,13 @@ fn max_answer_bytes(call: Call) -> usize {
     if call == Call::GetMeetingInfo { MAX_INFO_BYTES } else { MAX_ANSWER_BYTES }
 }
 
-/// Parameters that are too long for a request line go as a form: with nothing but the checksum in the
+/// Parameters that are too long for a request line, as a form: with nothing but the checksum in the
 /// query, every version of BigBlueButton takes it.
-fn in_query_or_form(node: &Node, call: Call, params: &Params<'_>) -> (String, Option<RequestBody>) {
-    let query = sign(node, call, params);
-    if query.len() <= MAX_QUERY_BYTES || !call.allows("POST") {
-        return (query, None);
-    }
+fn as_form(node: &Node, call: Call, params: &Params<'_>) -> (String, RequestBody) {
     let query = signed_query(node.cluster.checksum, call.as_str(), b"", node.spec.secret.expose());
     let form = Bytes::from(params.write());
     let length = Some(form.len() as u64);
     let body = Full::new(form).map_err(|never| match never {}).boxed();
     let content_type = Some(HeaderValue::from_static("application/x-www-form-urlencoded"));
-    (query, Some(RequestBody { content_type, body, length }))
+    (query, RequestBody { content_type, body, length })
 }

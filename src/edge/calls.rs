@@ -74,24 +74,25 @@ pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
 
 impl<'a> Asked<'a> {
     /// The `meetingID` parameter, within BigBlueButton's limits.
-    fn meeting_id(&self) -> Result<String, Refusal> {
+    fn meeting_id(&self) -> Result<Cow<'_, str>, Refusal> {
         let given = self.params.get("meetingID").unwrap_or_default();
-        let printable = if given.contains(char::is_control) {
-            Cow::Owned(given.replace(char::is_control, ""))
-        } else {
-            Cow::Borrowed(&*given)
-        };
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+        let lengths = 2..=identity::MAX_MEETING_ID_CHARS;
+        if lengths.contains(&given.len()) && given.bytes().all(is_plain) {
+            return Ok(given);
+        }
+        let printable = given.replace(char::is_control, "");
         let id = printable.trim();
         let failure = if id.is_empty() {
             Failure::MISSING_MEETING_ID
-        } else if !(2..=identity::MAX_MEETING_ID_CHARS).contains(&id.chars().count()) {
+        } else if !lengths.contains(&id.chars().count()) {
             Failure::MEETING_ID_LENGTH
         } else if id.contains(',') {
             Failure::MEETING_ID_COMMA
         } else if id != given {
             Failure::INVALID_MEETING_ID
         } else {
-            return Ok(id.to_owned());
+            return Ok(given);
         };
         Err(Refusal::client(failure))
     }

@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The client of one request.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,13 +56,13 @@ impl Forwarded {
     /// former and pass a client's own `Forwarded` on untouched, so it must not win.
     fn read(headers: &HeaderMap) -> Self {
         let mut found = Self {
-            chain: list(headers, "x-forwarded-for").filter_map(address).collect(),
-            host: list(headers, "x-forwarded-host").next().map(str::to_owned),
+            chain: list(headers, X_FORWARDED_FOR).filter_map(address).collect(),
+            host: list(headers, X_FORWARDED_HOST).next().map(str::to_owned),
         };
         if !found.chain.is_empty() || found.host.is_some() {
             return found;
         }
-        for element in list(headers, "forwarded") {
+        for element in list(headers, header::FORWARDED) {
             for (name, value) in element.split(';').filter_map(|pair| pair.split_once('=')) {
                 let value = value.trim().trim_matches('"');
                 if name.trim().eq_ignore_ascii_case("for") {
@@ -74,7 +77,7 @@ impl Forwarded {
 }
 
 /// The elements of a comma list that may be spread over several headers.
-fn list<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
         .iter()
@@ -95,10 +98,10 @@ fn address(text: &str) -> Option<IpAddr> {
 
 fn bare_host(host: &str) -> String {
     let host = host.trim();
-    let bare = match host.rsplit_once(':') {
-        Some((bare, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => {
-            bare
-        }
+    let port = memchr::memrchr(b':', host.as_bytes()).and_then(|at| host.split_at_checked(at));
+    let bare = match port {
+        // The last colon of an IPv6 address has its bracket behind it.
+        Some((bare, port)) if port.bytes().skip(1).all(|byte| byte.is_ascii_digit()) => bare,
         _ => host,
     };
     bare.trim_end_matches('.').to_ascii_lowercase()

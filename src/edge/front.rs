@@ -5,12 +5,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
 use log::debug;
-use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::PreTlsProcess;
 use pingora::protocols::l4::stream::Stream as L4Stream;
@@ -97,24 +97,43 @@ tokio::task_local! {
 #[derive(Debug)]
 struct NextHead {
     header_timeout: Duration,
-    due: Mutex<Option<Instant>>,
+    begun: Instant,
+    /// Milliseconds after `begun`, or `NOTHING_DUE`.
+    due_ms: AtomicU64,
+}
+
+/// While a request is served.
+const NOTHING_DUE: u64 = u64::MAX;
+
+impl NextHead {
+    fn new(header_timeout: Duration) -> Self {
+        let next = Self { header_timeout, begun: Instant::now(), due_ms: AtomicU64::default() };
+        next.set_due(next.begun + header_timeout);
+        next
+    }
+
+    fn set_due(&self, due: Instant) {
+        let due = due.saturating_duration_since(self.begun).as_millis();
+        self.due_ms.store(u64::try_from(due).unwrap_or(NOTHING_DUE), Ordering::Relaxed);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.due_ms.load(Ordering::Relaxed) {
+            NOTHING_DUE => None,
+            due_ms => self.begun.checked_add(Duration::from_millis(due_ms)),
+        }
+    }
 }
 
 /// Tells the connection that the head of its request is in.
 pub(super) fn head_is_in() {
-    set_due(|_| None);
+    // Outside of such a task it is HTTP/2, whose streams are tasks of their own.
+    NEXT_HEAD.try_with(|next| next.due_ms.store(NOTHING_DUE, Ordering::Relaxed)).ok();
 }
 
 /// Tells the connection that it waits for its next request.
-pub(super) fn awaits_head() {
-    set_due(|next| Some(Instant::now() + KEEP_ALIVE + next.header_timeout));
-}
-
-fn set_due(due: impl FnOnce(&NextHead) -> Option<Instant>) {
-    // Outside of such a task it is HTTP/2, whose streams are tasks of their own.
-    if let Ok(next) = NEXT_HEAD.try_with(Arc::clone) {
-        *next.due.lock() = due(&next);
-    }
+pub(super) fn awaits_head(now: Instant) {
+    NEXT_HEAD.try_with(|next| next.set_due(now + KEEP_ALIVE + next.header_timeout)).ok();
 }
 
 #[async_trait]
@@ -179,18 +198,16 @@ impl Front {
     ) -> Option<Option<Stream>> {
         let Doorway { proxy, header_timeout, .. } = &self.doorway;
         let header_timeout = *header_timeout;
-        let due = Mutex::new(Some(Instant::now() + header_timeout));
-        let next = Arc::new(NextHead { header_timeout, due });
+        let next = Arc::new(NextHead::new(header_timeout));
         let served = NEXT_HEAD.scope(next.clone(), ServerApp::process_new(proxy, stream, shutdown));
         tokio::pin!(served);
         loop {
-            let due = *next.due.lock();
             // While a request is served nothing is due; look again when the earliest next could be.
-            let wake = due.unwrap_or_else(|| Instant::now() + header_timeout);
+            let wake = next.due().unwrap_or_else(|| Instant::now() + header_timeout);
             tokio::select! {
                 left = &mut served => return Some(left),
                 () = sleep_until(wake) => {
-                    if next.due.lock().is_some_and(|due| due <= Instant::now()) {
+                    if next.due().is_some_and(|due| due <= Instant::now()) {
                         return None;
                     }
                 }

@@ -1,6 +1,7 @@
 //! The head of a request as it was sent: what is wrong with it before anybody looks at what it says, and
 //! where its parts are.
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
@@ -28,18 +29,47 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Path and raw query; bytes beyond ASCII, which some clients leave unencoded, included.
-pub(super) fn path_and_query(head: &RequestHeader) -> (String, Vec<u8>) {
-    let raw = match head.raw_path() {
-        raw if raw.first() == Some(&b'/') => raw,
-        // The absolute form, or HTTP/2.
-        _ => head.uri.path_and_query().map_or(&b"/"[..], |both| both.as_str().as_bytes()),
-    };
-    let (path, query) = match raw.iter().position(|byte| *byte == b'?') {
-        Some(at) => (&raw[..at], &raw[at + 1..]),
-        None => (raw, &b""[..]),
-    };
-    (String::from_utf8_lossy(path).into_owned(), query.to_vec())
+/// Path and raw query, held for as long as the session is worked with.
+pub(super) enum Target {
+    /// As pingora has it.
+    Shared(PathAndQuery),
+    /// With bytes beyond ASCII, which some clients leave unencoded.
+    Raw { path: String, query: Vec<u8> },
+}
+
+impl Target {
+    pub(super) fn of(head: &RequestHeader) -> Self {
+        let raw = head.raw_path();
+        match head.uri.path_and_query() {
+            // Where the request line has the absolute form, and with HTTP/2, they differ from the raw path.
+            Some(both) if both.as_str().as_bytes() == raw || raw.first() != Some(&b'/') => {
+                Self::Shared(both.clone())
+            }
+            None if raw.first() != Some(&b'/') => Self::Shared(PathAndQuery::from_static("/")),
+            _ => {
+                let (path, query) = match raw.iter().position(|byte| *byte == b'?') {
+                    Some(at) => (&raw[..at], &raw[at + 1..]),
+                    None => (raw, &b""[..]),
+                };
+                let path = String::from_utf8_lossy(path).into_owned();
+                Self::Raw { path, query: query.to_vec() }
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Self::Shared(both) => both.path(),
+            Self::Raw { path, .. } => path,
+        }
+    }
+
+    pub(super) fn query(&self) -> &[u8] {
+        match self {
+            Self::Shared(both) => both.query().unwrap_or_default().as_bytes(),
+            Self::Raw { query, .. } => query,
+        }
+    }
 }
 
 /// A path for logs. Clients that encode a `?` put their query into it, so it ends where one could begin.

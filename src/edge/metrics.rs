@@ -1,7 +1,9 @@
 //! The edge's counters. Labels come from closed sets.
 
+use std::sync::{Arc, OnceLock};
+
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
 use super::track::Notes;
@@ -16,6 +18,7 @@ const BUCKETS: &[f64] =
 pub(super) struct Metrics {
     requests: IntCounterVec,
     seconds: HistogramVec,
+    usual: Arc<[Usual; Call::ALL.len()]>,
     pub(super) in_flight: IntGauge,
     pub(super) connections: IntGauge,
     pub(super) connections_refused: IntCounterVec,
@@ -24,6 +27,14 @@ pub(super) struct Metrics {
     pub(super) placement_retries: IntCounterVec,
     pub(super) placements_refused: IntCounter,
     pub(super) store_failures: IntCounter,
+}
+
+/// The counters of a call that went well, found once: looking them up costs more than counting.
+#[derive(Default)]
+struct Usual {
+    seconds: OnceLock<Histogram>,
+    answered: OnceLock<IntCounter>,
+    redirected: OnceLock<IntCounter>,
 }
 
 impl Metrics {
@@ -60,6 +71,7 @@ impl Metrics {
                 &["call", "outcome", "fault"],
             )?,
             seconds,
+            usual: Arc::default(),
             in_flight: gauge("portico_requests_in_flight", "Requests that are not answered yet.")?,
             connections: gauge("portico_connections", "Open client connections.")?,
             connections_refused: counters(
@@ -95,6 +107,7 @@ impl Metrics {
 
     /// Counts a finished request.
     pub(super) fn count(&self, notes: &Notes, status: u16, seconds: f64) {
+        let of_call = notes.call.map(|call| &self.usual[call as usize]);
         let call = notes.call.map_or("other", label);
         let outcome = match (&notes.failure, status) {
             (Some(_), _) => "failed",
@@ -103,8 +116,17 @@ impl Metrics {
             (None, _) => "refused",
         };
         let fault = notes.failure.as_ref().map_or("none", |(_, fault)| fault.as_str());
-        self.requests.with_label_values(&[call, outcome, fault]).inc();
-        self.seconds.with_label_values(&[call]).observe(seconds);
+        let requests = || self.requests.with_label_values(&[call, outcome, fault]);
+        match (of_call, outcome) {
+            (Some(usual), "answered") => usual.answered.get_or_init(requests).inc(),
+            (Some(usual), "redirected") => usual.redirected.get_or_init(requests).inc(),
+            _ => requests().inc(),
+        }
+        let histogram = || self.seconds.with_label_values(&[call]);
+        match of_call {
+            Some(usual) => usual.seconds.get_or_init(histogram).observe(seconds),
+            None => histogram().observe(seconds),
+        }
     }
 }
 

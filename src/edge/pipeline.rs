@@ -57,13 +57,13 @@ impl Edge {
             return Ok(Decision::Respond(refused));
         }
         let req = session.req_header();
-        let (path, query) = head::path_and_query(req);
+        let target = head::Target::of(req);
         let base_domain = self.settings.base_domain.as_deref();
-        let Some(Route { who, call: name }) = route(&host, &path, base_domain) else {
+        let Some(Route { who, call: name }) = route(&host, target.path(), base_domain) else {
             ctx.track.blame("notFound".to_owned(), Fault::Client);
             return Ok(Decision::Respond(nothing_here()));
         };
-        let request = Request::new(req.method.clone(), &query, &req.headers);
+        let request = Request::new(req.method.clone(), target.query(), &req.headers);
         let content_type = req.headers.get(header::CONTENT_TYPE).cloned();
         let Some(call) = Call::from_path(name) else {
             ctx.dialect = request.dialect(None);
@@ -97,8 +97,7 @@ impl Edge {
         let (request, caller) =
             self.identify_caller(session, &snapshot, &who, call, request, &body).await?;
         ctx.track.scope(&caller.scope);
-        let unsigned = request.unsigned(call);
-        let params = Request::params(&unsigned);
+        let params = request.params(call);
         let (upload, pump) = match body {
             Body::Slides { length } => {
                 Box::pin(upload::invite(session)).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -31,6 +32,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Context {
     /// Takes the request off the count of those in flight when it is over, however it ends.
     _in_flight: Counted,
+    /// The head of the request was in.
     started: Instant,
     pub(super) client: IpAddr,
     pub(super) track: Track,
@@ -64,17 +66,18 @@ impl ProxyHttp for Edge {
         }
     }
 
+    /// None: the default one compresses answers, which we never let it do.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        ctx: &mut Context,
+        _ctx: &mut Context,
     ) -> pingora::Result<()> {
         front::head_is_in();
         // Nobody may hold an answer by not reading it.
         session.set_write_timeout(Some(IO_TIMEOUT));
         session.set_total_drain_timeout(Some(IO_TIMEOUT));
-        // The context is older than the request on a connection that was kept alive.
-        ctx.started = Instant::now();
         Ok(())
     }
 
@@ -184,7 +187,8 @@ impl ProxyHttp for Edge {
             ctx.track.blame("unanswered".to_owned(), Fault::Client);
         }
         let notes = ctx.track.notes();
-        let took = ctx.started.elapsed();
+        let now = Instant::now();
+        let took = now - ctx.started;
         self.metrics.count(&notes, status, took.as_secs_f64());
         let req = session.req_header();
         let line = Line {
@@ -197,7 +201,7 @@ impl ProxyHttp for Edge {
             notes: &notes,
         };
         line.write();
-        front::awaits_head();
+        front::awaits_head(now);
     }
 
     /// For pingora's own log lines: never the query.

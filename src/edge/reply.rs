@@ -14,6 +14,9 @@ pub(super) const JSON: &str = "application/json;charset=utf-8";
 /// For pages that people see.
 pub(super) const HTML: &str = "text/html;charset=utf-8";
 
+/// Room for ours and for those that pingora adds.
+const HEADERS: usize = 7;
+
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
@@ -64,7 +67,7 @@ pub(super) async fn write(
     reply: &Reply,
     is_head: bool,
 ) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(5))?;
+    let mut head = ResponseHeader::build(reply.status, Some(HEADERS))?;
     head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     head.insert_header(header::CACHE_CONTROL, "no-cache")?;
@@ -84,7 +87,7 @@ pub(super) async fn write(
 
 /// Sends the client elsewhere, as BigBlueButton does it after a join.
 pub(super) async fn redirect(session: &mut Session, location: &HeaderValue) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(StatusCode::FOUND, Some(3))?;
+    let mut head = ResponseHeader::build(StatusCode::FOUND, Some(HEADERS))?;
     head.insert_header(header::LOCATION, location)?;
     head.insert_header(header::CONTENT_LENGTH, 0)?;
     head.insert_header(header::CACHE_CONTROL, "no-cache")?;

@@ -1,11 +1,12 @@
 //! A request as the pipeline sees it: its raw query, its form, and what its client reads.
 
-use std::borrow::Cow;
-
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::reply::Dialect;
 use crate::bbb::{self, Algorithm, Call, Params, SignedQuery};
+
+/// Who asks for it first wants answers in JSON.
+const JSON: &[u8] = b"application/json";
 
 /// The parts of a request that decide its answer.
 pub(super) struct Request<'a> {
@@ -15,18 +16,20 @@ pub(super) struct Request<'a> {
     has_query: bool,
     /// The form in the body exactly as sent.
     form: Option<Vec<u8>>,
-    accept: String,
+    wants_json: bool,
+    is_browser: bool,
 }
 
 impl<'a> Request<'a> {
     pub(super) fn new(method: Method, query: &'a [u8], headers: &HeaderMap) -> Self {
-        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let accept = headers.get(header::ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
         Self {
             method,
             query: SignedQuery::parse(query),
             has_query: !query.trim_ascii().is_empty(),
             form: None,
-            accept: accept.unwrap_or_default().to_ascii_lowercase(),
+            wants_json: contains(accept.get(..JSON.len()).unwrap_or_default(), JSON),
+            is_browser: contains(accept, b"text/html"),
         }
     }
 
@@ -59,31 +62,20 @@ impl<'a> Request<'a> {
     }
 
     /// What was asked, without its checksum: the query, then the form, as a servlet merges them.
-    pub(super) fn unsigned(&self, call: Call) -> Cow<'_, [u8]> {
-        let mut unsigned = self.query.unsigned();
+    pub(super) fn params(&self, call: Call) -> Params<'_> {
+        let mut params = self.query.params().clone();
         if let Some(form) = self.form.as_ref().filter(|_| self.takes_form(call)) {
-            let bytes = unsigned.to_mut();
-            if !bytes.is_empty() {
-                bytes.push(b'&');
-            }
-            bytes.extend_from_slice(form);
+            let mut form = Params::parse(form);
+            // The latter names the hash of the checksum that is gone.
+            form.remove_all(&["checksum", "checksumHash"]);
+            params.append(form);
         }
-        unsigned
-    }
-
-    /// The parameters in what [`unsigned`](Self::unsigned) gave; those of a form may have a checksum.
-    pub(super) fn params(unsigned: &[u8]) -> Params<'_> {
-        let mut params = Params::parse(unsigned);
-        params.remove("checksum");
-        // It names the hash of the checksum that is gone.
-        params.remove("checksumHash");
         params
     }
 
     /// The form in which the client reads answers to this call.
     pub(super) fn dialect(&self, call: Option<Call>) -> Dialect {
-        let wants_json = self.accept.starts_with("application/json");
-        if wants_json || call.is_some_and(Call::answers_json) {
+        if self.wants_json || call.is_some_and(Call::answers_json) {
             Dialect::Json
         } else {
             Dialect::Xml
@@ -92,8 +84,13 @@ impl<'a> Request<'a> {
 
     /// Whether a person looks at the answer.
     pub(super) fn is_browser(&self) -> bool {
-        self.accept.contains("text/html")
+        self.is_browser
     }
+}
+
+/// Whether a header mentions a media type, in whatever case.
+fn contains(header: &[u8], media_type: &[u8]) -> bool {
+    header.windows(media_type.len()).any(|part| part.eq_ignore_ascii_case(media_type))
 }
 
 /// A checksum and what it covers.

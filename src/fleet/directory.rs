@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use papaya::Equivalent;
 use parking_lot::Mutex;
 
@@ -85,8 +86,8 @@ struct Lists {
 /// The map of running meetings.
 #[derive(Default)]
 pub struct Directory {
-    by_key: papaya::HashMap<ByKey, ()>,
-    by_internal: papaya::HashMap<ByInternal, ()>,
+    by_key: papaya::HashMap<ByKey, (), RandomState>,
+    by_internal: papaya::HashMap<ByInternal, (), RandomState>,
     /// Breakout rooms by what they were created as, in their scope.
     by_alias: papaya::HashMap<Box<str>, Arc<Entry>>,
     lists: Mutex<Lists>,

@@ -34,7 +34,15 @@ pub fn node_meeting_id(scope: &Scope, ids: MeetingIds, id: &str) -> String {
 
 /// `{id}@{scope}`.
 pub(super) fn scoped(scope: &Scope, id: &str) -> String {
-    format!("{id}@{scope}")
+    let tenant = scope.tenant.as_str();
+    let mut scoped = String::with_capacity(id.len() + tenant.len() + "@-999".len());
+    scoped.push_str(id);
+    scoped.push('@');
+    scoped.push_str(tenant);
+    if scope.sub != SubId::MAIN {
+        scoped.extend(["-", &scope.sub.to_string()]);
+    }
+    scoped
 }
 
 /// The internal id of a breakout room that a front end creates as `id` under this parent.

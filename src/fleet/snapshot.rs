@@ -4,9 +4,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::live::Live;
 use super::policy;
 use crate::model::{AdminState, Cluster, Inventory, MeetingIds, NodeName, Slug, Tenant};
+
+/// Every request looks into several of them; what stands in them is the operator's.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// A node of the pool: what the operator says of it, its cluster, and its live state.
 #[derive(Debug)]
@@ -45,11 +50,11 @@ pub struct TenantEntry {
 /// The inventory at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    nodes: HashMap<NodeName, Arc<Node>>,
+    nodes: Map<NodeName, Arc<Node>>,
     /// The nodes' names in the order of the inventory, retired ones last.
     order: Vec<NodeName>,
-    tenants: HashMap<Slug, Arc<TenantEntry>>,
-    domains: HashMap<String, Slug>,
+    tenants: Map<Slug, Arc<TenantEntry>>,
+    domains: Map<String, Slug>,
     default: Option<Slug>,
 }
 

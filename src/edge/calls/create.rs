@@ -82,7 +82,8 @@ impl<'a> Order<'a> {
             identity::node_meeting_id(&scope, tenant.meeting_ids, &id)
         };
         params.set("meetingID", &node_meeting_id);
-        Ok(Self { key: MeetingKey { scope, id }, params, node_meeting_id, parent })
+        let key = MeetingKey { scope, id: id.into_owned() };
+        Ok(Self { key, params, node_meeting_id, parent })
     }
 
     /// The right to create this meeting.

@@ -15,13 +15,16 @@ use crate::edge::reply::{Dialect, Reply};
 use crate::edge::{Edge, ask, pages, rules};
 use crate::fleet::Node;
 
+/// Room for most of them, so that it need not grow.
+const USUAL_URL_BYTES: usize = 512;
+
 /// Sends a person into a meeting.
 pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = match asked.meeting_id() {
         Ok(id) => id,
         Err(refusal) => return Ok(cannot_join(asked, &refusal.failure, Hope::None)),
     };
-    if asked.params.get("fullName").is_none_or(|name| name.trim().is_empty()) {
+    if asked.params.is_blank("fullName") {
         return Ok(cannot_join(asked, &Failure::MISSING_FULL_NAME, Hope::None));
     }
     let Some(entry) = asked.find(edge, &id) else {
@@ -35,20 +38,25 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
     rules::apply(&asked.caller, &mut params, |rules| &rules.join);
     node.live.count_join();
     if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
-        let path_and_query =
-            format!("{}/join?{}", node.spec.url.path(), ask::sign(&node, Call::Join, &params));
+        let path_and_query = signed(node.spec.url.path(), &node, &params);
         return Ok(Decision::Forward(Forward { node, path_and_query }));
     }
     Ok(Decision::Redirect(location(&node, &params)?))
 }
 
 fn location(node: &Arc<Node>, params: &Params<'_>) -> Result<HeaderValue, Refusal> {
-    let query = ask::sign(node, Call::Join, params);
-    let url = [node.spec.url.as_str(), "/join?", &query].concat();
-    HeaderValue::try_from(url).map_err(|_not_a_header| {
+    HeaderValue::try_from(signed(node.spec.url.as_str(), node, params)).map_err(|_not_a_header| {
         warn!("node {}: a join URL does not fit into a header", node.name());
         Refusal::client(Failure::REQUEST_NOT_RECOGNIZED)
     })
+}
+
+/// The signed call below the address of the node's API.
+fn signed(api: &str, node: &Node, params: &Params<'_>) -> String {
+    let mut url = String::with_capacity(USUAL_URL_BYTES);
+    url.push_str(api);
+    url.push_str("/join?");
+    ask::sign(url, node, Call::Join, params)
 }
 
 /// Why trying again could help.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Asked, Decision};
-use crate::bbb::{Answer, Call, Element, Failure, Outline};
+use crate::bbb::{Answer, Call, Element, Failure, Outline, Params};
 use crate::edge::Edge;
 use crate::edge::ask::{self, Trouble};
-use crate::edge::coalesce::Answered;
+use crate::edge::coalesce::{Answered, Question};
 use crate::edge::refusal::Refusal;
 use crate::edge::reply::Reply;
 use crate::fleet::{Entry, Node, identity};
@@ -53,12 +53,11 @@ async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<
         return None;
     }
     let params = asked.params_for(entry);
-    let key =
-        format!("{}/{}?{}", node.name(), asked.call.as_str(), ask::sign(node, asked.call, &params));
-    let answered = edge
-        .coalesced
-        .get(key, async { ask_node(edge, asked.call, node, &params, entry).await })
-        .await?;
+    let query = ask::sign(String::new(), node, asked.call, &params).into();
+    let question = Question { node: node.name().clone(), call: asked.call, query };
+    let query = question.query.clone();
+    let answer = async { ask_node(edge, asked.call, node, (&query, &params), entry).await.ok() };
+    let answered = edge.coalesced.get(question, answer).await?;
     if answered.is_success {
         return Some(Reply::xml(answered.body));
     }
@@ -71,10 +70,10 @@ async fn ask_node(
     edge: &Edge,
     call: Call,
     node: &Node,
-    params: &crate::bbb::Params<'_>,
+    (query, params): (&str, &Params<'_>),
     entry: &Entry,
 ) -> Result<Answered, Trouble> {
-    let body = edge.fetch(node, call, params, None).await;
+    let body = edge.fetch_signed(node, call, query, params).await;
     edge.usable(node, call, body.and_then(|body| read(call, &body, entry)))
 }
 
