@@ -68,6 +68,7 @@ pub fn main() -> ExitCode {
         eprintln!("portico cannot start its log: {trouble}");
         return ExitCode::from(FAILED);
     }
+    let _last_words = logging::LastWords;
     let outcome = match command {
         Command::Serve { config, upgrade } => serve::serve(&config, upgrade),
         Command::Check { config } => check::check(&config),
@@ -78,7 +79,6 @@ pub fn main() -> ExitCode {
         error!("{trouble:#}");
         FAILED
     });
-    log::logger().flush();
     ExitCode::from(code)
 }
 

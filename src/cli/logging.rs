@@ -5,6 +5,7 @@ mod sink;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use env_logger::{Builder, Env, Logger};
@@ -15,13 +16,16 @@ use sink::Sink;
 /// At its end the program waits so long for whoever reads its log.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
+/// Room that a thread keeps for its next line.
+const USUAL_LINE_BYTES: usize = 4096;
+
 /// `RUST_LOG` chooses, `info` is the default, in the demo `warn` and the access log.
 ///
 /// # Errors
 /// When the system gives no thread for it.
 pub(super) fn init(is_demo: bool) -> io::Result<()> {
     let default = if is_demo { "warn,portico::access=info" } else { "info" };
-    let sink = Sink::start(Box::new(io::stderr()))?;
+    let sink = Sink::start(io::stderr())?;
     let chosen = Builder::from_env(Env::default().default_filter_or(default)).build();
     log::set_max_level(chosen.filter());
     log::set_boxed_logger(Box::new(Lines { chosen, sink })).map_err(io::Error::other)
@@ -33,12 +37,15 @@ pub(super) fn init(is_demo: bool) -> io::Result<()> {
 /// pingora writes whole request heads, with checksums and names of people. Its balancer only repeats
 /// what our own polling has said.
 fn most_of(target: &str) -> LevelFilter {
-    match target.split("::").next() {
-        Some("pingora_load_balancing") => LevelFilter::Error,
-        Some(
-            "pingora" | "pingora_core" | "pingora_proxy" | "hyper" | "hyper_util" | "h2" | "rustls",
-        ) => LevelFilter::Warn,
-        _ => LevelFilter::Trace,
+    let is_of = |names: &[&str]| names.iter().any(|name| target.starts_with(name));
+    if target.starts_with("portico") {
+        LevelFilter::Trace
+    } else if is_of(&["pingora_load_balancing"]) {
+        LevelFilter::Error
+    } else if is_of(&["pingora", "hyper", "h2", "rustls"]) {
+        LevelFilter::Warn
+    } else {
+        LevelFilter::Trace
     }
 }
 
@@ -62,19 +69,35 @@ impl Log for Lines {
         if record.level() > most_of(record.target()) || !self.chosen.matches(record) {
             return;
         }
-        // What is logged while a line is made, by what it shows, gets a line of its own.
-        LINE.with(|kept| match kept.try_borrow_mut() {
-            Ok(mut line) => self.write(record, &mut line),
-            Err(_in_use) => self.write(record, &mut String::new()),
+        // What is logged while a line is made, by what it shows, or while a thread ends, gets a line of
+        // its own.
+        let made = LINE.try_with(|kept| {
+            kept.try_borrow_mut().map(|mut line| self.write(record, &mut line)).is_ok()
         });
-        // Others may wait for more; this one may be the last.
+        if made != Ok(true) {
+            self.write(record, &mut String::new());
+        }
+        // Others may wait for more; this one may be the last. The main thread has nothing else to do than
+        // to start and to end the program.
         if record.level() == Level::Error {
-            self.sink.flush_within(Duration::ZERO);
+            self.sink.hurry();
+            if thread::current().name() == Some("main") {
+                self.flush();
+            }
         }
     }
 
     fn flush(&self) {
         self.sink.flush_within(LAST_WORDS_WITHIN);
+    }
+}
+
+/// Waits for the log when the program ends, also by a panic.
+pub(super) struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        log::logger().flush();
     }
 }
 
@@ -95,13 +118,23 @@ impl Lines {
         let head_bytes = line.len();
         let written = line.write_fmt(*record.args());
         debug_assert!(begun.is_ok() && written.is_ok(), "a String takes everything");
-        // A text of several lines cannot look like several entries.
-        if line.get(head_bytes..).is_some_and(|text| text.contains('\n')) {
+        // A text cannot look like another entry, nor play with the terminal.
+        let is_control = |c: char| c.is_control() && c != '\t';
+        if line.get(head_bytes..).is_some_and(|text| text.contains(is_control)) {
             let text = line.split_off(head_bytes);
-            line.push_str(&text.replace('\n', "\n    "));
+            for c in text.chars() {
+                match c {
+                    '\n' => line.push_str("\n    "),
+                    c if is_control(c) => line.extend(c.escape_default()),
+                    c => line.push(c),
+                }
+            }
         }
         line.push('\n');
         self.sink.push(line);
+        if line.capacity() > USUAL_LINE_BYTES {
+            *line = String::new();
+        }
     }
 }
 
@@ -117,7 +150,8 @@ mod tests {
             ("hyper_util::client", LevelFilter::Warn),
             ("pingora_load_balancing", LevelFilter::Error),
             ("portico::access", LevelFilter::Trace),
-            ("pingoras", LevelFilter::Trace),
+            ("pingora_pool::connection", LevelFilter::Warn),
+            ("axum::serve", LevelFilter::Trace),
         ] {
             assert_eq!(most_of(target), most, "{target}");
         }

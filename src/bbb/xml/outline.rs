@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
             self.parts.len() - 1
         });
         self.open.push(Open { name, start: self.at, part });
-        (depth < MAX_DEPTH).then_some(())
+        (depth < MAX_DEPTH && self.count <= MAX_PARTS).then_some(())
     }
 
     /// `end` is where the content ends, unless the element is one tag.

@@ -1,34 +1,46 @@
-//! Where log lines go: gathered for a moment, then written at once by a thread of its own.
+//! Where log lines go: gathered for a moment, then written by a thread of its own.
 //!
 //! A busy edge writes a line per request. One system call for each would cost as much as placing a
-//! meeting, and a reader of the log that has stalled would stall every request.
+//! meeting, and a reader of the log that has stalled would stall every request. So nobody but that thread
+//! ever writes; whoever is about to leave waits for it, but not for ever.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 /// How long a line may wait for others.
 const GATHER: Duration = Duration::from_millis(10);
+/// So many bytes do not wait: a processor's cache holds them easily.
+const ENOUGH_BYTES: usize = 32 * 1024;
 /// Lines that wait for a reader that does not read, in bytes; what comes then is lost, and counted.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// A pipe takes so much in one piece, so that lines of two processes do not get into each other.
+const PIECE_BYTES: usize = 4096;
 
 /// Takes lines, and writes them a moment later.
 pub(super) struct Sink(Arc<Shared>);
 
+#[derive(Default)]
 struct Shared {
-    waiting: Mutex<Lines>,
+    waiting: Mutex<Waiting>,
+    /// There is something to write, enough of it, or something that cannot wait.
     filled: Condvar,
-    /// Held while lines are written, so that they stay in order.
-    out: Mutex<Box<dyn Write + Send>>,
+    /// Everything that had been taken is written.
+    written: Condvar,
 }
 
 #[derive(Default)]
-struct Lines {
+struct Waiting {
     bytes: Vec<u8>,
+    /// Lines that found no room, or could not be written.
     lost: u64,
+    is_urgent: bool,
+    /// Bytes ever taken in, and those of them that are out of the way.
+    taken: u64,
+    done: u64,
 }
 
 impl Sink {
@@ -36,87 +48,155 @@ impl Sink {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<Self> {
-        let sink = Self::new(out);
-        let shared = sink.0.clone();
+    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let sink = Self(shared.clone());
+        let mut out = Out { out, is_cut: false };
         thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let mut bytes = Vec::new();
             loop {
-                let mut waiting = shared.waiting.lock();
-                while waiting.is_empty() {
-                    shared.filled.wait(&mut waiting);
+                let lost = shared.next_batch(&mut bytes);
+                let taken = bytes.len();
+                if lost > 0 {
+                    let told = format!("{lost} log lines were lost: nobody read them in time\n");
+                    bytes.extend(told.into_bytes());
                 }
-                // Only the first line gives notice, so this waits for the others.
-                shared.filled.wait_for(&mut waiting, GATHER);
-                drop(waiting);
-                shared.write_out(shared.out.lock());
+                let lost = out.write(&bytes, || shared.pause());
+                shared.done(taken, lost);
             }
         })?;
         Ok(sink)
     }
 
-    fn new(out: Box<dyn Write + Send>) -> Self {
-        let (waiting, filled) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { waiting, filled, out: Mutex::new(out) }))
-    }
-
     /// Takes a whole line.
     pub(super) fn push(&self, line: &str) {
         let mut waiting = self.0.waiting.lock();
-        if waiting.bytes.len() + line.len() > MAX_WAITING_BYTES {
+        let before = waiting.bytes.len();
+        if before + line.len() > MAX_WAITING_BYTES {
             waiting.lost += 1;
-            return;
+        } else {
+            waiting.bytes.extend_from_slice(line.as_bytes());
+            waiting.taken += line.len() as u64;
         }
-        let is_first = waiting.is_empty();
-        waiting.bytes.extend_from_slice(line.as_bytes());
+        let is_enough = before < ENOUGH_BYTES && waiting.bytes.len() >= ENOUGH_BYTES;
         drop(waiting);
-        if is_first {
+        if before == 0 || is_enough {
             self.0.filled.notify_one();
         }
     }
 
-    /// Writes what waits now, if what is being written meanwhile is done within this time.
-    pub(super) fn flush_within(&self, time: Duration) {
-        if let Some(out) = self.0.out.try_lock_for(time) {
-            self.0.write_out(out);
-        }
+    /// What waits is to be written at once.
+    pub(super) fn hurry(&self) {
+        self.0.waiting.lock().is_urgent = true;
+        self.0.filled.notify_one();
     }
-}
 
-impl Lines {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.lost == 0
+    /// Waits until what was pushed is written, but no longer than this.
+    pub(super) fn flush_within(&self, time: Duration) {
+        self.hurry();
+        let mut waiting = self.0.waiting.lock();
+        let taken = waiting.taken;
+        self.0.written.wait_while_for(&mut waiting, |waiting| waiting.done < taken, time);
     }
 }
 
 impl Shared {
-    fn write_out(&self, mut out: MutexGuard<'_, Box<dyn Write + Send>>) {
-        let Lines { bytes, lost } = std::mem::take(&mut *self.waiting.lock());
-        // Nobody is left to be told when even this cannot be written.
-        out.write_all(&bytes).ok();
-        if lost > 0 {
-            writeln!(out, "{lost} log lines were lost: nobody read them in time").ok();
-        }
+    /// Waits for lines and puts them into `bytes`; returns how many were lost meanwhile.
+    fn next_batch(&self, bytes: &mut Vec<u8>) -> u64 {
+        bytes.clear();
         // The next lines take the same room, unless it has grown beyond reason.
+        bytes.shrink_to(2 * ENOUGH_BYTES);
         let mut waiting = self.waiting.lock();
-        if waiting.bytes.capacity() == 0 && bytes.capacity() <= MAX_WAITING_BYTES / 16 {
-            let mut bytes = bytes;
-            bytes.clear();
-            waiting.bytes = bytes;
+        while waiting.bytes.is_empty() && waiting.lost == 0 {
+            waiting.is_urgent = false;
+            self.filled.wait(&mut waiting);
         }
+        if !waiting.is_urgent && waiting.bytes.len() < ENOUGH_BYTES {
+            self.filled.wait_for(&mut waiting, GATHER);
+        }
+        waiting.is_urgent = false;
+        std::mem::swap(&mut waiting.bytes, bytes);
+        std::mem::take(&mut waiting.lost)
     }
+
+    /// Lets the reader take a breath.
+    fn pause(&self) {
+        self.filled.wait_for(&mut self.waiting.lock(), GATHER);
+    }
+
+    fn done(&self, bytes: usize, lost: u64) {
+        let mut waiting = self.waiting.lock();
+        waiting.done += bytes as u64;
+        waiting.lost += lost;
+        drop(waiting);
+        self.written.notify_all();
+    }
+}
+
+struct Out<W> {
+    out: W,
+    /// The last line broke off.
+    is_cut: bool,
+}
+
+impl<W: Write> Out<W> {
+    /// Writes lines; returns how many could not be written.
+    fn write(&mut self, lines: &[u8], pause: impl Fn()) -> u64 {
+        let mut lost = 0;
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(end_of_piece(rest));
+            lost += self.write_piece(piece, &pause);
+            rest = behind;
+        }
+        lost
+    }
+
+    fn write_piece(&mut self, piece: &[u8], pause: &impl Fn()) -> u64 {
+        let mut at = 0;
+        if self.is_cut && self.out.write(b"\n").is_ok() {
+            self.is_cut = false;
+        }
+        while at < piece.len() {
+            match self.out.write(&piece[at..]) {
+                Ok(bytes) if bytes > 0 => at += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Somebody else who has this terminal or pipe has made it so.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
+                Ok(_) | Err(_) => {
+                    self.is_cut |= at > 0;
+                    let lost = memchr::memchr_iter(b'\n', &piece[at..]).count();
+                    return u64::try_from(lost).unwrap_or(u64::MAX);
+                }
+            }
+        }
+        0
+    }
+}
+
+/// Behind as many whole lines as go into one piece, or behind the first.
+fn end_of_piece(lines: &[u8]) -> usize {
+    let usual = &lines[..lines.len().min(PIECE_BYTES)];
+    memchr::memrchr(b'\n', usual)
+        .or_else(|| memchr::memchr(b'\n', lines))
+        .map_or(lines.len(), |end| end + 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
-    /// Keeps what it is given; can be held up.
-    #[derive(Clone, Default)]
-    struct Reader(Arc<Mutex<Vec<u8>>>);
+    /// Longer than anything here takes, shorter than a person waits for a test that hangs.
+    const PLENTY: Duration = Duration::from_secs(20);
+
+    /// Sends on what it is given, and takes no more than it is allowed.
+    struct Reader(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Reader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
             Ok(bytes.len())
         }
 
@@ -125,42 +205,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn lines_come_out_by_themselves_and_in_order() {
-        let reader = Reader::default();
-        let sink = Sink::start(Box::new(reader.clone())).unwrap();
-        let lines = [("first\n", 1), ("second\n", 500), ("third\n", 1)];
-        let expected: String = lines.map(|(line, times)| line.repeat(times)).concat();
-        for line in expected.split_inclusive('\n') {
-            sink.push(line);
+    fn read_until(reader: &mpsc::Receiver<Vec<u8>>, end: &str) -> String {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            text.push_str(str::from_utf8(&reader.recv_timeout(PLENTY).unwrap()).unwrap());
         }
-        while reader.0.lock().len() < expected.len() {
-            thread::yield_now();
-        }
-        assert_eq!(String::from_utf8_lossy(&reader.0.lock()), expected);
+        text
     }
 
     #[test]
-    fn what_waits_is_written_when_it_must_be() {
-        let reader = Reader::default();
-        let sink = Sink::new(Box::new(reader.clone()));
+    fn lines_come_out_by_themselves_in_order_and_in_whole_pieces() {
+        let (sender, reader) = mpsc::sync_channel(1000);
+        let sink = Sink::start(Reader(sender)).unwrap();
+        let lines = [("first\n", 1), ("second\n", 5000), ("third\n", 1)];
+        let expected: String = lines.map(|(line, times)| line.repeat(times)).concat();
+        expected.split_inclusive('\n').for_each(|line| sink.push(line));
+        let mut text = String::new();
+        while text.len() < expected.len() {
+            let piece = reader.recv_timeout(PLENTY).unwrap();
+            assert!(piece.len() <= PIECE_BYTES && piece.ends_with(b"\n"));
+            text.push_str(str::from_utf8(&piece).unwrap());
+        }
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_last_words_are_written_before_the_end() {
+        let (sender, reader) = mpsc::sync_channel(10);
+        let sink = Sink::start(Reader(sender)).unwrap();
         sink.push("the last words\n");
-        assert!(reader.0.lock().is_empty());
-        sink.flush_within(Duration::ZERO);
-        assert_eq!(*reader.0.lock(), b"the last words\n");
+        sink.flush_within(PLENTY);
+        assert_eq!(reader.try_recv().unwrap(), b"the last words\n");
     }
 
     #[test]
     fn a_reader_that_does_not_read_costs_lines_and_no_more() {
-        let reader = Reader::default();
-        let sink = Sink::new(Box::new(reader.clone()));
-        let line = format!("{}\n", "x".repeat(1023));
+        let (sender, reader) = mpsc::sync_channel(0);
+        let sink = Sink::start(Reader(sender)).unwrap();
+        sink.push("held up\n");
+        sink.flush_within(Duration::from_millis(50));
+        let line = "x".repeat(1023) + "\n";
         for _ in 0..MAX_WAITING_BYTES / line.len() + 3 {
             sink.push(&line);
         }
-        sink.flush_within(Duration::ZERO);
-        let written = reader.0.lock();
-        assert!(written.ends_with(b"\n3 log lines were lost: nobody read them in time\n"));
-        assert!(written.len() < MAX_WAITING_BYTES + 100);
+        sink.flush_within(Duration::from_millis(1));
+        let text = read_until(&reader, "in time\n");
+        assert!(text.ends_with("\n3 log lines were lost: nobody read them in time\n"));
+        // It goes on, also behind a line that never had room.
+        sink.push(&"y".repeat(MAX_WAITING_BYTES + 1));
+        assert_eq!(read_until(&reader, "in time\n").split(' ').next(), Some("1"));
+        sink.push("on it goes\n");
+        assert_eq!(read_until(&reader, "goes\n"), "on it goes\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_cuts_no_other_line() {
+        struct Full(Vec<u8>, [usize; 4]);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let room = std::mem::take(&mut self.1[0]).min(bytes.len());
+                self.1.rotate_left(1);
+                self.0.extend_from_slice(&bytes[..room]);
+                match room {
+                    0 => Err(ErrorKind::StorageFull.into()),
+                    room => Ok(room),
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut out = Out { out: Full(Vec::new(), [3, 0, 1, 99]), is_cut: false };
+        assert_eq!(out.write(b"one\ntwo\n", || {}), 2);
+        assert_eq!(out.write(b"three\n", || {}), 0);
+        assert_eq!(String::from_utf8_lossy(&out.out.0), "one\nthree\n");
     }
 }
