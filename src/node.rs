@@ -244,11 +244,18 @@ impl Client {
         let mut request = body.map_or_else(|| get(target), |body| post(target, body));
         let mut repeats = 0;
         loop {
-            *stage = Stage::Connect;
             let mut connection = match self.shared.pool.take(target.origin(), Instant::now()) {
                 Some(kept) => kept,
                 // Rare, and large beside the rest.
-                None => Box::pin(self.connect(target)).await?,
+                None => match Box::pin(self.connect(target)).await {
+                    Ok(new) => new,
+                    // What was sent before may have been seen.
+                    Err(error) if repeats > 0 => {
+                        let (target, source) = (target.shown(), error.into());
+                        return Err(Error::Reset { target, source });
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             *stage = Stage::Answer;
             request = match connection.send(request).await {

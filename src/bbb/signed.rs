@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::checksum::{Algorithm, Claim};
 use super::params::{Params, decode_value, items, value_of};
 
-/// A raw query string, apart from its checksum. Borrows the query; parsing and verifying allocate nothing.
+/// A raw query string, apart from its checksum. Borrows the query; of an honest one nothing is copied.
 #[derive(Debug, Clone)]
 pub struct SignedQuery<'a> {
     /// The query up to its checksum, surrounding white space stripped. All of it where the checksum stood last.
@@ -89,7 +89,8 @@ impl<'a> SignedQuery<'a> {
         claim.verify(call, [&self.head, self.tail], allowed, secrets)
     }
 
-    /// What was asked: the parameters without `checksum` and `checksumHash`.
+    /// What was asked: the parameters without `checksum` and `checksumHash`, as they stand between the
+    /// `&`s. (White space there, which is not hashed at an end, cannot stand on a request line.)
     pub fn params(&self) -> &Params<'a> {
         &self.params
     }

@@ -30,7 +30,7 @@ pub(super) use root::version;
 pub(super) struct Asked<'a> {
     pub(super) call: Call,
     pub(super) caller: Caller,
-    pub(super) params: Params<'a>,
+    pub(super) params: Cow<'a, Params<'a>>,
     pub(super) request: &'a Request<'a>,
     /// The inventory for the whole of this request.
     pub(super) snapshot: &'a Snapshot,
@@ -114,7 +114,7 @@ impl<'a> Asked<'a> {
 
     /// The caller's parameters, with the meeting called as on its node.
     fn params_for(&self, entry: &Entry) -> Params<'a> {
-        let mut params = self.params.clone();
+        let mut params = self.params.as_ref().clone();
         params.set("meetingID", &entry.node_meeting_id());
         params
     }

@@ -57,7 +57,7 @@ impl Coalesced {
         ask: impl Future<Output = Option<Answered>>,
     ) -> Option<Answered> {
         let slot = self.0.lock().slot(&question);
-        let asking = Asking { coalesced: self, question: &question, slot: &slot };
+        let asking = Asking { coalesced: self, question: &question, slot };
         let mut is_first = false;
         let answered = asking.slot.get_or_init(async || {
             is_first = true;
@@ -66,8 +66,9 @@ impl Coalesced {
         let answered = answered.await.clone();
         if let (true, Some(answered)) = (is_first, &answered) {
             let bytes = question.query.len() + answered.body.len();
-            self.0.lock().keep(question.clone(), slot.clone(), bytes);
+            self.0.lock().keep(question.clone(), asking.slot.clone(), bytes);
         }
+        drop(asking);
         answered
     }
 }
@@ -77,7 +78,7 @@ impl Coalesced {
 struct Asking<'a> {
     coalesced: &'a Coalesced,
     question: &'a Question,
-    slot: &'a Arc<Slot>,
+    slot: Arc<Slot>,
 }
 
 impl Drop for Asking<'_> {
@@ -86,11 +87,13 @@ impl Drop for Asking<'_> {
             return;
         }
         let mut known = self.coalesced.0.lock();
+        // It goes while the lock is held, so that of two who leave one sees that it is the last.
+        let slot = std::mem::take(&mut self.slot);
         // Whoever else waits for it goes on asking; a failure is good for those alone who have waited.
-        let is_over = self.slot.initialized() || Arc::strong_count(self.slot) == 2;
-        if is_over {
-            known.forget(self.question, self.slot);
+        if slot.initialized() || Arc::strong_count(&slot) == 2 {
+            known.forget(self.question, &slot);
         }
+        drop(slot);
     }
 }
 

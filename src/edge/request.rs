@@ -1,5 +1,7 @@
 //! A request as the pipeline sees it: its raw query, its form, and what its client reads.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::reply::Dialect;
@@ -62,15 +64,17 @@ impl<'a> Request<'a> {
     }
 
     /// What was asked, without its checksum: the query, then the form, as a servlet merges them.
-    pub(super) fn params(&self, call: Call) -> Params<'_> {
-        let mut params = self.query.params().clone();
-        if let Some(form) = self.form.as_ref().filter(|_| self.takes_form(call)) {
-            let mut form = Params::parse(form);
-            // The latter names the hash of the checksum that is gone.
-            form.remove_all(&["checksum", "checksumHash"]);
-            params.append(form);
-        }
-        params
+    pub(super) fn params(&self, call: Call) -> Cow<'_, Params<'_>> {
+        let params = self.query.params();
+        let Some(form) = self.form.as_ref().filter(|_| self.takes_form(call)) else {
+            return Cow::Borrowed(params);
+        };
+        let mut form = Params::parse(form);
+        // The latter names the hash of the checksum that is gone.
+        form.remove_all(&["checksum", "checksumHash"]);
+        let mut params = params.clone();
+        params.append(form);
+        Cow::Owned(params)
     }
 
     /// The form in which the client reads answers to this call.

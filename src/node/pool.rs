@@ -4,7 +4,8 @@
 //! answer would first wake a thread of the runtime whose driver has the socket.
 //!
 //! Nothing happens to an idle connection until somebody takes it. One that the node closed meanwhile
-//! is noticed by sending: hyper looks before it writes and gives the request back.
+//! is usually noticed by sending: hyper looks before it writes and gives the request back, unless the
+//! runtime has not heard of the end yet.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -56,14 +57,16 @@ impl Pool {
     /// runtime.
     pub(super) fn take(&self, origin: &str, now: Instant) -> Option<Box<Connection>> {
         let runtime = Handle::current().id();
+        let mut over = Vec::new();
         let mut idle = self.0.lock();
+        idle.sweep_in_time(now, &mut over);
         let resting = idle.runtimes.get_mut(&runtime)?.get_mut(origin)?;
         let latest = resting.pop()?;
         if !latest.is_over(now) {
             return Some(latest.connection);
         }
         // The others have been idle for longer still. Closing is left for after the lock.
-        let over = std::mem::take(resting);
+        over.append(resting);
         drop(idle);
         drop((latest, over));
         None
@@ -78,10 +81,7 @@ impl Pool {
         let runtime = Handle::current().id();
         let mut idle = self.0.lock();
         let mut over = Vec::new();
-        if now.duration_since(idle.swept) >= SWEEP_EVERY {
-            idle.swept = now;
-            idle.sweep(now, &mut over);
-        }
+        idle.sweep_in_time(now, &mut over);
         let origins = idle.runtimes.entry(runtime).or_default();
         let resting = match origins.get_mut(origin) {
             Some(resting) => resting,
@@ -115,7 +115,11 @@ impl fmt::Debug for Pool {
 }
 
 impl Idle {
-    fn sweep(&mut self, now: Instant, over: &mut Vec<Resting>) {
+    fn sweep_in_time(&mut self, now: Instant, over: &mut Vec<Resting>) {
+        if now.duration_since(self.swept) < SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
         self.runtimes.retain(|_, origins| {
             origins.retain(|_, resting| {
                 expire(resting, now, over);

@@ -68,7 +68,7 @@ impl<'a> Order<'a> {
             2..=256 => {}
             _ => return Err(Refusal::client(Failure::MEETING_NAME_LENGTH)),
         }
-        let mut params = asked.params.clone();
+        let mut params = asked.params.as_ref().clone();
         rules::apply(&asked.caller, &mut params, |rules| &rules.create);
         let parent = parent(edge, asked, &params)?;
         let tenant = &asked.caller.tenant.tenant;

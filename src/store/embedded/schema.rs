@@ -60,6 +60,8 @@ fn set_up(db: &Connection) -> rusqlite::Result<()> {
     // log and keep the rollback journal, which is as safe and merely slower.
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     log::debug!("journal mode {mode}");
+    // Rows are read at the start and then only written: keeping 2 MiB of pages would serve nobody.
+    db.pragma_update(None, "cache_size", -256)?;
     db.pragma_update(None, "synchronous", "FULL")
 }
 
