@@ -1,8 +1,8 @@
 //! Where log lines go: gathered for a moment, then written by a thread of its own.
 //!
-//! A busy edge writes a line per request. One system call for each would cost as much as placing a
-//! meeting, and a reader of the log that has stalled would stall every request. So nobody but that thread
-//! ever writes; whoever is about to leave waits for it, but not for ever.
+//! A busy edge writes a line per request. A system call for each was more than half of what a line cost,
+//! and a reader of the log that has stalled would stall every request. So nobody but that thread ever
+//! writes; whoever is about to leave waits for it, but not for ever.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
