@@ -102,7 +102,8 @@ impl Edge {
             Body::Slides { length } => {
                 Box::pin(upload::invite(session)).await;
                 let max = self.settings.max_body_bytes;
-                let begun = Box::pin(Upload::begin(session, content_type, length, max)).await;
+                let kind = content_type.map(as_nodes_take_it);
+                let begun = Box::pin(Upload::begin(session, kind, length, max)).await;
                 let (upload, pump) = begun.map_err(|broken| refuse_body(broken, max))?;
                 (Some(upload), pump)
             }
@@ -253,6 +254,18 @@ impl Edge {
             }
             _ => Err(unsupported()),
         }
+    }
+}
+
+/// The type of an XML body for a node. Nodes compare the whole header and know one spelling, front ends
+/// several; only another charset than UTF-8 means something else.
+fn as_nodes_take_it(content_type: HeaderValue) -> HeaderValue {
+    let full = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
+    match full.split_once("charset=") {
+        Some((_, charset)) if !charset.trim_matches([' ', '"', ';']).starts_with("utf-8") => {
+            content_type
+        }
+        _ => HeaderValue::from_static("application/xml"),
     }
 }
 

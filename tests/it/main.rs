@@ -28,3 +28,4 @@ mod seeing;
 mod survival;
 mod tenancy;
 mod tls;
+mod traps;
