@@ -4,31 +4,52 @@ use std::borrow::Cow;
 
 use super::Answer;
 use super::params::Params;
-use super::xml::Element;
+use super::xml::{Element, Error, Outline};
 
 /// A `<meeting>` of `getMeetings`, or the `<response>` of `getMeetingInfo`, which has the same children.
 ///
 /// A typed view: the element stays whole, with whatever else it holds. Missing numbers are 0, and whatever is not
 /// a digit is skipped in them, for some nodes print `1,000`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeetingInfo {
-    element: Element,
+#[derive(Debug)]
+pub struct MeetingInfo<'a> {
+    form: Form<'a>,
 }
 
-impl MeetingInfo {
+/// Nodes list thousands of meetings every few seconds, and nearly all of them are plain.
+#[derive(Debug)]
+enum Form<'a> {
+    /// A main meeting whose texts are where they should be, in bytes of somebody else.
+    Plain(Outline<'a>),
+    /// Everything else.
+    Tree(Element),
+}
+
+/// What has elements in it even in a plain meeting. Nothing here reads text out of these.
+const NESTED: [&[u8]; 3] = [b"attendees", b"metadata", b"breakoutRooms"];
+
+impl<'a> MeetingInfo<'a> {
+    /// Reads the bytes of an element, without a tree where they are plain.
+    ///
+    /// # Errors
+    /// Anything but well-formed XML within the bounds of [`Element::parse`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Error> {
+        let form = match Outline::of(bytes).filter(is_plain) {
+            Some(outline) => Form::Plain(outline),
+            None => Form::Tree(Element::parse(bytes)?),
+        };
+        Ok(Self { form })
+    }
+}
+
+impl MeetingInfo<'_> {
     /// Looks at an element as a meeting.
     pub fn from_element(element: Element) -> Self {
-        Self { element }
+        Self { form: Form::Tree(element) }
     }
 
     /// `meetingID`: the id that the front end chose, or that was put in its place.
     pub fn meeting_id(&self) -> Cow<'_, str> {
         self.text("meetingID")
-    }
-
-    /// Replaces `meetingID`.
-    pub fn set_meeting_id(&mut self, id: &str) {
-        self.element.set_child_text("meetingID", id);
     }
 
     /// `internalMeetingID`: unique in time, and the id of the recording.
@@ -93,50 +114,47 @@ impl MeetingInfo {
 
     /// For a breakout room, the internal id of its parent.
     pub fn parent_internal_id(&self) -> Option<Cow<'_, str>> {
+        let Form::Tree(element) = &self.form else { return None };
         // Nodes write it beside `isBreakout`; the documentation shows it inside `<breakout>`.
-        self.element
+        element
             .child_text("parentMeetingID")
-            .or_else(|| self.element.child("breakout")?.child_text("parentMeetingID"))
+            .or_else(|| element.child("breakout")?.child_text("parentMeetingID"))
             .filter(|id| self.is_breakout() && !id.is_empty() && id != "bbb-none")
     }
 
-    /// The ids of the breakout rooms, as the node knows them.
-    pub fn breakout_room_ids(&self) -> Vec<Cow<'_, str>> {
-        let rooms = self.element.child("breakoutRooms");
-        rooms.into_iter().flat_map(Element::elements).map(Element::text).collect()
-    }
-
-    /// Replaces the id of each breakout room.
-    pub fn map_breakout_room_ids(&mut self, mut map: impl FnMut(&str) -> String) {
-        let rooms = self.element.child_mut("breakoutRooms");
-        for room in rooms.into_iter().flat_map(Element::elements_mut) {
-            let id = map(&room.text());
-            room.set_text(&id);
+    /// The bytes it was read from, if they are plain.
+    pub fn outline(&self) -> Option<&Outline<'_>> {
+        match &self.form {
+            Form::Plain(outline) => Some(outline),
+            Form::Tree(_) => None,
         }
     }
 
-    /// The element.
-    pub fn element(&self) -> &Element {
-        &self.element
-    }
-
-    /// The element, to change it.
-    pub fn element_mut(&mut self) -> &mut Element {
-        &mut self.element
-    }
-
-    /// The element itself.
+    /// The element itself, as a tree.
     pub fn into_element(self) -> Element {
-        self.element
+        match self.form {
+            Form::Plain(outline) => {
+                // The tree takes all that has an outline. Were it not so, a node must not end us.
+                Element::parse(outline.bytes()).unwrap_or_else(|_never| Element::new("meeting"))
+            }
+            Form::Tree(element) => element,
+        }
     }
 
     /// The element as bytes.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.element.to_vec()
+        match &self.form {
+            Form::Plain(outline) => outline.bytes().to_vec(),
+            Form::Tree(element) => element.to_vec(),
+        }
     }
 
     fn text(&self, name: &str) -> Cow<'_, str> {
-        self.element.child_text(name).unwrap_or_default()
+        let text = match &self.form {
+            Form::Plain(outline) => outline.text(name),
+            Form::Tree(element) => element.child_text(name),
+        };
+        text.unwrap_or_default()
     }
 
     fn is_true(&self, name: &str) -> bool {
@@ -152,7 +170,14 @@ impl MeetingInfo {
     }
 }
 
-impl From<Answer> for MeetingInfo {
+/// Whether an outline says of a meeting all that the tree would.
+fn is_plain(outline: &Outline<'_>) -> bool {
+    outline.nested().all(|name| NESTED.contains(&name))
+        && !outline.has("breakout")
+        && outline.text("isBreakout").is_none_or(|is_breakout| is_breakout != "true")
+}
+
+impl From<Answer> for MeetingInfo<'_> {
     /// The answer of `getMeetingInfo`.
     fn from(answer: Answer) -> Self {
         Self::from_element(answer.into_element())
@@ -163,7 +188,7 @@ impl From<Answer> for MeetingInfo {
 ///
 /// `answer` is the node's answer to the create, and `params` are the parameters that it was asked with. The
 /// elements have BigBlueButton's order.
-pub fn new_meeting(answer: &Answer, params: &Params<'_>) -> MeetingInfo {
+pub fn new_meeting(answer: &Answer, params: &Params<'_>) -> Element {
     let mut meeting = Element::new("meeting");
     let told = |name: &str| answer.text(name).unwrap_or_default();
     let asked = |name: &str| params.get(name).unwrap_or_default();
@@ -202,7 +227,7 @@ pub fn new_meeting(answer: &Answer, params: &Params<'_>) -> MeetingInfo {
         meeting.push_text("sequence", &number(&asked("sequence")).to_string());
         meeting.push_text("freeJoin", flag("freeJoin"));
     }
-    MeetingInfo::from_element(meeting)
+    meeting
 }
 
 /// `meta_` parameters, with lower-case names; of a repeated one the first counts. BigBlueButton ignores those
@@ -230,9 +255,12 @@ fn number(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    fn meeting(children: &str) -> MeetingInfo {
+    use super::*;
+    use crate::bbb::xml::soup;
+
+    fn meeting(children: &str) -> MeetingInfo<'static> {
         let xml = format!("<meeting>{children}</meeting>");
         MeetingInfo::from_element(Element::parse(xml.as_bytes()).unwrap())
     }
@@ -259,7 +287,6 @@ mod tests {
         assert_eq!(meeting.moderator_count(), u32::MAX);
         assert!(meeting.running() && !meeting.has_been_forcibly_ended() && !meeting.is_breakout());
         assert_eq!(meeting.parent_internal_id(), None);
-        assert!(meeting.breakout_room_ids().is_empty());
     }
 
     #[test]
@@ -273,19 +300,64 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_replaced_and_nothing_else_changes() {
-        let mut meeting = meeting(
-            "<meetingID>a@x</meetingID><new>?</new>\
-             <breakoutRooms>\n<breakout>b@x</breakout><breakout>c</breakout></breakoutRooms>",
-        );
-        assert_eq!(meeting.breakout_room_ids(), ["b@x", "c"]);
-        meeting.set_meeting_id("a");
-        meeting.map_breakout_room_ids(|id| id.replace("@x", ""));
-        assert_eq!(
-            String::from_utf8(meeting.to_vec()).unwrap(),
-            "<meeting><meetingID>a</meetingID><new>?</new>\
-             <breakoutRooms>\n<breakout>b</breakout><breakout>c</breakout></breakoutRooms></meeting>"
-        );
+    fn only_what_an_outline_says_in_full_is_read_without_a_tree() {
+        for (children, is_plain) in [
+            ("<meetingID>a</meetingID><isBreakout>false</isBreakout>", true),
+            ("<attendees><attendee><a/></attendee></attendees><metadata><m>x</m></metadata>", true),
+            ("<breakoutRooms><breakout>b</breakout></breakoutRooms>", true),
+            ("<isBreakout>true</isBreakout>", false),
+            ("<breakout><parentMeetingID>p</parentMeetingID></breakout>", false),
+            ("<meetingID>a<b/></meetingID>", false),
+            ("<meetingID a='b'>a</meetingID>", false),
+            ("<meetingID><![CDATA[a]]></meetingID>", false),
+        ] {
+            let xml = format!("<meeting>{children}</meeting>");
+            let meeting = MeetingInfo::read(xml.as_bytes()).unwrap();
+            assert_eq!(meeting.outline().is_some(), is_plain, "{children}");
+        }
+        assert!(MeetingInfo::read(b"<meeting>").is_err());
+    }
+
+    fn facts(meeting: &MeetingInfo<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
+        (
+            (meeting.meeting_id().into_owned(), meeting.internal_id().into_owned()),
+            (meeting.create_time_ms(), meeting.end_time_ms(), meeting.participant_count()),
+            (meeting.has_been_forcibly_ended(), meeting.is_breakout()),
+            meeting.parent_internal_id().map(Cow::into_owned),
+            meeting.to_vec(),
+        )
+    }
+
+    fn both_ways_agree(xml: &[u8]) {
+        let Ok(tree) = Element::parse(xml) else {
+            assert!(MeetingInfo::read(xml).is_err());
+            return;
+        };
+        let read = MeetingInfo::read(xml).expect("the tree could");
+        assert_eq!(facts(&read), facts(&MeetingInfo::from_element(tree.clone())));
+        assert_eq!(read.into_element(), tree);
+    }
+
+    proptest! {
+        #[test]
+        fn with_and_without_a_tree_the_same_is_read(
+            pieces in prop::collection::vec(
+                prop::sample::select(&[
+                    "<meetingID>", "</meetingID>", "<meetingID/>", "<internalMeetingID>i-1</internalMeetingID>",
+                    "<isBreakout>true</isBreakout>", "<isBreakout>false</isBreakout>", "<breakout>", "</breakout>",
+                    "<parentMeetingID>p</parentMeetingID>", "<participantCount>1,0</participantCount>",
+                    "<attendees>", "</attendees>", "<endTime>7</endTime>", "x", "&amp;", "&quot;", "\n", "<!-- -->",
+                ]),
+                0..12,
+            ),
+        ) {
+            both_ways_agree(format!("<meeting>{}</meeting>", pieces.concat()).as_bytes());
+        }
+
+        #[test]
+        fn broken_meetings_are_broken_both_ways(xml in soup()) {
+            both_ways_agree(&xml);
+        }
     }
 
     const CREATED: &[u8] = b"<response><returncode>SUCCESS</returncode><meetingID>room-1</meetingID>\
@@ -325,7 +397,7 @@ mod tests {
         let answer = Answer::parse(answer.as_bytes()).unwrap();
         let params =
             Params::parse(b"name=x&isBreakout=true&sequence=2&freeJoin=true&parentMeetingID=p");
-        let meeting = new_meeting(&answer, &params);
+        let meeting = MeetingInfo::from_element(new_meeting(&answer, &params));
         assert_eq!(meeting.parent_internal_id().as_deref(), Some("p-1"));
         let xml = String::from_utf8(meeting.to_vec()).unwrap();
         assert!(xml.ends_with(

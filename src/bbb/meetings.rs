@@ -75,7 +75,11 @@ impl MeetingsParser {
     ///
     /// # Errors
     /// When the input cannot become a list of meetings. The parser is of no further use then.
-    pub fn push(&mut self, chunk: &[u8], each: &mut dyn FnMut(MeetingInfo)) -> Result<(), Error> {
+    pub fn push(
+        &mut self,
+        chunk: &[u8],
+        each: &mut dyn FnMut(MeetingInfo<'_>),
+    ) -> Result<(), Error> {
         let result = self.take(chunk, each);
         if result.is_err() {
             self.place = Place::Broken;
@@ -104,7 +108,11 @@ impl MeetingsParser {
         }))
     }
 
-    fn take(&mut self, mut chunk: &[u8], each: &mut dyn FnMut(MeetingInfo)) -> Result<(), Error> {
+    fn take(
+        &mut self,
+        mut chunk: &[u8],
+        each: &mut dyn FnMut(MeetingInfo<'_>),
+    ) -> Result<(), Error> {
         if self.place == Place::Broken {
             return Err(Error::NotAnAnswer("it was broken before"));
         }
@@ -147,7 +155,11 @@ impl MeetingsParser {
     }
 
     /// A piece of markup is complete, and is the end of what is pending.
-    fn markup(&mut self, markup: Markup, each: &mut dyn FnMut(MeetingInfo)) -> Result<(), Error> {
+    fn markup(
+        &mut self,
+        markup: Markup,
+        each: &mut dyn FnMut(MeetingInfo<'_>),
+    ) -> Result<(), Error> {
         if self.piece_depth > 0 {
             match markup {
                 Markup::Open => self.piece_depth += 1,
@@ -179,13 +191,17 @@ impl MeetingsParser {
     }
 
     /// What is pending is one whole element.
-    fn piece(&mut self, each: &mut dyn FnMut(MeetingInfo)) -> Result<(), Error> {
-        let element = Element::parse(&self.pending)?;
+    fn piece(&mut self, each: &mut dyn FnMut(MeetingInfo<'_>)) -> Result<(), Error> {
         if self.place == Place::Meetings {
-            if element.name == "meeting" {
-                each(MeetingInfo::from_element(element));
+            let meeting = MeetingInfo::read(&self.pending)?;
+            if tag_name(&self.pending) == b"meeting" {
+                each(meeting);
             }
-        } else if element.name != "meetings" {
+            self.pending.clear();
+            return Ok(());
+        }
+        let element = Element::parse(&self.pending)?;
+        if element.name != "meetings" {
             self.response_bytes += self.pending.len();
             if self.response_bytes > self.max_meeting_bytes {
                 return Err(Error::TooLarge);

@@ -7,7 +7,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::bbb::xml::Edits;
-use crate::bbb::{Element, Outline};
+use crate::bbb::{Element, MeetingInfo, Outline};
 use crate::model::{MeetingIds, MeetingKey, Scope, SubId};
 
 /// The longest `meetingID` that BigBlueButton takes, in characters (bbb-web's validation).
@@ -121,6 +121,17 @@ pub fn reword_in_place(
     Some(meeting.edited(edits))
 }
 
+/// A meeting of a node's list in the words of its owner, by the shorter way where there is one.
+pub fn reworded(meeting: MeetingInfo<'_>, key: &MeetingKey, created_as: Option<&str>) -> Vec<u8> {
+    let in_place = meeting.outline();
+    if let Some(xml) = in_place.and_then(|outline| reword_in_place(outline, key, created_as)) {
+        return xml;
+    }
+    let mut meeting = meeting.into_element();
+    reword(&mut meeting, key, created_as);
+    meeting.to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +196,29 @@ mod tests {
             let mut tree = Element::parse(xml).expect("XML");
             reword(&mut tree, &key, created_as);
             assert_eq!(reword_in_place(&outline, &key, created_as), Some(tree.to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_listed_meeting_is_reworded_the_same_with_and_without_a_tree() {
+        let key = MeetingKey { scope: scope("acme"), id: "r&m".into() };
+        for children in [
+            "<meetingID>room@acme</meetingID><internalMeetingID>1-2</internalMeetingID>",
+            "<meetingID>room@acme</meetingID><breakoutRooms>\n<breakout>b@acme</breakout>\n</breakoutRooms>",
+            "<meetingName>A &lt; ü</meetingName><meetingID></meetingID><internalMeetingID/>",
+            "<meetingID/><attendees><attendee><userID>1</userID></attendee></attendees>",
+            "<meetingName>no id</meetingName>",
+            "<meetingID>room@acme</meetingID><breakoutRooms><breakout><x/>b@acme</breakout></breakoutRooms>",
+            "<meetingID>b</meetingID><isBreakout>true</isBreakout><internalMeetingID>1</internalMeetingID>",
+            "<meetingID><![CDATA[room]]></meetingID><a b='c'/>",
+        ] {
+            let xml = format!("<meeting>{children}</meeting>");
+            for created_as in [None, Some("b<1")] {
+                let mut tree = Element::parse(xml.as_bytes()).expect("XML");
+                reword(&mut tree, &key, created_as);
+                let meeting = MeetingInfo::read(xml.as_bytes()).expect("XML");
+                assert_eq!(reworded(meeting, &key, created_as), tree.to_vec(), "{xml}");
+            }
         }
     }
 }

@@ -99,7 +99,7 @@ impl Fleet {
 
 impl Poll<'_> {
     /// Takes one meeting of the node's list.
-    pub fn meeting(&mut self, mut info: MeetingInfo) {
+    pub fn meeting(&mut self, info: MeetingInfo<'_>) {
         let internal_id = info.internal_id().into_owned();
         let is_over = info.has_been_forcibly_ended() || info.end_time_ms() > 0;
         let attendees = info.participant_count();
@@ -114,8 +114,8 @@ impl Poll<'_> {
                 if is_over {
                     entry.mark_ended();
                 }
-                identity::reword(info.element_mut(), entry.key(), entry.created_as());
-                entry.see(info.to_vec().into_boxed_slice().into(), attendees);
+                let xml = identity::reworded(info, entry.key(), entry.created_as());
+                entry.see(xml.into_boxed_slice().into(), attendees);
                 self.seen.insert(internal_id.into());
                 self.shown.push(entry);
             }
@@ -130,7 +130,7 @@ impl Poll<'_> {
             Some(_) => {}
             None if is_over || self.strangers.len() >= MAX_ADOPTED => {}
             None => {
-                let Some(meeting) = self.claimed_by_its_name(&mut info) else { return };
+                let Some(meeting) = self.claimed_by_its_name(info) else { return };
                 if self.fleet.claims.is_claimed(&meeting.key) {
                     // It is being created. Its reservation weighs until the directory has it.
                     self.meetings = self.meetings.saturating_sub(1);
@@ -143,7 +143,7 @@ impl Poll<'_> {
     }
 
     /// An unknown meeting as its names on the node tell whose it is.
-    fn claimed_by_its_name(&self, info: &mut MeetingInfo) -> Option<Meeting> {
+    fn claimed_by_its_name(&self, info: MeetingInfo<'_>) -> Option<Meeting> {
         let (internal_id, on_node) =
             (info.internal_id().into_owned(), info.meeting_id().into_owned());
         let parent = info.parent_internal_id().map(std::borrow::Cow::into_owned);
@@ -171,15 +171,15 @@ impl Poll<'_> {
                 }
             },
         };
-        identity::reword(info.element_mut(), &key, None);
+        let created_at_ms = info.create_time_ms();
         Some(Meeting {
+            xml: identity::reworded(info, &key, None).into(),
             key,
             node: self.node.name().clone(),
             node_meeting_id: on_node,
             internal_id,
-            created_at_ms: info.create_time_ms(),
+            created_at_ms,
             parent_internal_id: parent,
-            xml: info.to_vec().into(),
         })
     }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use self::fixture::{
     THRESHOLDS, create, fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved,
-    scope, tenant,
+    scope, tenant, with_text,
 };
 use super::{Fleet, Phase};
 use crate::model::{AdminState, Health, Node, NodeName, Policy};
@@ -147,10 +147,9 @@ fn a_node_cannot_take_over_what_another_one_runs() {
     poll(&fleet, "a", Vec::new());
     create(&fleet, &key("acme", "m"), 7);
     // The same internal id, and an internal id that is not of its meeting.
-    let mut liar = listed("x@other", 9, 0);
-    liar.element_mut().set_child_text("internalMeetingID", "0000-9");
-    let mut thief = listed("x@other", 9, 50);
-    thief.element_mut().set_child_text("internalMeetingID", &internal_id("m@acme", 7));
+    let liar = with_text(listed("x@other", 9, 0), "internalMeetingID", "0000-9");
+    let stolen = internal_id("m@acme", 7);
+    let thief = with_text(listed("x@other", 9, 50), "internalMeetingID", &stolen);
     let reconciled = poll(&fleet, "b", vec![thief, liar]);
     assert!(reconciled.adopted.is_empty() && reconciled.doubles.is_empty());
     let entry = fleet.directory.get(&scope("acme"), "m").unwrap();
@@ -251,8 +250,7 @@ fn a_meeting_that_ended_while_its_node_was_away_does_not_come_back() {
     create(&fleet, &key("acme", "m"), 7);
     fleet.lose_meetings_on(&NodeName::new("a"));
     for _ in 0..2 {
-        let mut ended = listed("m@acme", 7, 0);
-        ended.element_mut().set_child_text("endTime", "9");
+        let ended = with_text(listed("m@acme", 7, 0), "endTime", "9");
         assert!(poll(&fleet, "a", vec![ended]).doubles.is_empty());
         assert!(fleet.directory.get(&scope("acme"), "m").is_none());
     }

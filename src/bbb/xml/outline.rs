@@ -78,6 +78,12 @@ impl<'a> Outline<'a> {
         self.child(name).is_some()
     }
 
+    /// The names of the root's children that have elements in them.
+    pub fn nested(&self) -> impl Iterator<Item = &'a [u8]> {
+        let children = self.parts.iter().filter(|part| part.depth == 1);
+        children.filter(|child| !child.is_leaf).map(|child| child.name)
+    }
+
     /// Writes a text into the first child of this name. `None` where there is no place for it.
     pub fn set_text<'t>(&self, name: &str, text: &'t str, edits: &mut Edits<'t>) -> Option<()> {
         let content = self.child(name)?.content.clone()?;

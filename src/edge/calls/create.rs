@@ -141,7 +141,7 @@ impl<'a> Order<'a> {
             if !is_ours {
                 return Err(Trouble::WrongMeeting);
             }
-            identity::reword(shown.element_mut(), key, None);
+            identity::reword(&mut shown, key, None);
             return Ok(Meeting {
                 key: key.clone(),
                 node,
@@ -157,7 +157,7 @@ impl<'a> Order<'a> {
         }
         // The node has made up the id that a breakout room goes by.
         let own = MeetingKey { scope: key.scope.clone(), id: meeting_id };
-        identity::reword(shown.element_mut(), &own, Some(&key.id));
+        identity::reword(&mut shown, &own, Some(&key.id));
         Ok(Meeting {
             key: own,
             node,

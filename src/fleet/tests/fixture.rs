@@ -72,7 +72,11 @@ pub(super) fn fleet(names: &[&str]) -> Fleet {
 }
 
 /// A main meeting as its node lists it.
-pub(super) fn listed(node_meeting_id: &str, created_ms: u64, attendees: u32) -> MeetingInfo {
+pub(super) fn listed(
+    node_meeting_id: &str,
+    created_ms: u64,
+    attendees: u32,
+) -> MeetingInfo<'static> {
     let mut meeting = Element::new("meeting");
     meeting.push_text("meetingName", "a name");
     meeting.push_text("meetingID", node_meeting_id);
@@ -84,12 +88,19 @@ pub(super) fn listed(node_meeting_id: &str, created_ms: u64, attendees: u32) -> 
     MeetingInfo::from_element(meeting)
 }
 
+/// The same with another text in one of its elements.
+pub(super) fn with_text(meeting: MeetingInfo<'_>, name: &str, text: &str) -> MeetingInfo<'static> {
+    let mut element = meeting.into_element();
+    element.set_child_text(name, text);
+    MeetingInfo::from_element(element)
+}
+
 pub(super) fn internal_id(node_meeting_id: &str, created_ms: u64) -> String {
     use sha1::Digest;
     format!("{}-{created_ms}", hex::encode(sha1::Sha1::digest(node_meeting_id)))
 }
 
-pub(super) fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo>) -> Reconciled {
+pub(super) fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo<'_>>) -> Reconciled {
     let snapshot = fleet.snapshot();
     let mut poll = fleet.begin_poll(snapshot.node(name).unwrap());
     for meeting in meetings {

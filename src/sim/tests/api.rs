@@ -268,16 +268,20 @@ async fn meetings_are_listed_with_their_breakout_rooms() {
     assert_eq!(key(&call(&node, "create", breakout).await), "duplicateWarning");
 
     let listed = call(&node, "getMeetings", "").await;
-    let mut meetings: Vec<MeetingInfo> = Vec::new();
+    let mut meetings = Vec::new();
     let mut parser = MeetingsParser::new(64 * 1024);
-    parser.push(listed.body.as_bytes(), &mut |meeting| meetings.push(meeting)).unwrap();
+    parser
+        .push(listed.body.as_bytes(), &mut |meeting| meetings.push(meeting.into_element()))
+        .unwrap();
     parser.finish().unwrap();
     assert_eq!(meetings.len(), 2);
-    let (room, main): (Vec<_>, Vec<_>) = meetings.iter().partition(|meeting| meeting.is_breakout());
-    assert_eq!(room[0].element().child_text("parentMeetingID").as_deref(), Some(parent.as_str()));
-    assert_eq!(room[0].element().child_text("sequence").as_deref(), Some("2"));
-    assert_eq!(room[0].element().child_text("freeJoin").as_deref(), Some("true"));
-    let rooms = main[0].element().child("breakoutRooms").unwrap();
+    let (room, main): (Vec<_>, Vec<_>) = meetings
+        .iter()
+        .partition(|meeting| MeetingInfo::from_element((*meeting).clone()).is_breakout());
+    assert_eq!(room[0].child_text("parentMeetingID").as_deref(), Some(parent.as_str()));
+    assert_eq!(room[0].child_text("sequence").as_deref(), Some("2"));
+    assert_eq!(room[0].child_text("freeJoin").as_deref(), Some("true"));
+    let rooms = main[0].child("breakoutRooms").unwrap();
     assert_eq!(rooms.child_text("breakout").as_deref(), Some(outer.as_str()));
 
     // Ending the parent ends its rooms, and internal ids are as good as external ones.
