@@ -1,6 +1,7 @@
 //! The operators' side: metrics, and whether we live and are ready. Never public.
 
 mod metrics;
+mod tenants;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,7 @@ impl Admin {
 async fn metrics(State(admin): State<Admin>) -> Response {
     let mut families = admin.registry.gather();
     families.extend(metrics::of_fleet(&admin.fleet));
+    families.extend(tenants::of_tenants(&admin.fleet));
     match TextEncoder::new().encode_to_string(&families) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(trouble) => {

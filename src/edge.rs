@@ -18,6 +18,7 @@ mod coalesce;
 mod form;
 mod front;
 mod head;
+mod limits;
 mod metrics;
 mod overlap;
 mod pages;

@@ -12,6 +12,7 @@ mod directory;
 mod entry;
 mod health;
 pub mod identity;
+mod limits;
 mod live;
 mod placement;
 mod policy;
@@ -33,6 +34,7 @@ pub use clock::now_ms;
 pub use directory::Directory;
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
+pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use placement::{NoNode, Reservation};
 pub use reconcile::{Poll, Polled, Reconciled};
@@ -58,12 +60,14 @@ pub struct Fleet {
 impl Fleet {
     /// A fleet with this inventory and no meetings; `state_of` tells what operators want of a node.
     pub fn new(inventory: Inventory, state_of: impl Fn(&NodeName) -> AdminState) -> Self {
-        let snapshot = Snapshot::build(inventory, None, &state_of, |_| false, |_| false);
+        let directory = Directory::default();
+        let tally_of = |tenant: &_| directory.tally(tenant);
+        let snapshot = Snapshot::build(inventory, None, &state_of, &tally_of, |_| false, |_| false);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
             changes: watch::Sender::new(0),
-            directory: Directory::default(),
+            directory,
             claims: Claims::default(),
             overlapping: AtomicBool::new(false),
         }
@@ -120,6 +124,7 @@ impl Fleet {
             inventory,
             Some(&old),
             &state_of,
+            &|tenant| self.directory.tally(tenant),
             |node| self.directory.runs_on(node),
             |tenant| self.directory.runs_for(tenant),
         );

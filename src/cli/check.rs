@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{DONE, WRONG, environment};
 use crate::config::{self, Settings, StoreKind};
 use crate::edge::Certificate;
-use crate::model::{Branding, Limits, RecordingSettings};
+use crate::model::{Branding, RecordingSettings};
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -46,15 +46,7 @@ pub(super) fn supported(settings: &Settings) -> Result<(), String> {
 /// What is written in the file and has no effect in this version, so that nobody relies on it.
 pub(super) fn unused(settings: &Settings) -> Vec<String> {
     let tenants = &settings.inventory.tenants;
-    let limited = |limits: &Limits| *limits != Limits::default();
     [
-        (
-            "tenants[].limits",
-            tenants.iter().any(|tenant| {
-                limited(&tenant.limits)
-                    || tenant.secrets.iter().any(|secret| limited(&secret.limits))
-            }),
-        ),
         ("tenants[].branding", tenants.iter().any(|tenant| tenant.branding != Branding::default())),
         (
             "tenants[].recording",

@@ -1,5 +1,7 @@
 //! `tenants`: the customers, their secrets, limits, rules and look.
 
+use std::ops::RangeInclusive;
+
 use super::reader::{Item, Names};
 use super::secrets::FORMS;
 use super::{branding, rules};
@@ -12,6 +14,8 @@ use crate::model::{
 const MAX_RETENTION_DAYS: u32 = 36_500;
 /// The highest sub id that fits the three digits of the URL forms.
 const MAX_SUB_ID: u16 = 999;
+/// As for one address.
+const RATES: RangeInclusive<u32> = 0..=1_000_000;
 
 pub(super) fn read(item: &Item<'_>, groups: &Names, base_domain: Option<&str>) -> Vec<Tenant> {
     let mut shared = Shared {
@@ -88,7 +92,7 @@ fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option<Tenant> {
         let required_tags = fields.optional("required_tags").words();
         let secrets = secrets(&fields.optional("secrets"));
         let checksums = checksums(&fields.optional("checksums"));
-        let limits = limits(&fields.optional("limits"));
+        let limits = limits(&fields.optional("limits"), Of::Tenant);
         let rules = rules::read(&fields.optional("params"));
         let ids_item = fields.optional("meeting_ids");
         let meeting_ids =
@@ -147,7 +151,7 @@ fn secrets(item: &Item<'_>) -> Vec<TenantSecret> {
             }
             let secret = fields.required("secret", FORMS).secret();
             let secret2 = fields.optional("secret2").secret_unless_empty();
-            let limits = limits(&fields.optional("limits"));
+            let limits = limits(&fields.optional("limits"), Of::Secret);
             let rules = rules::read(&fields.optional("params"));
             Some(TenantSecret {
                 sub_id: sub_id?,
@@ -183,13 +187,31 @@ fn checksums(item: &Item<'_>) -> Vec<Algorithm> {
     checksums
 }
 
-fn limits(item: &Item<'_>) -> Option<Limits> {
+/// Whose limits they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Tenant,
+    Secret,
+}
+
+fn limits(item: &Item<'_>, of: Of) -> Option<Limits> {
     item.fields(|fields| {
         let meetings = fields.optional("meetings").whole(0..=u32::MAX);
         let attendees = fields.optional("attendees").whole(0..=u32::MAX);
+        let joins_item = fields.optional("limit_joins");
+        let limit_joins = joins_item.flag().unwrap_or(false);
+        if limit_joins && attendees.unwrap_or_default() == 0 {
+            joins_item.problem("true has no effect without a number of attendees beside it");
+        }
+        let requests_per_second = match of {
+            Of::Tenant => fields.optional("requests_per_second").whole(RATES),
+            Of::Secret => None,
+        };
         Some(Limits {
             meetings: meetings.unwrap_or_default(),
             attendees: attendees.unwrap_or_default(),
+            limit_joins,
+            requests_per_second: requests_per_second.unwrap_or_default(),
         })
     })
 }

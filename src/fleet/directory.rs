@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::entry::{Entry, Phase};
 use super::identity;
+use super::limits::{Part, Place, Tallies, Tally};
 use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
 
@@ -91,9 +92,15 @@ pub struct Directory {
     /// Breakout rooms by what they were created as, in their scope.
     by_alias: papaya::HashMap<Box<str>, Arc<Entry>>,
     lists: Mutex<Lists>,
+    tallies: Tallies,
 }
 
 impl Directory {
+    /// What a tenant has running.
+    pub fn tally(&self, tenant: &Slug) -> Arc<Tally> {
+        self.tallies.of(tenant)
+    }
+
     /// The meeting that `scope` itself calls `id`, unless it is lost.
     pub fn get(&self, scope: &Scope, id: &str) -> Option<Arc<Entry>> {
         let map = self.by_key.pin();
@@ -137,21 +144,30 @@ impl Directory {
         true
     }
 
-    /// Enters a meeting that was just created; the reservation stands until a poll has counted it.
+    /// Enters a meeting that was just created; the reservation stands until a poll has counted it, the
+    /// place as long as the meeting runs.
     /// `tried` are the nodes on which its create failed before: what they may have done nevertheless is
     /// not the meeting.
     pub fn enter(
         &self,
         meeting: Meeting,
         reservation: Reservation,
+        place: Place,
         tried: Vec<NodeName>,
     ) -> Arc<Entry> {
-        self.insert(Entry::new(meeting, Some(reservation), false).tried_on(tried))
+        let part = Part::of_new(place);
+        self.insert(Entry::new(meeting, Some(reservation), part, false).tried_on(tried))
     }
 
     /// Enters a meeting that was placed without us, or when we last ran.
     pub fn adopt(&self, meeting: Meeting, is_saved: bool) -> Arc<Entry> {
-        self.insert(Entry::new(meeting, None, is_saved))
+        let scope = &meeting.key.scope;
+        // Breakout rooms have no part in it.
+        let part = meeting
+            .parent_internal_id
+            .is_none()
+            .then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
+        self.insert(Entry::new(meeting, None, part, is_saved))
     }
 
     fn insert(&self, entry: Entry) -> Arc<Entry> {
@@ -188,6 +204,7 @@ impl Directory {
 
     fn take_out(&self, lists: &mut Lists, entry: &Arc<Entry>) {
         entry.settle();
+        entry.leave();
         let by_key = self.by_key.pin();
         if by_key
             .get_key_value(&KeyRef(&entry.key().scope, &entry.key().id))

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::identity;
+use super::limits::{Part, People};
 use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName};
 
@@ -43,6 +44,8 @@ pub struct Entry {
     reservation: Mutex<Option<Reservation>>,
     /// Nodes on which its create failed.
     tried: Box<[NodeName]>,
+    /// What it counts for among its tenant's meetings; breakout rooms do not.
+    part: Option<Part>,
     /// The store has it as it is.
     is_saved: AtomicBool,
     /// Polls in a row that did not show it.
@@ -50,7 +53,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(meeting: Meeting, reservation: Option<Reservation>, is_saved: bool) -> Self {
+    pub(super) fn new(
+        meeting: Meeting,
+        reservation: Option<Reservation>,
+        part: Option<Part>,
+        is_saved: bool,
+    ) -> Self {
         let mut key = meeting.key;
         // There may be a hundred thousand of them.
         key.id.shrink_to_fit();
@@ -67,6 +75,7 @@ impl Entry {
             phase: AtomicU8::new(Phase::Running as u8),
             reservation: Mutex::new(reservation),
             tried: Box::default(),
+            part,
             is_saved: AtomicBool::new(is_saved),
             missed: AtomicU8::new(0),
         }
@@ -157,7 +166,11 @@ impl Entry {
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+        let store = || self.phase.store(phase as u8, Ordering::Release);
+        match &self.part {
+            Some(part) => part.set(phase == Phase::Running, store),
+            None => store(),
+        }
     }
 
     /// Whether the store has it.
@@ -171,15 +184,37 @@ impl Entry {
     }
 
     /// Takes over what a poll shows.
-    pub(super) fn see(&self, xml: Bytes, attendees: u32) {
+    pub(super) fn see(&self, xml: Bytes, people: People) {
         *self.xml.lock() = xml;
-        self.attendees.store(attendees, Ordering::Relaxed);
+        self.attendees.store(people.attendees, Ordering::Relaxed);
+        if let Some(part) = &self.part {
+            part.see(people);
+        }
         self.missed.store(0, Ordering::Relaxed);
     }
 
     /// Counts a poll that does not show it; returns how many there were in a row.
     pub(super) fn miss(&self) -> u8 {
         self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Who is in it, by the last poll; nobody in a breakout room, whose people are in its main meeting.
+    pub fn people(&self) -> People {
+        self.part.as_ref().map(Part::people).unwrap_or_default()
+    }
+
+    /// No longer counts for its tenant: it leaves the directory.
+    pub(super) fn leave(&self) {
+        if let Some(part) = &self.part {
+            part.leave();
+        }
+    }
+
+    /// Its node has shown the last of it.
+    pub(super) fn is_over(&self, now_ms: u64) {
+        if let Some(part) = &self.part {
+            part.lasted(now_ms.saturating_sub(self.created_at_ms));
+        }
     }
 
     /// Gives the reserved place back: a poll has counted the meeting, or it is over.

@@ -12,6 +12,7 @@ use super::Fleet;
 use super::entry::{Entry, Phase};
 use super::health::{Change, Thresholds};
 use super::identity;
+use super::limits::People;
 use super::snapshot::{Node, Snapshot};
 use crate::bbb::MeetingInfo;
 use crate::model::{Meeting, MeetingKey, NodeName, SubId};
@@ -45,7 +46,7 @@ pub struct Poll<'a> {
 /// A running meeting that is not in the directory.
 struct Stranger {
     meeting: Meeting,
-    attendees: u32,
+    people: People,
 }
 
 /// What has to be done after a poll.
@@ -102,7 +103,8 @@ impl Poll<'_> {
     pub fn meeting(&mut self, info: MeetingInfo<'_>) {
         let internal_id = info.internal_id().into_owned();
         let is_over = info.has_been_forcibly_ended() || info.end_time_ms() > 0;
-        let attendees = info.participant_count();
+        let people = people_in(&info);
+        let attendees = people.attendees;
         if !is_over && !info.is_breakout() {
             self.meetings = self.meetings.saturating_add(1);
             self.attendees = self.attendees.saturating_add(attendees);
@@ -115,7 +117,7 @@ impl Poll<'_> {
                     entry.mark_ended();
                 }
                 let xml = identity::reworded(info, entry.key(), entry.created_as());
-                entry.see(xml.into_boxed_slice().into(), attendees);
+                entry.see(xml.into_boxed_slice().into(), people);
                 self.seen.insert(internal_id.into());
                 self.shown.push(entry);
             }
@@ -136,7 +138,7 @@ impl Poll<'_> {
                     self.meetings = self.meetings.saturating_sub(1);
                     self.attendees = self.attendees.saturating_sub(attendees);
                 } else {
-                    self.strangers.push(Stranger { meeting, attendees });
+                    self.strangers.push(Stranger { meeting, people });
                 }
             }
         }
@@ -201,13 +203,14 @@ impl Poll<'_> {
                 }
             } else if entry.miss() >= MISSES_UNTIL_OVER || entry.phase() == Phase::Ended {
                 fleet.directory.remove(&entry);
+                entry.is_over(now_ms);
                 outcome.over.push(entry);
                 continue;
             }
             // As good as gone, if not counted.
             entry.settle();
         }
-        for Stranger { meeting, attendees } in strangers {
+        for Stranger { meeting, people } in strangers {
             // A create that has begun meanwhile enters it by itself.
             if fleet.claims.is_claimed(&meeting.key) {
                 continue;
@@ -220,13 +223,23 @@ impl Poll<'_> {
                 }
                 _ => {
                     let entry = fleet.directory.adopt(meeting, false);
-                    entry.see(entry.xml(), attendees);
+                    entry.see(entry.xml(), people);
                     outcome.adopted.push(entry);
                 }
             }
         }
         outcome.change = node.live.poll_succeeded(thresholds, now_ms);
         (Polled { meetings, attendees }, outcome)
+    }
+}
+
+fn people_in(info: &MeetingInfo<'_>) -> People {
+    People {
+        attendees: info.participant_count(),
+        listeners: info.listener_count(),
+        voices: info.voice_participant_count(),
+        videos: info.video_count(),
+        moderators: info.moderator_count(),
     }
 }
 

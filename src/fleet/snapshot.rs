@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::limits::Tally;
 use super::live::Live;
 use super::policy;
 use crate::model::{AdminState, Cluster, Inventory, MeetingIds, NodeName, Slug, Tenant};
@@ -43,6 +44,8 @@ pub struct TenantEntry {
     pub tenant: Tenant,
     /// Nodes of its cluster group with all its required tags.
     pub nodes: Vec<Arc<Node>>,
+    /// What it has running, shared over all snapshots.
+    pub tally: Arc<Tally>,
     /// Gone from the inventory, kept until its last meeting ends.
     pub is_retired: bool,
 }
@@ -100,6 +103,7 @@ impl Snapshot {
         inventory: Inventory,
         old: Option<&Self>,
         state_of: &dyn Fn(&NodeName) -> AdminState,
+        tally_of: &dyn Fn(&Slug) -> Arc<Tally>,
         runs_on: impl Fn(&NodeName) -> bool,
         runs_for: impl Fn(&Slug) -> bool,
     ) -> Self {
@@ -137,7 +141,9 @@ impl Snapshot {
             if tenant.is_default {
                 next.default = Some(slug.clone());
             }
-            next.tenants.insert(slug, Arc::new(TenantEntry { tenant, nodes, is_retired: false }));
+            let tally = tally_of(&slug);
+            let entry = TenantEntry { tenant, nodes, tally, is_retired: false };
+            next.tenants.insert(slug, Arc::new(entry));
         }
         if let Some(old) = old {
             next.retire_missing(old, runs_on, runs_for);
@@ -167,6 +173,7 @@ impl Snapshot {
                 let retired = TenantEntry {
                     tenant: entry.tenant.clone(),
                     nodes: Vec::new(),
+                    tally: entry.tally.clone(),
                     is_retired: true,
                 };
                 for domain in &retired.tenant.domains {

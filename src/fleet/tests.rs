@@ -162,9 +162,11 @@ fn a_twin_of_the_same_millisecond_is_ended_where_it_does_not_belong() {
     poll(&fleet, "a", Vec::new());
     let (key, b) = (key("acme", "m"), NodeName::new("b"));
     let snapshot = fleet.snapshot();
-    let place = snapshot.tenant("acme").unwrap().place(&key, &[]).unwrap();
+    let tenant = snapshot.tenant("acme").unwrap();
+    let reservation = tenant.place(&key, &[]).unwrap();
+    let place = tenant.admit(key.scope.sub).unwrap();
     let placed = meeting(&key, &NodeName::new("a"), "m@acme", 7);
-    fleet.directory.enter(placed, place, vec![b]);
+    fleet.directory.enter(placed, reservation, place, vec![b]);
     let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 0)]);
     assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
     assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "a");
@@ -369,6 +371,12 @@ proptest! {
             let on_nodes: usize =
                 names.iter().map(|name| fleet.directory.on_node(&NodeName::new(*name)).len()).sum();
             prop_assert_eq!(on_nodes, fleet.directory.len());
+            let on_all = names.iter().flat_map(|name| fleet.directory.on_node(&NodeName::new(*name)));
+            let running: Vec<_> = on_all.filter(|entry| entry.phase() == Phase::Running).collect();
+            let people: u32 = running.iter().map(|entry| entry.attendees()).sum();
+            let counted = fleet.directory.tally(&scope("acme").tenant).whole();
+            prop_assert_eq!(counted.meetings as usize, running.len());
+            prop_assert_eq!(counted.people.attendees, people);
         }
         // After two polls that show everything, nothing is reserved any more.
         for name in names {

@@ -79,6 +79,10 @@ pub struct Limits {
     pub meetings: u32,
     /// Attendees.
     pub attendees: u32,
+    /// Whether the limit on attendees also refuses joins, other than those of moderators.
+    pub limit_joins: bool,
+    /// Requests in a second; only of a whole tenant.
+    pub requests_per_second: u32,
 }
 
 /// How a tenant's meetings are called on the nodes.

@@ -21,6 +21,7 @@ mod identity;
 mod isolation;
 mod join;
 mod lifecycle;
+mod limits;
 mod listing;
 mod placement;
 mod reload;

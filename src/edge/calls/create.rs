@@ -15,8 +15,8 @@ use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
 use crate::edge::refusal::{self, Refusal};
-use crate::edge::rules;
-use crate::fleet::{Claim, Entry, Node, Phase, Reservation, identity, now_ms};
+use crate::edge::{limits, rules};
+use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
 
 /// Nodes that are tried for one meeting.
@@ -45,7 +45,7 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         let answer = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await?;
         return Ok(respond(asked, &entry, answer));
     }
-    anew(edge, asked, &order).await
+    anew(edge, asked, &order, limits::admit_meeting(asked, order.parent.is_some())?).await
 }
 
 /// A create that is fit to be sent to a node, but for the node's own signature.
@@ -263,7 +263,12 @@ async fn found_again(
 }
 
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
-async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Result<Decision, Refusal> {
+async fn anew(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    order: &Order<'_>,
+    mut place: Option<Place>,
+) -> Result<Decision, Refusal> {
     let mut tried = Vec::new();
     loop {
         let (node, reservation) = order.place(edge, asked, &tried)?;
@@ -276,11 +281,11 @@ async fn anew(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Result<Decis
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
-                    let entry = match reservation {
-                        Some(reservation) => {
-                            edge.fleet.directory.enter(meeting, reservation, tried)
+                    let entry = match (reservation, place.take()) {
+                        (Some(reservation), Some(place)) => {
+                            edge.fleet.directory.enter(meeting, reservation, place, tried)
                         }
-                        None => edge.fleet.directory.adopt(meeting, false),
+                        _ => edge.fleet.directory.adopt(meeting, false),
                     };
                     save(edge, &entry).await;
                     return Ok(respond(asked, &entry, answer));

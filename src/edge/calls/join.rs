@@ -12,7 +12,7 @@ use super::{Asked, Decision, Forward};
 use crate::bbb::{Call, Failure, Params};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::reply::{Dialect, Reply};
-use crate::edge::{Edge, ask, pages, rules};
+use crate::edge::{Edge, ask, limits, pages, rules};
 use crate::fleet::Node;
 
 /// Room for most of them, so that it need not grow.
@@ -36,6 +36,9 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
     };
     let mut params = asked.params_for(&entry);
     rules::apply(&asked.caller, &mut params, |rules| &rules.join);
+    if let Err(reached) = limits::admit_person(asked, &params, &entry) {
+        return Ok(cannot_join(asked, &reached, Hope::None));
+    }
     node.live.count_join();
     if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
         let path_and_query = signed(node.spec.url.path(), &node, &params);

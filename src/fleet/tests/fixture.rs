@@ -116,7 +116,8 @@ pub(super) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeNa
     let reservation = tenant.place(key, &[]).unwrap();
     let node = reservation.node().name().clone();
     let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
-    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation, Vec::new());
+    let place = tenant.admit(key.scope.sub).unwrap();
+    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation, place, Vec::new());
     node
 }
 
