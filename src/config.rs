@@ -11,6 +11,7 @@ mod branding;
 mod callbacks;
 mod clusters;
 mod files;
+mod formats;
 mod limits;
 mod polling;
 mod reader;

@@ -1,12 +1,13 @@
 //! `params`: rules on the parameters of `create` and `join`.
 
+use super::formats::{Format, Of};
 use super::reader::Item;
 use crate::model::{Rule, RuleMode, Rules};
 
 pub(super) fn read(item: &Item<'_>) -> Option<Rules> {
     item.fields(|fields| {
-        let create = fields.optional("create").list(rule);
-        let join = fields.optional("join").list(rule);
+        let create = fields.optional("create").list(|item| rule(item, Of::Create));
+        let join = fields.optional("join").list(|item| rule(item, Of::Join));
         Some(Rules { create, join })
     })
 }
@@ -29,7 +30,7 @@ const MODES: [(&str, Mode); 5] = [
     ("append", Mode::Append),
 ];
 
-fn rule(item: &Item<'_>) -> Option<Rule> {
+fn rule(item: &Item<'_>, call: Of) -> Option<Rule> {
     item.fields(|fields| {
         let name = fields.required("name", "the parameter that the rule is about");
         let name = name.parse("the name of a parameter, without spaces, & or =", |text| {
@@ -39,6 +40,7 @@ fn rule(item: &Item<'_>) -> Option<Rule> {
         let words = MODES.map(|(word, _)| word).join(", ");
         let mode = fields.required("mode", format_args!("one of {words}")).one_of(&MODES);
         let value = fields.optional("value");
+        let format = name.and_then(|name| Format::of(call, name));
         let mode = match mode? {
             Mode::Block if value.is_absent() => Some(RuleMode::Block),
             Mode::Block => {
@@ -49,15 +51,36 @@ fn rule(item: &Item<'_>) -> Option<Rule> {
                 value.problem("is missing: every mode but block needs a value");
                 None
             }
+            Mode::Max if format.is_some_and(|format| format != Format::Number) => {
+                unfit(&value, "max caps a number", name?, format?)
+            }
+            Mode::Append if format.is_some_and(|format| format != Format::Text) => {
+                unfit(&value, "append adds to a comma list", name?, format?)
+            }
             Mode::Max => value.whole(0..=u64::from(u32::MAX)).map(RuleMode::Max),
-            Mode::Set => text(&value).map(RuleMode::Set),
-            Mode::Override => text(&value).map(RuleMode::Override),
-            Mode::Append => text(&value).map(RuleMode::Append),
+            Mode::Set => fit(&value, name, format).map(RuleMode::Set),
+            Mode::Override => fit(&value, name, format).map(RuleMode::Override),
+            Mode::Append => fit(&value, name, format).map(RuleMode::Append),
         };
         Some(Rule { name: name?.to_owned(), mode: mode? })
     })
 }
 
-fn text(item: &Item<'_>) -> Option<String> {
-    item.text("a text; put quotes around it").map(str::to_owned)
+/// The value, if BigBlueButton will take it for this parameter. Of a name that is not known it may.
+fn fit(item: &Item<'_>, name: Option<&str>, format: Option<Format>) -> Option<String> {
+    let text = item.text("a text; put quotes around it")?;
+    if let (Some(name), Some(format)) = (name, format)
+        && !format.allows(text)
+    {
+        item.refuse(format_args!("what {name} takes: {}", format.words()));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// A mode that makes no sense for this parameter.
+fn unfit<T>(item: &Item<'_>, what_it_does: &str, name: &str, format: Format) -> Option<T> {
+    let words = format.words();
+    item.problem(format_args!("{what_it_does}, but {name} takes {words}; use the mode override"));
+    None
 }

@@ -152,7 +152,7 @@ tenants:
       - { sub_id: 5, secret: hush-five, secret2: hush-new, limits: { meetings: 10 }, params: { join: [{ name: role, mode: block }] } }
     limits: { attendees: 200 }
     params:
-      create: [ { name: record, mode: override, value: no }, { name: maxParticipants, mode: max, value: 300 } ]
+      create: [ { name: record, mode: override, value: false }, { name: maxParticipants, mode: max, value: 300 } ]
       join: [ { name: userdata-x, mode: set, value: "" }, { name: list, mode: append, value: a } ]
     branding: { logo: acme.svg, slide: acme.pdf, css: acme.css }
     recording: { enabled: false, retention_days: 14 }
@@ -234,7 +234,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(modes(&tenant.secrets[1].rules.join), [RuleMode::Block]);
     assert_eq!(
         modes(&tenant.rules.create),
-        [RuleMode::Override("no".to_owned()), RuleMode::Max(300)]
+        [RuleMode::Override("false".to_owned()), RuleMode::Max(300)]
     );
     assert_eq!(
         modes(&tenant.rules.join),

@@ -60,6 +60,13 @@ mod tests {
             (RuleMode::Max(10), "", "p=10"),
             (RuleMode::Append("b,c".into()), "p=a,b", "p=a%2Cb%2Cc"),
             (RuleMode::Append("b".into()), "", "p=b"),
+            // As sets: nothing twice, in the order of who named it first.
+            (
+                RuleMode::Append("chat, polls,chat".into()),
+                "p=polls,,polls&a=1",
+                "p=polls%2Cchat&a=1",
+            ),
+            (RuleMode::Append("b".into()), "p=", "p=b"),
         ] {
             let mut params = Params::parse(query.as_bytes());
             apply_one(&rule(mode), &mut params);

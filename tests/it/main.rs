@@ -25,6 +25,7 @@ mod limits;
 mod listing;
 mod placement;
 mod reload;
+mod rules;
 mod seeing;
 mod survival;
 mod tenancy;

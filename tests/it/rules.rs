@@ -1,0 +1,77 @@
+//! Rules on parameters, as the nodes see what becomes of them.
+
+use crate::harness::{Config, Pool, Tenant, portico};
+
+/// The query of the last call that a node got, without its checksum.
+fn last(pool: &Pool, call: &str) -> String {
+    let seen = pool.node(0).requests();
+    let request = seen.iter().rfind(|seen| seen.path.ends_with(call)).expect("a call");
+    request.query.rsplit_once("&checksum=").expect("a checksum").0.to_owned()
+}
+
+#[tokio::test]
+async fn disabled_features_of_tenant_secret_and_front_end_are_one_set() {
+    let rule = |name: &str, value: &str| {
+        format!("{{ create: [{{ name: {name}, mode: append, value: \"{value}\" }}] }}")
+    };
+    let tenant = Tenant::new("acme")
+        .sub(5)
+        .set("params", rule("disabledFeatures", "chat,polls"))
+        .secret_key(5, "params", rule("disabledFeatures", "polls, sharedNotes"));
+    let pool = Pool::start(Config::new().tenant(tenant)).await;
+    let five = pool.tenant("acme-5");
+    for (number, (sent, arrived)) in [
+        ("", "&disabledFeatures=chat%2Cpolls%2CsharedNotes"),
+        ("disabledFeatures=&", "&disabledFeatures=chat%2Cpolls%2CsharedNotes"),
+        (
+            "disabledFeatures=sharedNotes,captions,captions&",
+            "&disabledFeatures=sharedNotes%2Ccaptions%2Cchat%2Cpolls",
+        ),
+        (
+            "disabledFeatures=polls&disabledFeaturesExclude=polls&",
+            "&disabledFeatures=polls%2Cchat%2CsharedNotes&disabledFeaturesExclude=polls",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let query = format!("name=Algebra&{sent}meetingID=room{number}");
+        five.get("create", &query).await.success();
+        let meeting = format!("&meetingID=room{number}%40acme-5");
+        assert_eq!(last(&pool, "/create").replace(&meeting, ""), format!("name=Algebra{arrived}"));
+    }
+}
+
+#[tokio::test]
+async fn each_mode_works_on_any_parameter_in_the_order_of_the_file() {
+    let create = "[{name: a, mode: block}, {name: a, mode: set, value: x}, \
+                  {name: b, mode: set, value: kept}, {name: c, mode: override, value: \"1 & 2\"}, \
+                  {name: d, mode: max, value: 9}, {name: d, mode: block}, \
+                  {name: meta_origin, mode: override, value: ours}]";
+    let tenant = Tenant::new("acme").set("params", format!("{{ create: {create} }}"));
+    let pool = Pool::start(Config::new().tenant(tenant)).await;
+    let query = "name=Algebra&a=1&b=2&c=3&d=99&c=4&meta_origin=x&e=5&meetingID=room";
+    pool.tenant("acme").get("create", query).await.success();
+    assert_eq!(
+        last(&pool, "/create"),
+        "name=Algebra&b=2&c=1+%26+2&meta_origin=ours&e=5&meetingID=room%40acme&a=x"
+    );
+}
+
+#[tokio::test]
+async fn a_value_that_no_node_would_take_is_refused_before_anything_starts() {
+    let rule = "{ create: [{ name: record, mode: override, value: maybe }] }";
+    let pool = Pool::start(Config::new().tenant(Tenant::new("acme"))).await;
+    let yaml = pool.config_yaml().replacen(
+        "    secrets:",
+        &format!("    params: {rule}\n    secrets:"),
+        1,
+    );
+    let path = pool.dir().join("another.yaml");
+    std::fs::write(&path, yaml).expect("a file");
+    let done = portico(&["check", "-c", path.to_str().expect("UTF-8")]).await;
+    assert_eq!(done.code, 2);
+    let said =
+        "tenants[0].params.create[0].value: \"maybe\" is not what record takes: true or false";
+    assert!(done.stderr.contains(said), "{}", done.stderr);
+}
