@@ -9,11 +9,13 @@
 //! | `failure` | BigBlueButton's own failures, with their exact keys and texts |
 //! | `xml` | a small XML tree, safe to read from strangers, and a shorter way for plain answers |
 //! | `answer`, `meeting`, `meetings` | `<response>`, `<meeting>`, and `getMeetings` as a stream |
+//! | `list` | any answer that lists things, as a stream |
 
 mod answer;
 mod call;
 mod checksum;
 mod failure;
+mod list;
 mod meeting;
 mod meetings;
 mod params;
@@ -24,8 +26,9 @@ pub use answer::Answer;
 pub use call::Call;
 pub use checksum::{Algorithm, UnknownAlgorithm, checksum, signed_query, signed_url, verify};
 pub use failure::Failure;
+pub use list::{ListError, ListNames, ListParser};
 pub use meeting::{MeetingInfo, new_meeting};
-pub use meetings::{MeetingsError, MeetingsParser};
+pub use meetings::MeetingsParser;
 pub use params::{Params, form_queries};
 pub use signed::SignedQuery;
 pub use xml::{Child, Element, Error as XmlError, Outline};

@@ -133,7 +133,8 @@ impl Edge {
         query: &str,
         params: &Params<'_>,
     ) -> Result<Bytes, Trouble> {
-        if query.len() <= MAX_QUERY_BYTES || !call.allows("POST") {
+        let fits = query.len() <= MAX_QUERY_BYTES && call.allows("GET");
+        if fits || !call.allows("POST") {
             return self.send(node, call, query, None, ANSWER_TIMEOUT).await;
         }
         let (query, form) = as_form(node, call, params);

@@ -65,7 +65,7 @@ impl Edge {
         };
         let request = Request::new(req.method.clone(), target.query(), &req.headers);
         let content_type = req.headers.get(header::CONTENT_TYPE).cloned();
-        let Some(call) = Call::from_path(name) else {
+        let Some(call) = Call::from_path(name).filter(|call| !calls::is_gone(*call)) else {
             ctx.dialect = request.dialect(None);
             ctx.track.blame(Failure::UNSUPPORTED_REQUEST.key.to_string(), Fault::Client);
             return Ok(Decision::Respond(unknown_call(ctx.dialect)));
@@ -81,6 +81,11 @@ impl Edge {
             return Ok(Decision::Respond(calls::version(content_type)));
         }
         if !call.is_signed() {
+            let address = own_address(session, &host);
+            if let Some(reply) = calls::without_session(call, &request.params(call), &address) {
+                ctx.track.failed(&Failure::MISSING_SESSION);
+                return Ok(Decision::Respond(reply));
+            }
             return Err(Refusal::client(refusal::unsupported(call)));
         }
         let snapshot = self.fleet.snapshot();
@@ -281,7 +286,14 @@ fn nothing_here() -> Reply {
     Reply::new(StatusCode::NOT_FOUND, "text/plain;charset=utf-8", text)
 }
 
-fn unknown_call(dialect: Dialect) -> Reply {
+/// Where the client has asked us, without a path.
+fn own_address(session: &Session, host: &str) -> String {
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    format!("{}://{host}", if is_tls { "https" } else { "http" })
+}
+
+/// BigBlueButton's answer to a call that it does not know.
+pub(super) fn unknown_call(dialect: Dialect) -> Reply {
     let mut reply = Reply::failure(&Failure::UNSUPPORTED_REQUEST, dialect);
     reply.status = StatusCode::NOT_FOUND;
     reply

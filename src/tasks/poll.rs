@@ -9,7 +9,7 @@ use log::{debug, info, warn};
 
 use super::driver::{Failed, Task};
 use super::poller::Settings;
-use crate::bbb::{Call, MeetingsError, MeetingsParser, Params, XmlError, signed_query};
+use crate::bbb::{Call, ListError, MeetingsParser, Params, XmlError, signed_query};
 use crate::chain::Chain;
 use crate::fleet::{Fleet, Node, Reconciled, now_ms};
 use crate::model::{Health, NodeName};
@@ -43,7 +43,7 @@ enum Trouble {
     #[error("its list of meetings is no XML")]
     Xml(#[from] XmlError),
     #[error("its list of meetings cannot be used")]
-    List(#[from] MeetingsError),
+    List(#[from] ListError),
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@ mod harness;
 mod answers;
 mod bodies;
 mod breakout;
+mod calls;
 mod checksums;
 mod clients;
 mod coalescing;

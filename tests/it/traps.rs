@@ -134,7 +134,7 @@ async fn trap_07_equal_ids_of_two_tenants_never_meet_and_scoped_ids_never_leak()
 
 #[tokio::test]
 async fn trap_10_front_end_secrets_open_no_operators_door() {
-    let (pool, acme) = pool(1).await;
+    let (_pool, acme) = pool(1).await;
     for path in
         ["/api", "/api/v1/backends", "/admin", "/metrics", "/healthz", "/scalelite/api/servers"]
     {

@@ -4,12 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bbb::xml::soup;
+use crate::bbb::{Element, Failure};
 
 /// The meetings found, and how it ended.
 fn read<'c>(
     chunks: impl IntoIterator<Item = &'c [u8]>,
     max_meeting_bytes: usize,
-) -> (Vec<Element>, Result<(), MeetingsError>) {
+) -> (Vec<Element>, Result<(), ListError>) {
     let mut parser = MeetingsParser::new(max_meeting_bytes);
     let mut found = Vec::new();
     for chunk in chunks {
@@ -22,7 +23,7 @@ fn read<'c>(
     (found, parser.finish())
 }
 
-fn read_whole(xml: &str) -> (Vec<String>, Result<(), MeetingsError>) {
+fn read_whole(xml: &str) -> (Vec<String>, Result<(), ListError>) {
     let (found, result) = read([xml.as_bytes()], 1000);
     let id = |meeting: &Element| meeting.child_text("meetingID").unwrap_or_default().into_owned();
     (found.iter().map(id).collect(), result)
@@ -83,9 +84,9 @@ fn a_failure_tells_its_reason() {
         "<messageKey>x</messageKey><message>y</message>",
         &format!("<errors><error>{key}</error></errors>"),
     ] {
-        assert_eq!(failed(inside), Err(MeetingsError::Failed(Failure::new("x", "y"))));
+        assert_eq!(failed(inside), Err(ListError::Failed(Failure::new("x", "y"))));
     }
-    assert_eq!(failed(""), Err(MeetingsError::Failed(Failure::new("", ""))));
+    assert_eq!(failed(""), Err(ListError::Failed(Failure::new("", ""))));
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn an_incomplete_answer_is_none() {
     for end in 0..xml.len() {
         let (part, _) = xml.split_at(end);
         let (_, result) = read_whole(part);
-        assert_eq!(result, Err(MeetingsError::Xml(Error::Truncated)), "{part}");
+        assert_eq!(result, Err(ListError::Xml(Error::Truncated)), "{part}");
     }
 }
 
@@ -126,7 +127,7 @@ fn what_is_no_answer_is_refused() {
 
 #[test]
 fn memory_is_bounded_by_one_meeting() {
-    let too_large = Err(MeetingsError::Xml(Error::TooLarge));
+    let too_large = Err(ListError::Xml(Error::TooLarge));
     let endless = "<a>".repeat(400);
     assert_eq!(read_whole(&meetings(&format!("<meeting>{endless}"))).1, too_large);
     assert_eq!(read_whole(&meetings(&format!("<meeting a='{}", "x".repeat(1000)))).1, too_large);
@@ -137,7 +138,7 @@ fn memory_is_bounded_by_one_meeting() {
     assert_eq!((found.len(), result), (500, Ok(())));
     let mut parser = MeetingsParser::new(1000);
     parser.push(many.as_bytes(), &mut |_| {}).unwrap();
-    assert!(parser.pending.capacity() <= 2000);
+    assert!(parser.0.held_bytes() <= 2000);
 }
 
 /// A document of meetings with everything in them that might confuse where they end.

@@ -1,0 +1,208 @@
+//! Calls that are passed to a meeting's node, and those that a load balancer cannot pass anywhere.
+
+use http::Method;
+use portico::sim::{Fault, Node, Release};
+
+use crate::harness::{Client, Config, Pool, Reply, Tenant, assert_failed, failed};
+
+const DOCUMENT: &str = "<modules><module name=\"presentation\"><document url=\"https://x.test/y.pdf\" \
+    filename=\"report.pdf\"/></module></modules>";
+const NOT_FOUND: &str = "A meeting with that ID does not exist";
+
+/// Asks a node itself, as only Portico does.
+fn at(node: &Node) -> Client {
+    Client {
+        address: node.address(),
+        host: node.address().to_string(),
+        base: "/bigbluebutton/api".to_owned(),
+        secret: node.secret().to_owned(),
+        algorithm: portico::bbb::Algorithm::Sha256,
+        headers: Vec::new(),
+    }
+}
+
+fn assert_same(ours: &Reply, nodes: &Reply) {
+    assert_eq!(ours.seen(), nodes.seen());
+    assert_eq!(ours.header("content-type"), nodes.header("content-type"));
+}
+
+async fn pool() -> Pool {
+    let config =
+        Config::new().nodes(3).tenant(Tenant::new("acme").sub(5)).tenant(Tenant::new("other"));
+    Pool::start(config).await
+}
+
+#[tokio::test]
+async fn a_document_reaches_the_meetings_node_whatever_its_size() {
+    let pool = pool().await;
+    let acme = pool.tenant("acme");
+    acme.create("room").await;
+    pool.tenant("other").create("room").await;
+    let node = pool.node_of("room@acme");
+    let ours = acme.post_xml("insertDocument", "meetingID=room", DOCUMENT).await;
+    let nodes = at(node).post_xml("insertDocument", "meetingID=room@acme", DOCUMENT).await;
+    assert_same(&ours, &nodes);
+    assert_eq!(ours.text("message"), "Presentation is being uploaded");
+    let content = "QUJD".repeat(700_000);
+    let large = format!(
+        "<modules><module name=\"presentation\"><document name=\"big.pdf\">{content}</document>\
+         </module></modules>"
+    );
+    let reply = acme.post_xml("insertDocument", "meetingID=room", large.clone()).await;
+    assert_eq!(reply.seen(), nodes.seen());
+    let seen = node.requests();
+    let seen = seen.iter().rfind(|seen| seen.path.ends_with("/insertDocument")).expect("one");
+    assert_eq!((&seen.method, seen.body_len), (&Method::POST, large.len()));
+    assert!(seen.query.starts_with("meetingID=room%40acme&checksum="), "{}", seen.query);
+    let all: Vec<_> = pool.nodes().iter().flat_map(Node::meetings).collect();
+    let documents = |id: &str| {
+        all.iter().find(|meeting| meeting.external_id == id).expect("it runs").documents.clone()
+    };
+    assert_eq!(documents("room@acme"), ["report.pdf", "report.pdf", "big.pdf"]);
+    assert!(documents("room@other").is_empty());
+}
+
+#[tokio::test]
+async fn a_document_call_without_a_document_is_answered_as_by_the_node() {
+    let pool = pool().await;
+    let acme = pool.tenant("acme");
+    let query = "name=A+meeting&meetingID=room&disabledFeatures=presentation";
+    acme.get("create", query).await.success();
+    let node = at(pool.node_of("room@acme"));
+    // Nothing in it, no body at all, a meeting without presentations.
+    for (meeting, body) in [("plain", "<modules/>"), ("plain", ""), ("room", DOCUMENT)] {
+        if meeting == "plain" {
+            acme.create("plain").await;
+        }
+        let node = if meeting == "plain" { at(pool.node_of("plain@acme")) } else { node.clone() };
+        let ours = acme.post_xml("insertDocument", &format!("meetingID={meeting}"), body).await;
+        let query = format!("meetingID={meeting}@acme");
+        let nodes = node.post_xml("insertDocument", &query, body).await;
+        assert_eq!(ours.seen(), nodes.seen(), "{meeting} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_chat_message_reaches_the_meetings_node() {
+    let pool = pool().await;
+    let acme = pool.tenant("acme");
+    acme.create("room").await;
+    let node = pool.node_of("room@acme");
+    for people in [0, 2] {
+        node.add_attendees("room@acme", people);
+        for query in ["message=Hi+all&userName=Bot", "userName=Bot"] {
+            let ours = acme.get("sendChatMessage", &format!("meetingID=room&{query}")).await;
+            let nodes = format!("meetingID=room@acme&{query}");
+            assert_same(&ours, &at(node).get("sendChatMessage", &nodes).await);
+        }
+    }
+    let sent = acme.get("sendChatMessage", "meetingID=room&message=Hi").await.success();
+    assert_eq!(sent.text("message"), "Message successfully sent");
+    let reply = acme.send(Method::POST, &acme.target("sendChatMessage", ""), &[], "").await;
+    assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "GET"));
+}
+
+#[tokio::test]
+async fn nobody_reaches_an_unknown_or_a_foreign_meeting() {
+    let pool = pool().await;
+    let other = pool.tenant("other").create("foreign").await.text("internalMeetingID");
+    pool.tenant("acme").create("of-main").await;
+    for client in [pool.tenant("acme"), pool.tenant("acme-5")] {
+        for id in ["nowhere", "foreign", "foreign@other", other.as_str()] {
+            let query = format!("meetingID={id}&message=Hi");
+            let reply = client.post_xml("insertDocument", &query, DOCUMENT).await;
+            assert_failed(&reply, "notFound", NOT_FOUND);
+            let reply = client.get("sendChatMessage", &query).await;
+            assert_failed(&reply, "meetingNotFound", "Meeting not found");
+        }
+        let reply = client.post_xml("insertDocument", "", DOCUMENT).await;
+        assert_failed(&reply, "missingParamMeetingID", "You must provide a meeting ID");
+        let reply = client.get("sendChatMessage", "message=Hi").await;
+        assert_failed(&reply, "missingParamMeetingID", "You must provide a meeting ID");
+        let wrong = client.secret("wrong wrong wrong");
+        let reply = wrong.post_xml("insertDocument", "meetingID=foreign", DOCUMENT).await;
+        assert_failed(&reply, "checksumError", "Checksums do not match");
+        let reply = wrong.get("sendChatMessage", "meetingID=foreign").await;
+        assert_failed(&reply, "checksumError", "Checksums do not match");
+    }
+    let reply = pool.tenant("acme-5").get("sendChatMessage", "meetingID=of-main&message=Hi").await;
+    assert_failed(&reply, "meetingNotFound", "Meeting not found");
+    assert_eq!(pool.node_calls("insertDocument") + pool.node_calls("sendChatMessage"), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_the_nodes_release_does_not_have_is_an_unknown_call() {
+    let config =
+        Config::new().sim(0, |node| node.release = Release::V2_7).tenant(Tenant::new("acme"));
+    let pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    acme.create("room").await;
+    let reply = acme.get("sendChatMessage", "meetingID=room&message=Hi").await;
+    let body = failed("unsupportedRequest", "This request is not supported.");
+    assert_eq!(reply.seen(), (404, body.as_str()));
+    assert!((pool.metrics().await.sum("portico_node_failures_total", &[])).abs() < 0.5);
+    pool.node(0).set_call_fault("sendChatMessage", Some(Fault::Html));
+    let reply = acme.get("sendChatMessage", "meetingID=room&message=Hi").await;
+    assert_eq!(reply.key(), "internalError");
+    let failures = pool.metrics().await.sum("portico_node_failures_total", &["sendChatMessage"]);
+    assert!((failures - 1.0).abs() < 0.5, "{failures}");
+}
+
+#[tokio::test]
+async fn calls_with_a_session_token_are_answered_as_by_a_node_that_does_not_know_it() {
+    let pool = pool().await;
+    let acme = pool.tenant("acme");
+    let node = at(pool.node(0));
+    let ask = async |client: &Client, method: Method, call: &str, query: &str| {
+        client.send(method, &format!("{}/{call}?{query}", client.base), &[], "").await
+    };
+    for method in [Method::GET, Method::POST] {
+        for query in ["sessionToken=unknown", ""] {
+            let ours = ask(&acme, method.clone(), "signOut", query).await;
+            assert_same(&ours, &ask(&node, method.clone(), "signOut", query).await);
+            let ours = ask(&acme, method.clone(), "stuns", query).await;
+            let nodes = ask(&node, method.clone(), "stuns", query).await;
+            let json = |reply: &Reply| {
+                let mut json: serde_json::Value = serde_json::from_str(&reply.body).expect("JSON");
+                assert!(
+                    json["logoutURL"].as_str().is_some_and(|url| url.starts_with("http://127."))
+                );
+                json["logoutURL"].take();
+                json
+            };
+            assert_eq!(json(&ours), json(&nodes));
+            assert_eq!(ours.header("content-type"), nodes.header("content-type"));
+        }
+        for (call, query, message, token) in [
+            ("getJoinUrl", "sessionToken=a%22b", "Invalid session token", "\"a\\\"b\""),
+            ("getJoinUrl", "", "You must provide a session token", "null"),
+            ("learningDashboard", "sessionToken=t", "Invalid Session", "\"t\""),
+            ("learningDashboard", "sessionToken=", "You must provide a session token", "\"\""),
+        ] {
+            let reply = ask(&acme, method.clone(), call, query).await;
+            let body = format!(
+                "{{\"response\":{{\"returncode\":\"FAILED\",\"message\":\"{message}\",\
+                 \"sessionToken\":{token}}}}}"
+            );
+            assert_eq!(reply.seen(), (200, body.as_str()), "{call} {query}");
+            assert_eq!(reply.header("content-type"), "application/json;charset=utf-8");
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_that_current_releases_have_dropped_are_unknown_calls() {
+    let pool = pool().await;
+    let acme = pool.tenant("acme");
+    for call in ["getDefaultConfigXML", "setConfigXML", "enter", "guestWait", "feedback"] {
+        for method in [Method::GET, Method::POST] {
+            let reply =
+                acme.send(method.clone(), &acme.target(call, "meetingID=room"), &[], "").await;
+            let body = failed("unsupportedRequest", "This request is not supported.");
+            assert_eq!(reply.seen(), (404, body.as_str()), "{method} {call}");
+            let target = format!("/bigbluebutton/api/{call}");
+            let nodes = at(pool.node(0)).send(method, &target, &[], "").await;
+            assert_eq!(reply.status, nodes.status, "{call}");
+        }
+    }
+}
