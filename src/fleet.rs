@@ -20,6 +20,7 @@ mod reconcile;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use live::Live;
 pub use placement::{NoNode, Reservation};
 pub use reconcile::{Poll, Polled, Reconciled};
 pub use snapshot::{Node, Snapshot, TenantEntry};
+pub use uses::Uses;
 
 use crate::model::{self, AdminState, Inventory, Meeting, NodeName, Scope, SubId, Tenant};
 

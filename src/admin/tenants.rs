@@ -22,6 +22,11 @@ pub(super) fn of_tenants(fleet: &Fleet) -> Vec<MetricFamily> {
         "Creates, joins and requests that a limit of the tenant or of one of its secrets refused.",
         &["tenant", "limit"],
     );
+    let uses = counter(
+        "portico_secret_uses_total",
+        "Requests that a value of a secret has signed: 2 is secret2, the other one of a rollover.",
+        &["tenant", "sub_id", "value"],
+    );
     for entry in fleet.snapshot().tenants() {
         let slug = entry.tenant.slug.as_str();
         let now = entry.tally.whole();
@@ -30,8 +35,16 @@ pub(super) fn of_tenants(fleet: &Fleet) -> Vec<MetricFamily> {
         for (limit, count) in Limit::ALL.into_iter().zip(entry.tally.hits()) {
             hits.with_label_values(&[slug, limit.as_str()]).inc_by(count);
         }
+        for (secret, used) in entry.tenant.secrets.iter().zip(&entry.uses) {
+            let sub_id = secret.sub_id.to_string();
+            let [first, second] = used.of_values();
+            uses.with_label_values(&[slug, &sub_id, "1"]).inc_by(first);
+            if secret.secret2.is_some() {
+                uses.with_label_values(&[slug, &sub_id, "2"]).inc_by(second);
+            }
+        }
     }
-    [meetings.collect(), attendees.collect(), hits.collect()]
+    [meetings.collect(), attendees.collect(), hits.collect(), uses.collect()]
         .into_iter()
         .flatten()
         .filter(|family| !family.get_metric().is_empty())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::request::{Request, Signature};
 use super::route::Who;
 use crate::bbb::{Algorithm, Call, Failure};
-use crate::fleet::{Snapshot, TenantEntry};
+use crate::fleet::{Snapshot, TenantEntry, Uses};
 use crate::model::{Scope, Secret, SubId, TenantSecret};
 
 /// A caller whose checksum was right.
@@ -15,12 +15,19 @@ pub(super) struct Caller {
     pub(super) tenant: Arc<TenantEntry>,
     /// Its scope.
     pub(super) scope: Scope,
+    /// Which of the tenant's secrets it signed with.
+    at: usize,
 }
 
 impl Caller {
     /// The secret it signed with.
     pub(super) fn secret(&self) -> Option<&TenantSecret> {
-        self.tenant.tenant.secret(self.scope.sub)
+        self.tenant.tenant.secrets.get(self.at)
+    }
+
+    /// What is counted for that secret.
+    pub(super) fn uses(&self) -> Option<&Uses> {
+        self.tenant.uses.get(self.at)
     }
 }
 
@@ -38,18 +45,19 @@ pub(super) fn authenticate(
     if !signature.is_signed() {
         return Err(missing(call));
     }
-    let Some((tenant, sub)) = find(snapshot, who) else {
+    let Some((tenant, at)) = find(snapshot, who) else {
         // Hash as for a known tenant, so that time tells nothing.
         let nobodys = [Secret::new(NOBODYS_SECRET)];
         std::hint::black_box(verify(&signature, call, &Algorithm::ALL, &nobodys));
         return Err(mismatch(call));
     };
-    let values = tenant.tenant.secret(sub).into_iter().flat_map(TenantSecret::values);
-    if !verify(&signature, call, &tenant.tenant.checksums, values) {
+    let secret = &tenant.tenant.secrets[at];
+    let Some(value) = verify(&signature, call, &tenant.tenant.checksums, secret.values()) else {
         return Err(mismatch(call));
-    }
-    let scope = tenant.tenant.scope(sub);
-    Ok(Caller { tenant, scope })
+    };
+    tenant.uses[at].count(value);
+    let scope = tenant.tenant.scope(secret.sub_id);
+    Ok(Caller { tenant, scope, at })
 }
 
 /// The recording calls and the webhooks have one text of their own for both cases.
@@ -81,11 +89,12 @@ fn verify<'a>(
     call: Call,
     allowed: &[Algorithm],
     secrets: impl IntoIterator<Item = &'a Secret>,
-) -> bool {
+) -> Option<usize> {
     signature.verify(call, allowed, secrets.into_iter().map(Secret::expose))
 }
 
-fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, SubId)> {
+/// The tenant, and the position of the secret that is meant.
+fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, usize)> {
     let (tenant, sub) = match who {
         Who::Scope(text) => {
             let scope = Scope::parse(text)?;
@@ -98,6 +107,6 @@ fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, SubId)>
             (None, None) => (snapshot.default_tenant()?, SubId::MAIN),
         },
     };
-    tenant.tenant.secret(sub)?;
-    Some((tenant.clone(), sub))
+    let at = tenant.tenant.position(sub)?;
+    Some((tenant.clone(), at))
 }

@@ -112,7 +112,7 @@ impl Signature<'_> {
         }
     }
 
-    /// Whether one of the secrets has made it.
+    /// The position of the secret that has made it.
     ///
     /// A form is signed over nothing (BigBlueButton 3.0) or over its sorted parameters (before). The first
     /// leaves its parameters open to whoever has seen one such form, so a `join`, which people see, must
@@ -122,20 +122,20 @@ impl Signature<'_> {
         call: Call,
         allowed: &[Algorithm],
         secrets: impl IntoIterator<Item = &'s str>,
-    ) -> bool {
+    ) -> Option<usize> {
         match self {
-            Self::Query(query) => query.verify(call.as_str(), allowed, secrets).is_some(),
+            Self::Query(query) => query.verify(call.as_str(), allowed, secrets),
             Self::Form(form) => {
                 let sum = form.get("checksum").unwrap_or_default();
                 let hash = form.get("checksumHash");
                 let secrets: Vec<&str> = secrets.into_iter().collect();
                 let [empty, sorted] = bbb::form_queries(form);
                 let covered = if call == Call::Join { vec![sorted] } else { vec![empty, sorted] };
-                let is_right = |query: &Vec<u8>| {
+                let signer = |query: &Vec<u8>| {
                     let (hash, secrets) = (hash.as_deref(), secrets.iter().copied());
-                    bbb::verify(sum.trim(), hash, call.as_str(), query, allowed, secrets).is_some()
+                    bbb::verify(sum.trim(), hash, call.as_str(), query, allowed, secrets)
                 };
-                covered.iter().any(is_right)
+                covered.iter().find_map(signer)
             }
         }
     }

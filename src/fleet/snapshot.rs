@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use super::limits::Tally;
 use super::live::Live;
 use super::policy;
+use super::uses::Uses;
 use crate::model::{AdminState, Cluster, Inventory, MeetingIds, NodeName, Slug, Tenant};
 
 /// Every request looks into several of them; what stands in them is the operator's.
@@ -46,6 +47,8 @@ pub struct TenantEntry {
     pub nodes: Vec<Arc<Node>>,
     /// What it has running, shared over all snapshots.
     pub tally: Arc<Tally>,
+    /// How often its secrets were used, in their order.
+    pub uses: Box<[Uses]>,
     /// Gone from the inventory, kept until its last meeting ends.
     pub is_retired: bool,
 }
@@ -142,7 +145,11 @@ impl Snapshot {
                 next.default = Some(slug.clone());
             }
             let tally = tally_of(&slug);
-            let entry = TenantEntry { tenant, nodes, tally, is_retired: false };
+            let uses = Uses::of(
+                &tenant,
+                old.and_then(|old| old.tenant(slug.as_str())).map(|entry| &**entry),
+            );
+            let entry = TenantEntry { tenant, nodes, tally, uses, is_retired: false };
             next.tenants.insert(slug, Arc::new(entry));
         }
         if let Some(old) = old {
@@ -174,6 +181,7 @@ impl Snapshot {
                     tenant: entry.tenant.clone(),
                     nodes: Vec::new(),
                     tally: entry.tally.clone(),
+                    uses: entry.uses.clone(),
                     is_retired: true,
                 };
                 for domain in &retired.tenant.domains {

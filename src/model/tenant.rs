@@ -48,6 +48,11 @@ impl Tenant {
     pub fn secret(&self, sub: SubId) -> Option<&TenantSecret> {
         self.secrets.iter().find(|secret| secret.sub_id == sub)
     }
+
+    /// Where in `secrets` the entry for a sub id is.
+    pub fn position(&self, sub: SubId) -> Option<usize> {
+        self.secrets.iter().position(|secret| secret.sub_id == sub)
+    }
 }
 
 /// One API secret of a tenant.

@@ -26,6 +26,7 @@ mod limits;
 mod listing;
 mod placement;
 mod reload;
+mod rollover;
 mod rules;
 mod seeing;
 mod survival;

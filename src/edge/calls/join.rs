@@ -40,6 +40,9 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
         return Ok(cannot_join(asked, &reached, Hope::None));
     }
     node.live.count_join();
+    if let Some(uses) = asked.caller.uses() {
+        uses.count_join();
+    }
     if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
         let path_and_query = signed(node.spec.url.path(), &node, &params);
         return Ok(Decision::Forward(Forward { node, path_and_query }));
