@@ -1,6 +1,7 @@
 //! Throughput and latency, turn by turn against bare pingora.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::load::{Load, Questions, Round};
@@ -65,13 +66,17 @@ impl Rounds {
 
     /// Requests per second, and CPU time of the server per request.
     fn tell_throughput(&self, name: &str, table: &mut Table) {
+        self.tell_throughput_at_least(0.8, name, table);
+    }
+
+    fn tell_throughput_at_least(&self, bound: f64, name: &str, table: &mut Table) {
         let (portico, bare, ratio) = self.median(Round::per_second);
         table.push(Row {
             figure: format!("{name}: requests/s"),
             portico: format!("{portico:.0}"),
             baseline: format!("{bare:.0}"),
             ratio: Some(ratio),
-            bound: Bound::AtLeast(0.8),
+            bound: Bound::AtLeast(bound),
         });
         let (portico, bare, ratio) = self.median(Round::cpu_micros);
         table.push(Row {
@@ -105,6 +110,10 @@ pub(crate) async fn measure(
     table: &mut Table,
     is_asked: &impl Fn(&str) -> bool,
 ) -> anyhow::Result<()> {
+    if is_asked("rules") {
+        note("join with rules, against join without");
+        rules(table).await?;
+    }
     if !["join", "getMeetingInfo", "getMeetings"].into_iter().any(is_asked) {
         return Ok(());
     }
@@ -138,6 +147,37 @@ async fn join(pool: &Pool, table: &mut Table) -> anyhow::Result<()> {
     };
     duel.run(BUSY).await?.tell_throughput("join", table);
     duel.run(ALONE).await?.tell_latency("join", table);
+    Ok(())
+}
+
+/// Rules for a join: most change it, some only look.
+fn ruled(dir: &Path) -> anyhow::Result<String> {
+    let css = dir.join("style.css");
+    std::fs::write(&css, "body { color: #123456 }")?;
+    let modes = ["set", "override", "set", "block", "append"];
+    let rules = (0..20).map(|number| {
+        let mode = modes[number % modes.len()];
+        let value = if mode == "block" { "" } else { ", value: \"some text\"" };
+        format!("{{ name: userdata-rule_{number}, mode: {mode}{value} }}")
+    });
+    let rules = rules.collect::<Vec<_>>().join(", ");
+    Ok(format!(
+        "    limits: {{ meetings: 100000, attendees: 1000000 }}\n    \
+         branding: {{ css: \"{}\" }}\n    params: {{ join: [{rules}] }}\n",
+        css.display()
+    ))
+}
+
+async fn rules(table: &mut Table) -> anyhow::Result<()> {
+    let plain = Pool::start(SIZE, POLLING).await?;
+    let ruled = Pool::start_with(SIZE, POLLING, ruled).await?;
+    let duel = Duel {
+        portico: (&ruled.portico, ruled.public),
+        bare: (&plain.portico, plain.public),
+        questions: &requests::joins(SIZE.meetings()),
+    };
+    let name = "join with 20 rules, limits and branding, against without";
+    duel.run(BUSY).await?.tell_throughput_at_least(0.9, name, table);
     Ok(())
 }
 

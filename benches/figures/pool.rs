@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -40,6 +41,16 @@ impl Pool {
     /// Starts a pool, and waits until it knows all its meetings and is calm. `polling` is that part of
     /// the configuration.
     pub(crate) async fn start(size: Size, polling: &str) -> anyhow::Result<Self> {
+        Self::start_with(size, polling, |_dir| Ok(String::new())).await
+    }
+
+    /// The same with more keys of the tenant, each a line that is indented by four; the files that they
+    /// name go into the directory.
+    pub(crate) async fn start_with(
+        size: Size,
+        polling: &str,
+        tenant: impl FnOnce(&Path) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Self> {
         let Size { nodes, meetings_per_node, attendees_per_meeting } = size;
         let numbers = [nodes, meetings_per_node, attendees_per_meeting].map(|n| n.to_string());
         let mut serving = Process::role(["nodes"].into_iter().chain(numbers.iter().map(|n| &**n)))?;
@@ -67,7 +78,8 @@ impl Pool {
             yaml,
             "cluster_groups: [{{ name: default, clusters: [main] }}]\n\
              tenants:\n  - slug: {SLUG}\n    default: true\n    cluster_group: default\n\
-             \x20   secrets: [{{ sub_id: 0, secret: {SECRET} }}]\n"
+             \x20   secrets: [{{ sub_id: 0, secret: {SECRET} }}]\n{}",
+            tenant(dir.path())?
         )?;
         std::fs::write(&file, yaml)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_portico"));
