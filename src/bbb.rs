@@ -7,6 +7,7 @@
 //! | `params` | query strings and forms: order, repetition and raw encoding are kept |
 //! | `checksum`, `signed` | hashes; signing a query, and finding and verifying the checksum in one |
 //! | `failure` | BigBlueButton's own failures, with their exact keys and texts |
+//! | `jwt` | the tokens that callbacks are signed with |
 //! | `xml` | a small XML tree, safe to read from strangers, and a shorter way for plain answers |
 //! | `answer`, `meeting`, `meetings` | `<response>`, `<meeting>`, and `getMeetings` as a stream |
 //! | `list` | any answer that lists things, as a stream |
@@ -16,6 +17,7 @@ mod call;
 mod checksum;
 mod failure;
 mod list;
+pub mod jwt;
 mod meeting;
 mod meetings;
 mod params;

@@ -1,19 +1,23 @@
 //! Our own words as plain values: tenants, clusters, nodes, meetings. No IO, no clock.
 
+mod callback;
 mod cluster;
 mod ids;
 mod inventory;
 mod meeting;
 mod node;
+mod reach;
 mod rules;
 mod secret;
 mod tenant;
 
+pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
 pub use inventory::Inventory;
 pub use meeting::{Meeting, MeetingKey};
 pub use node::{AdminState, Health, Node};
+pub use reach::{Forbidden, MAX_TARGET_BYTES, Reach};
 pub use rules::{Rule, RuleMode, Rules};
 pub use secret::Secret;
 pub use tenant::{Branding, Limits, MeetingIds, RecordingSettings, Tenant, TenantSecret};

@@ -29,7 +29,6 @@ pub mod cli;
 mod control;
 mod fault;
 mod gate;
-mod jwt;
 mod meeting;
 #[cfg(test)]
 mod raw_client;

@@ -6,15 +6,19 @@
 //! SQL stays in this room. Rows that cannot be understood are left out and counted, never a reason
 //! not to start: a door that opens without one meeting is better than no door.
 
+mod callbacks;
 mod embedded;
 mod error;
 mod node_row;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod contract_callbacks;
 
 use async_trait::async_trait;
 
+pub use callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox};
 pub use embedded::Embedded;
 pub use error::Error;
 
@@ -29,7 +33,7 @@ use crate::model::{AdminState, Meeting, MeetingKey, Node, NodeName, Slug};
 /// A write whose future is dropped may or may not happen; one that was begun later still comes
 /// after it.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Callbacks + Send + Sync + 'static {
     /// Everything that is kept. For the start only: it takes as long as there is data.
     async fn load(&self) -> Result<Saved, Error>;
 

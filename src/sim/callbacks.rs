@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::jwt;
 use super::meeting::{Attendee, Meeting, Role};
 use super::recording::FORMATS;
+use crate::bbb::jwt;
 
 /// Java's read time-out of the probing request.
 const TIMEOUT: Duration = Duration::from_secs(5);

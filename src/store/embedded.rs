@@ -6,6 +6,7 @@
 //!
 //! Another process may have the same file open, as during an upgrade without a gap.
 
+mod callbacks;
 mod op;
 mod rows;
 mod schema;
@@ -71,6 +72,20 @@ impl Embedded {
 
     async fn write(&self, op: Op) -> Result<(), Error> {
         self.ask(|reply| Job::Write(op, reply)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let path = self.path.clone();
+        let read =
+            move |db: &Connection| read(db).map_err(|error| Error::from_sqlite(&path, error));
+        self.ask(|reply| {
+            // A caller that is gone does not want to know.
+            Job::Read(Box::new(move |db| drop(reply.send(read(db)))))
+        })
+        .await
     }
 
     async fn ask<T>(
@@ -143,7 +158,7 @@ mod tests {
 
     use super::*;
     use crate::model::AdminState;
-    use crate::store::contract;
+    use crate::store::{contract, contract_callbacks};
 
     fn fresh() -> (TempDir, Embedded) {
         let dir = tempfile::tempdir().unwrap();
@@ -159,6 +174,15 @@ mod tests {
         contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;
         contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().1).await;
         contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().1)).await;
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_callbacks() {
+        contract_callbacks::callbacks_come_back_as_they_were_put(&fresh().1).await;
+        contract_callbacks::what_comes_twice_is_delivered_once(&fresh().1).await;
+        contract_callbacks::one_origin_does_not_crowd_out_the_others(&fresh().1).await;
+        contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().1).await;
+        contract_callbacks::what_is_not_delivered_stays(&fresh().1).await;
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::sim::jwt;
+use crate::bbb::jwt;
 
 /// A front end that notes what it is sent and gives prepared answers, then 200 for ever.
 struct Receiver {

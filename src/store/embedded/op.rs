@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::callbacks::Change;
 use crate::model::{Meeting, MeetingKey, NodeName};
 use crate::store::{SavedNode, node_row};
 
@@ -11,11 +12,13 @@ pub(super) enum Op {
     RemoveMeeting { key: MeetingKey, internal_id: Box<str> },
     PutNode(Box<SavedNode>),
     RemoveNode(NodeName),
+    Callbacks(Change),
 }
 
 impl Op {
     pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
         match self {
+            Self::Callbacks(change) => return change.apply(db),
             Self::PutMeeting(meeting) => db
                 .prepare_cached(
                     "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,

@@ -61,16 +61,12 @@ fn all<T>(
 }
 
 fn meeting(row: &Row<'_>) -> rusqlite::Result<Meeting> {
-    let sub = row.get(1)?;
-    let sub = SubId::new(sub).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, sub.into()))?;
-    let created_at_ms = row.get(6)?;
     Ok(Meeting {
-        key: MeetingKey { scope: Scope { tenant: word(row, 0)?, sub }, id: row.get(2)? },
+        key: MeetingKey { scope: scope(row)?, id: row.get(2)? },
         node: NodeName::new(row.get::<_, String>(3)?),
         node_meeting_id: row.get(4)?,
         internal_id: row.get(5)?,
-        created_at_ms: u64::try_from(created_at_ms)
-            .map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(6, created_at_ms))?,
+        created_at_ms: integer(row, 6)?,
         parent_internal_id: row.get(7)?,
         xml: row.get::<_, Vec<u8>>(8)?.into(),
     })
@@ -89,13 +85,27 @@ fn node(row: &Row<'_>) -> rusqlite::Result<SavedNode> {
     Ok(SavedNode { name, state: word(row, 1)?, spec })
 }
 
+/// Tenant and sub id in the first two columns.
+pub(super) fn scope(row: &Row<'_>) -> rusqlite::Result<Scope> {
+    let sub = row.get(1)?;
+    let sub = SubId::new(sub).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, sub.into()))?;
+    Ok(Scope { tenant: word(row, 0)?, sub })
+}
+
+/// A column that holds a number which is never negative.
+pub(super) fn integer(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number)
+        .map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
 /// A column that holds one of our words.
-fn word<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn word<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     text.parse()
         .map_err(|_no_word| unreadable(column, format!("{text:?} is not a word of this column")))
 }
 
-fn unreadable(column: usize, reason: String) -> rusqlite::Error {
+pub(super) fn unreadable(column: usize, reason: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
 }

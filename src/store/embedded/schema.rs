@@ -11,11 +11,13 @@ use crate::store::Error;
 
 /// The steps from an empty file to the present schema; `user_version` counts those that are done.
 /// Only ever append.
-const MIGRATIONS: [&str; PRESENT as usize] =
-    [include_str!("../../../migrations/embedded/0001_meetings_nodes.sql")];
+const MIGRATIONS: [&str; PRESENT as usize] = [
+    include_str!("../../../migrations/embedded/0001_meetings_nodes.sql"),
+    include_str!("../../../migrations/embedded/0002_callbacks.sql"),
+];
 
 /// The `user_version` of the present schema.
-const PRESENT: u32 = 1;
+const PRESENT: u32 = 2;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -17,7 +17,13 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Job {
     Write(Op, Reply<()>),
     Load(Reply<Saved>),
-    Find { tenant: Slug, id: Box<str>, reply: Reply<Vec<Meeting>> },
+    Find {
+        tenant: Slug,
+        id: Box<str>,
+        reply: Reply<Vec<Meeting>>,
+    },
+    /// Looks something up and answers by itself.
+    Read(Box<dyn FnOnce(&Connection) + Send>),
 }
 
 /// Works until every sender is gone and the queue is empty.
@@ -34,6 +40,7 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
                 let found = rows::find(&db, &tenant, &id);
                 answer(reply, found.map_err(|error| Error::from_sqlite(path, error)));
             }
+            Job::Read(read) => read(&db),
             Job::Write(op, reply) => {
                 batch.push((op, reply));
                 next = drain(&mut jobs, &mut batch);
@@ -52,7 +59,7 @@ fn drain(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<(Op, Reply<()>)>) -> Op
     while batch.len() < BATCH {
         match jobs.try_recv().ok()? {
             Job::Write(op, reply) => batch.push((op, reply)),
-            read @ (Job::Load(_) | Job::Find { .. }) => return Some(read),
+            read @ (Job::Load(_) | Job::Find { .. } | Job::Read(_)) => return Some(read),
         }
     }
     None

@@ -1,0 +1,284 @@
+//! The SQL of callbacks and their deliveries.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Embedded;
+use super::op::Op;
+use super::rows::{integer, scope, unreadable, word};
+use crate::model::{Callback, CallbackToken, Delivery, MeetingKey, NewDelivery, NodeName, Settled};
+use crate::store::Error;
+use crate::store::callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox};
+
+const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node, node_meeting_id,
+    internal_id, target, created_at_ms FROM callbacks";
+
+/// A create is answered, and its meeting in the table of meetings, long before.
+const UNNOTICED_END_MS: u64 = 60 * 60 * 1000;
+
+/// A change. It can be applied again with the same outcome.
+pub(super) enum Change {
+    Put(Vec<Callback>),
+    Bind { tokens: Vec<CallbackToken>, internal_id: String },
+    Remove(Vec<CallbackToken>),
+    End { token: CallbackToken, at_ms: u64 },
+    Deliver(NewDelivery),
+    Settle { id: i64, at_ms: u64, settled: Settled },
+    Expire { now_ms: u64 },
+}
+
+impl Change {
+    pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Self::Put(callbacks) => callbacks.iter().try_for_each(|callback| put(db, callback)),
+            Self::Bind { tokens, internal_id } => tokens.iter().try_for_each(|token| {
+                db.prepare_cached("UPDATE callbacks SET internal_id = ?2 WHERE token = ?1")?
+                    .execute([token.expose(), internal_id])
+                    .map(drop)
+            }),
+            Self::Remove(tokens) => tokens.iter().try_for_each(|token| {
+                db.prepare_cached("DELETE FROM callbacks WHERE token = ?1")?
+                    .execute([token.expose()])
+                    .map(drop)
+            }),
+            Self::End { token, at_ms } => db
+                .prepare_cached(
+                    "UPDATE callbacks SET ended_at_ms = ?2 WHERE ended_at_ms IS NULL AND (token = ?1
+                         OR internal_id = (SELECT internal_id FROM callbacks WHERE token = ?1))",
+                )?
+                .execute(params![token.expose(), ms(*at_ms)])
+                .map(drop),
+            Self::Deliver(delivery) => db
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload,
+                         received_at_ms, attempts, next_attempt_at_ms, state)
+                     VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5, 'pending')",
+                )?
+                .execute(params![
+                    delivery.token.expose(),
+                    delivery.subject,
+                    delivery.origin,
+                    delivery.payload,
+                    ms(delivery.received_at_ms),
+                ])
+                .map(drop),
+            Self::Settle { id, at_ms, settled } => settle(db, *id, *at_ms, settled),
+            Self::Expire { now_ms } => expire(db, *now_ms),
+        }
+    }
+}
+
+fn put(db: &Connection, callback: &Callback) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO callbacks (token, kind, tenant, sub_id, meeting_id, node,
+             node_meeting_id, internal_id, target, created_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        callback.token.expose(),
+        callback.kind.as_str(),
+        callback.key.scope.tenant.as_str(),
+        callback.key.scope.sub.get(),
+        callback.key.id,
+        callback.node.as_str(),
+        callback.node_meeting_id,
+        callback.internal_id,
+        callback.target,
+        ms(callback.created_at_ms),
+    ])
+    .map(drop)
+}
+
+/// What is delivered is kept without its content, so that the same does not come in again.
+fn settle(db: &Connection, id: i64, at_ms: u64, settled: &Settled) -> rusqlite::Result<()> {
+    let (sql, error) = match settled {
+        Settled::Delivered => (
+            "UPDATE deliveries SET attempts = attempts + 1, state = 'delivered', payload = x'',
+                 settled_at_ms = ?2, last_error = ?3 WHERE id = ?1 AND state = 'pending'",
+            None,
+        ),
+        Settled::Again { at_ms, error } => {
+            return db
+                .prepare_cached(
+                    "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at_ms = ?2,
+                         last_error = ?3 WHERE id = ?1 AND state = 'pending'",
+                )?
+                .execute(params![id, ms(*at_ms), error])
+                .map(drop);
+        }
+        Settled::Dead { error } => (
+            "UPDATE deliveries SET attempts = attempts + 1, state = 'dead', settled_at_ms = ?2,
+                 last_error = ?3 WHERE id = ?1 AND state = 'pending'",
+            Some(error),
+        ),
+    };
+    db.prepare_cached(sql)?.execute(params![id, ms(at_ms), error]).map(drop)
+}
+
+fn expire(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
+    let unnoticed = ms(now_ms.saturating_sub(UNNOTICED_END_MS));
+    db.prepare_cached(
+        "UPDATE callbacks SET ended_at_ms = ?1 WHERE ended_at_ms IS NULL AND created_at_ms < ?2
+             AND NOT EXISTS (SELECT 1 FROM meetings
+                 WHERE meetings.internal_id = callbacks.internal_id)",
+    )?
+    .execute([ms(now_ms), unnoticed])?;
+    let kept_since = ms(now_ms.saturating_sub(CALLBACKS_KEPT_MS));
+    db.prepare_cached(
+        "DELETE FROM callbacks WHERE ended_at_ms < ?1 AND NOT EXISTS (SELECT 1 FROM deliveries
+             WHERE deliveries.token = callbacks.token
+             AND (state = 'pending' OR (state = 'dead' AND settled_at_ms >= ?1)))",
+    )?
+    .execute([kept_since])?;
+    db.prepare_cached(
+        "DELETE FROM deliveries WHERE NOT EXISTS
+             (SELECT 1 FROM callbacks WHERE callbacks.token = deliveries.token)",
+    )?
+    .execute([])
+    .map(drop)
+}
+
+fn find(db: &Connection, token: &CallbackToken) -> rusqlite::Result<Option<Callback>> {
+    db.prepare_cached(&format!("{CALLBACKS} WHERE token = ?1"))?
+        .query_row([token.expose()], callback)
+        .optional()
+}
+
+fn of_meeting(
+    db: &Connection,
+    key: &MeetingKey,
+    internal_id: &str,
+) -> rusqlite::Result<Vec<Callback>> {
+    let sql = format!(
+        "{CALLBACKS} WHERE internal_id = ?1 AND tenant = ?2 AND sub_id = ?3 AND meeting_id = ?4"
+    );
+    let (tenant, sub) = (key.scope.tenant.as_str(), key.scope.sub.get());
+    db.prepare_cached(&sql)?
+        .query_map(params![internal_id, tenant, sub, key.id], callback)?
+        .collect()
+}
+
+fn outbox(db: &Connection, now_ms: u64, per_origin: u32, max: u32) -> rusqlite::Result<Outbox> {
+    let due = db
+        .prepare_cached(
+            "SELECT tenant, sub_id, meeting_id, id, kind, target, received_at_ms, attempts
+             FROM (SELECT id, ROW_NUMBER() OVER
+                     (PARTITION BY origin ORDER BY next_attempt_at_ms, id) AS place
+                 FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= ?1)
+             JOIN deliveries USING (id) JOIN callbacks USING (token)
+             WHERE place <= ?2 AND target IS NOT NULL ORDER BY next_attempt_at_ms, id LIMIT ?3",
+        )?
+        .query_map(params![ms(now_ms), per_origin, max], delivery)?
+        .collect::<Result<_, _>>()?;
+    let count = |state: &str| {
+        db.prepare_cached("SELECT count(*) FROM deliveries WHERE state = ?1")?
+            .query_row([state], |row| integer(row, 0))
+    };
+    let next_due_ms: Option<i64> = db
+        .prepare_cached(
+            "SELECT min(next_attempt_at_ms) FROM deliveries
+             WHERE state = 'pending' AND next_attempt_at_ms > ?1",
+        )?
+        .query_row([ms(now_ms)], |row| row.get(0))?;
+    Ok(Outbox {
+        due,
+        next_due_ms: next_due_ms.map(i64::unsigned_abs),
+        pending: count("pending")?,
+        dead: count("dead")?,
+    })
+}
+
+fn callback(row: &Row<'_>) -> rusqlite::Result<Callback> {
+    let token: String = row.get(3)?;
+    Ok(Callback {
+        token: CallbackToken::parse(&token)
+            .ok_or_else(|| unreadable(3, "no token of a callback".to_owned()))?,
+        kind: word(row, 4)?,
+        key: MeetingKey { scope: scope(row)?, id: row.get(2)? },
+        node: NodeName::new(row.get::<_, String>(5)?),
+        node_meeting_id: row.get(6)?,
+        internal_id: row.get(7)?,
+        target: row.get(8)?,
+        created_at_ms: integer(row, 9)?,
+    })
+}
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: row.get(3)?,
+        kind: word(row, 4)?,
+        key: MeetingKey { scope: scope(row)?, id: row.get(2)? },
+        target: row.get(5)?,
+        received_at_ms: integer(row, 6)?,
+        attempts: row.get(7)?,
+    })
+}
+
+/// `SQLite`'s integers are signed; the cap is 292 million years away.
+fn ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Callbacks for Embedded {
+    async fn put_callbacks(&self, callbacks: &[Callback]) -> Result<(), Error> {
+        self.write(Op::Callbacks(Change::Put(callbacks.to_vec()))).await
+    }
+
+    async fn bind_callbacks(
+        &self,
+        tokens: &[CallbackToken],
+        internal_id: &str,
+    ) -> Result<(), Error> {
+        let (tokens, internal_id) = (tokens.to_vec(), internal_id.to_owned());
+        self.write(Op::Callbacks(Change::Bind { tokens, internal_id })).await
+    }
+
+    async fn remove_callbacks(&self, tokens: &[CallbackToken]) -> Result<(), Error> {
+        self.write(Op::Callbacks(Change::Remove(tokens.to_vec()))).await
+    }
+
+    async fn find_callback(&self, token: &CallbackToken) -> Result<Option<Callback>, Error> {
+        let token = token.clone();
+        self.read(move |db| find(db, &token)).await
+    }
+
+    async fn callbacks_of(
+        &self,
+        key: &MeetingKey,
+        internal_id: &str,
+    ) -> Result<Vec<Callback>, Error> {
+        let (key, internal_id) = (key.clone(), internal_id.to_owned());
+        self.read(move |db| of_meeting(db, &key, &internal_id)).await
+    }
+
+    async fn end_callbacks(&self, token: &CallbackToken, at_ms: u64) -> Result<(), Error> {
+        self.write(Op::Callbacks(Change::End { token: token.clone(), at_ms })).await
+    }
+
+    async fn put_delivery(&self, delivery: &NewDelivery) -> Result<(), Error> {
+        self.write(Op::Callbacks(Change::Deliver(delivery.clone()))).await
+    }
+
+    async fn outbox(&self, now_ms: u64, per_origin: u32, max: u32) -> Result<Outbox, Error> {
+        self.read(move |db| outbox(db, now_ms, per_origin, max)).await
+    }
+
+    async fn payload_of(&self, id: i64) -> Result<Vec<u8>, Error> {
+        self.read(move |db| {
+            db.prepare_cached("SELECT payload FROM deliveries WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()
+        })
+        .await
+        .map(Option::unwrap_or_default)
+    }
+
+    async fn settle_delivery(&self, id: i64, at_ms: u64, settled: &Settled) -> Result<(), Error> {
+        self.write(Op::Callbacks(Change::Settle { id, at_ms, settled: settled.clone() })).await
+    }
+
+    async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error> {
+        self.write(Op::Callbacks(Change::Expire { now_ms })).await
+    }
+}
