@@ -12,6 +12,7 @@ mod access_log;
 mod ask;
 mod authenticate;
 mod balancer;
+mod callbacks;
 mod calls;
 mod client;
 mod coalesce;
@@ -41,6 +42,7 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 pub use balancer::{Balancer, balancer};
+pub use callbacks::Callbacks;
 pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
 pub use tls::{Certificate, Unusable};
 
@@ -65,6 +67,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Requests of one client address in a second; 0 is no limit.
     pub requests_per_second: u32,
+    /// What becomes of callbacks.
+    pub callbacks: Callbacks,
 }
 
 /// The public side of Portico.

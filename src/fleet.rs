@@ -6,6 +6,7 @@
 //! [`TenantEntry::place`] chooses and reserves in one step, [`Claims`] lets one create of a meeting through at
 //! a time, a [`Poll`] brings what a node reports together with what we know.
 
+pub mod callback_urls;
 mod claims;
 mod clock;
 mod directory;

@@ -35,6 +35,8 @@ use url::Url;
 
 pub use error::{Error, Stage};
 
+pub(crate) use roots::load as load_roots;
+
 use connect::Connector;
 use connection::{Connection, Sending, Sent};
 use pool::Pool;

@@ -1,15 +1,17 @@
-//! Periodic work: polling the nodes, and housekeeping.
+//! Periodic work: polling the nodes, housekeeping, and delivering callbacks.
 //!
 //! A task is an idempotent [`Task::activate`] that reads the state it needs; the driver owns its loop, its
 //! panics and its metrics. There are no retries inside: the next activation is the retry.
 
 mod driver;
 mod housekeeping;
+mod outbox;
 mod poll;
 mod poller;
 
 pub use driver::run;
 pub use driver::{Metrics, Task};
 pub use housekeeping::Housekeeping;
+pub use outbox::{Outbox, OutboxMetrics, Sender};
 pub use poll::Poll;
 pub use poller::{Poller, Settings};

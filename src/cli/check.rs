@@ -53,7 +53,6 @@ pub(super) fn unused(settings: &Settings) -> Vec<String> {
             tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
         ),
         ("tenants[].stats_token", tenants.iter().any(|tenant| tenant.stats_token.is_some())),
-        ("callbacks", !settings.callbacks.allow_targets.is_empty()),
         ("api", settings.api.jwt_secret.is_some() || settings.api.public),
         ("redis", settings.redis.is_some()),
     ]

@@ -17,7 +17,7 @@ use pingora::services::background::{GenBackgroundService, background_service};
 use pingora::services::listening::Service;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::background::{Axum, Work, background};
@@ -29,10 +29,10 @@ use crate::admin::Admin;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Thresholds, now_ms};
-use crate::model::{AdminState, Inventory};
-use crate::node::{Client, ClientSettings};
+use crate::model::{AdminState, Inventory, Reach};
+use crate::node::{self, Client, ClientSettings};
 use crate::store::{Embedded, Saved, SavedNode, Store};
-use crate::tasks::{self, Housekeeping, Poller};
+use crate::tasks::{self, Housekeeping, Outbox, OutboxMetrics, Poller, Sender};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -132,13 +132,14 @@ impl Portico {
         let mut server = Server::new_with_opt_and_conf(options, conf);
         server.bootstrap();
 
+        let outbox = outbox(&settings, &fleet, &store, &registry)?;
         let balancing = background_service("balancer", edge::balancer(&fleet));
         let edge = Edge::new(
             fleet.clone(),
             store.clone(),
             client.clone(),
             Arc::new(Balancer::new(balancing.task())),
-            edge_settings(&settings),
+            edge_settings(&settings, &outbox.wake),
             &registry,
         )?;
         server.add_service(balancing);
@@ -160,9 +161,11 @@ impl Portico {
             async move { poller.run(stop).await }
         }));
         server.add_service(housekeeping(&fleet, &store, &metrics));
+        let delivering = outbox.metrics.in_flight();
+        server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
-        let signals = Signals { successor, fleet: fleet.clone(), in_flight };
+        let signals = Signals { successor, fleet: fleet.clone(), in_flight, delivering };
         let overlap = settings.server.grace + OVERLAP;
         let overlapping = fleet.clone();
         let reloader = Arc::new(Reloader { path, settings, fleet, store, certificates });
@@ -291,7 +294,8 @@ fn program() -> PathBuf {
     }
 }
 
-fn edge_settings(settings: &Settings) -> edge::Settings {
+fn edge_settings(settings: &Settings, wake: &Arc<Notify>) -> edge::Settings {
+    let public_url = settings.server.public_url.clone();
     edge::Settings {
         base_domain: settings.server.base_domain.clone(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -300,6 +304,7 @@ fn edge_settings(settings: &Settings) -> edge::Settings {
         header_timeout: settings.limits.header_timeout,
         max_connections: settings.limits.max_connections,
         requests_per_second: settings.limits.requests_per_second,
+        callbacks: edge::Callbacks::new(public_url, reach(settings), wake.clone()),
     }
 }
 
@@ -352,6 +357,26 @@ fn poller(
         },
         metrics: metrics.clone(),
     })
+}
+
+/// Where front ends may want to be called.
+fn reach(settings: &Settings) -> Reach {
+    Reach { allowed: settings.callbacks.allow_targets.clone() }
+}
+
+fn outbox(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    registry: &Registry,
+) -> anyhow::Result<Arc<Outbox>> {
+    Ok(Arc::new(Outbox {
+        fleet: fleet.clone(),
+        store: store.clone(),
+        sender: Sender::new(reach(settings), node::load_roots()?),
+        wake: Arc::default(),
+        metrics: OutboxMetrics::register(registry)?,
+    }))
 }
 
 fn housekeeping(

@@ -18,6 +18,7 @@ use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use log::{error, info};
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use prometheus::IntGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
@@ -42,6 +43,8 @@ pub(super) struct Signals {
     pub(super) successor: Option<Successor>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) in_flight: InFlight,
+    /// Callbacks that are being delivered.
+    pub(super) delivering: IntGauge,
 }
 
 #[async_trait]
@@ -55,7 +58,7 @@ impl ShutdownSignalWatch for Signals {
                 _ = int.recv() => return ShutdownSignal::FastShutdown,
                 _ = term.recv() => {
                     if self.successor.is_some() {
-                        tokio::spawn(leave_when_idle(self.in_flight.clone()));
+                        tokio::spawn(leave_when_idle(self.in_flight.clone(), self.delivering.clone()));
                     }
                     return ShutdownSignal::GracefulTerminate;
                 }
@@ -100,11 +103,11 @@ impl Signals {
 
 /// Leaves as soon as nothing is under way. Pingora by itself would sleep through all of `server.grace`,
 /// which then is only the longest that a stop takes. What was acknowledged is on the disk.
-async fn leave_when_idle(in_flight: InFlight) {
+async fn leave_when_idle(in_flight: InFlight, delivering: IntGauge) {
     let mut quiet_since = Instant::now();
     while quiet_since.elapsed() < QUIET {
         sleep(LOOK_EVERY).await;
-        if in_flight.count() > 0 {
+        if in_flight.count() > 0 || delivering.get() > 0 {
             quiet_since = Instant::now();
         }
     }

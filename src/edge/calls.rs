@@ -39,6 +39,8 @@ pub(super) struct Asked<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// Slides, or a text track.
     pub(super) upload: Option<Upload>,
+    /// Our own address for nodes, with `create`, if it is known.
+    pub(super) base: Option<String>,
     /// What the access log will say.
     pub(super) track: &'a Track,
 }

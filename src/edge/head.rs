@@ -6,6 +6,8 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
+use crate::fleet::callback_urls;
+
 /// Whether the head has two lengths, which is how one request is smuggled behind another. Beside a
 /// `Transfer-Encoding` pingora takes the `Content-Length` out of the parsed one.
 pub(super) fn has_two_lengths(session: &Session) -> bool {
@@ -74,6 +76,10 @@ impl Target {
 
 /// A path for logs. Clients that encode a `?` put their query into it, so it ends where one could begin.
 pub(super) fn loggable_path(path: &str) -> &str {
+    // What follows is a token.
+    if path.starts_with(callback_urls::PREFIX) {
+        return callback_urls::PREFIX;
+    }
     let end = path.find(['?', '%', '&', ';', '=', '#']).unwrap_or(path.len());
     path.get(..end).unwrap_or_default()
 }
@@ -89,6 +95,7 @@ mod tests {
             ("/bigbluebutton/api/join%3FfullName=Ada&checksum=1", "/bigbluebutton/api/join"),
             ("/bigbluebutton/api/join&fullName=Ada", "/bigbluebutton/api/join"),
             ("/x;fullName=Ada", "/x"),
+            ("/b3lb/c/0123abcd", "/b3lb/c/"),
         ] {
             assert_eq!(loggable_path(path), logged);
         }

@@ -6,6 +6,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
+use super::callbacks::Counters;
 use super::track::Notes;
 use crate::bbb::Call;
 
@@ -27,6 +28,7 @@ pub(super) struct Metrics {
     pub(super) placement_retries: IntCounterVec,
     pub(super) placements_refused: IntCounter,
     pub(super) store_failures: IntCounter,
+    pub(super) callbacks: Counters,
 }
 
 /// The counters of a call that went well, found once: looking them up costs more than counting.
@@ -70,6 +72,7 @@ impl Metrics {
                 "Requests by call, outcome and whose fault a failure was.",
                 &["call", "outcome", "fault"],
             )?,
+            callbacks: Counters::register(registry)?,
             seconds,
             usual: Arc::default(),
             in_flight: gauge("portico_requests_in_flight", "Requests that are not answered yet.")?,

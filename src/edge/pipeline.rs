@@ -11,6 +11,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::authenticate::{Caller, authenticate};
+use super::callbacks::Incoming;
 use super::calls::{self, Asked, Decision};
 use super::client::{self, Client};
 use super::proxy::Context;
@@ -58,6 +59,10 @@ impl Edge {
         }
         let req = session.req_header();
         let target = head::Target::of(req);
+        if let Some(incoming) = Incoming::of(target.path(), target.query()) {
+            let received = Box::pin(self.receive(session, incoming, &ctx.track)).await;
+            return Ok(Decision::Respond(received));
+        }
         let base_domain = self.settings.base_domain.as_deref();
         let Some(Route { who, call: name }) = route(&host, target.path(), base_domain) else {
             ctx.track.blame("notFound".to_owned(), Fault::Client);
@@ -114,8 +119,9 @@ impl Edge {
             }
             Body::None | Body::Form | Body::Multipart(_) => (None, None),
         };
+        let base = if call == Call::Create { self.own_base(session, &snapshot) } else { None };
         let (request, snapshot, track) = (&request, snapshot.as_ref(), &ctx.track);
-        let asked = Asked { call, caller, params, request, snapshot, upload, track };
+        let asked = Asked { call, caller, params, request, snapshot, upload, base, track };
         if self.fleet.is_overlapping() {
             Box::pin(self.learn(&asked)).await;
         }

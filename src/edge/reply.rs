@@ -69,7 +69,9 @@ pub(super) async fn write(
 ) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(HEADERS))?;
     head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
-    head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    if reply.status != StatusCode::NO_CONTENT {
+        head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    }
     head.insert_header(header::CACHE_CONTROL, "no-cache")?;
     if let Some(seconds) = reply.retry_after {
         head.insert_header(header::RETRY_AFTER, seconds)?;

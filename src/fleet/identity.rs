@@ -6,6 +6,7 @@
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use super::callback_urls;
 use crate::bbb::xml::Edits;
 use crate::bbb::{Element, MeetingInfo, Outline};
 use crate::model::{MeetingIds, MeetingKey, Scope, SubId};
@@ -97,6 +98,7 @@ pub fn reword(meeting: &mut Element, key: &MeetingKey, created_as: Option<&str>)
     if let Some(id) = created_as {
         meeting.set_child_text("internalMeetingID", id);
     }
+    callback_urls::restore(meeting);
     if let Some(rooms) = meeting.child_mut("breakoutRooms") {
         for room in rooms.elements_mut().filter(|room| room.name == "breakout") {
             let id = front_id(&key.scope, &room.text()).to_owned();
@@ -118,6 +120,7 @@ pub fn reword_in_place(
     }
     let front_id = |id: &str| front_id(&key.scope, id).to_owned();
     meeting.map_texts("breakoutRooms", "breakout", &mut edits, front_id)?;
+    callback_urls::restore_in_place(meeting, &mut edits)?;
     Some(meeting.edited(edits))
 }
 

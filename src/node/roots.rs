@@ -6,7 +6,7 @@ use rustls_native_certs::{CertificateResult, load_native_certs};
 use super::Error;
 
 /// Reads the system's root certificates.
-pub(super) fn load() -> Result<RootCertStore, Error> {
+pub(crate) fn load() -> Result<RootCertStore, Error> {
     check(load_native_certs())
 }
 

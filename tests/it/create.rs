@@ -139,6 +139,7 @@ async fn parameters_reach_the_node_in_order_with_their_own_bytes() {
     let create = seen.iter().find(|seen| seen.path.ends_with("/create")).expect("a create");
     assert_eq!(create.method, http::Method::GET);
     let (query, checksum) = create.query.rsplit_once("&checksum=").expect("a checksum at the end");
+    let (query, _) = query.rsplit_once("&meetingEndedURL=").expect("a hook of ours behind it");
     assert_eq!(query, format!("{before}meetingID=room%40acme{after}"));
     assert_eq!(checksum.len(), 64, "sha256 is the default towards nodes");
     assert_eq!(
@@ -184,7 +185,7 @@ async fn rules_of_the_tenant_and_the_secret_are_applied() {
         client.get("create", &format!("{query}meetingID=room")).await.success();
         let seen = pool.node(0).requests();
         let create = seen.iter().rfind(|seen| seen.path.ends_with("/create")).expect("a create");
-        let (query, _) = create.query.rsplit_once("&checksum=").expect("a checksum");
+        let (query, _) = create.query.rsplit_once("&meetingEndedURL=").expect("a hook of ours");
         assert_eq!(
             query,
             format!(

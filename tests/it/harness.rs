@@ -14,6 +14,7 @@
 //! | `pool` | the running pool: nodes, process, signals, restarts |
 //! | `process` | the child process and its log; `portico` for short runs of the program |
 //! | `client` | a front end of one tenant, which signs what it sends |
+//! | `front` | a front end that is called back |
 //! | `http`, `raw` | HTTP for one request; a connection that sends any bytes |
 //! | `masked`, `failure` | answers without volatile parts; BigBlueButton's failures |
 //! | `metrics` | what `/metrics` says, as numbers |
@@ -24,6 +25,7 @@
 mod client;
 mod config;
 mod failure;
+mod front;
 mod http;
 mod masked;
 mod metrics;
@@ -35,6 +37,7 @@ mod wait;
 pub(crate) use client::{Client, Signed};
 pub(crate) use config::{Config, Tenant};
 pub(crate) use failure::{assert_failed, failed};
+pub(crate) use front::{Front, Heard};
 pub(crate) use http::Reply;
 pub(crate) use masked::masked;
 pub(crate) use pool::Pool;

@@ -8,6 +8,7 @@ mod harness;
 mod answers;
 mod bodies;
 mod breakout;
+mod callbacks;
 mod calls;
 mod checksums;
 mod clients;

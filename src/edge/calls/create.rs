@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use log::{error, warn};
 use tokio::time::timeout;
 
@@ -14,7 +15,9 @@ use crate::bbb::{Answer, Call, Failure, Params, new_meeting};
 use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
+use crate::edge::callbacks::{Issued, Wanted};
 use crate::edge::refusal::{self, Refusal};
+use crate::edge::upload::Upload;
 use crate::edge::{limits, rules};
 use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
@@ -42,7 +45,8 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     }
     if let Some((node, entry)) = found_again(edge, asked, &order).await {
         // It runs: whatever the node says now, it must not be created elsewhere.
-        let answer = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await?;
+        let (answer, issued) = order.ask_again(edge, &node, &entry, asked.upload.as_ref()).await?;
+        issued.withdraw(edge).await;
         return Ok(respond(asked, &entry, answer));
     }
     anew(edge, asked, &order, limits::admit_meeting(asked, order.parent.is_some())?).await
@@ -57,6 +61,8 @@ struct Order<'a> {
     node_meeting_id: String,
     /// The meeting whose breakout room this is.
     parent: Option<Arc<Entry>>,
+    /// What the front end wants to be told.
+    callbacks: Wanted,
 }
 
 impl<'a> Order<'a> {
@@ -71,6 +77,7 @@ impl<'a> Order<'a> {
         let mut params = asked.params.as_ref().clone();
         rules::apply(&asked.caller, &mut params, |rules| &rules.create);
         let parent = parent(edge, asked, &params)?;
+        let callbacks = Wanted::take(edge, asked.base.as_deref(), &asked.caller.scope, &mut params);
         let tenant = &asked.caller.tenant.tenant;
         let scope = asked.caller.scope.clone();
         let node_meeting_id = if let Some(parent) = &parent {
@@ -83,7 +90,29 @@ impl<'a> Order<'a> {
         };
         params.set("meetingID", &node_meeting_id);
         let key = MeetingKey { scope, id: id.into_owned() };
-        Ok(Self { key, params, node_meeting_id, parent })
+        Ok(Self { key, params, node_meeting_id, parent, callbacks })
+    }
+
+    /// The same with new callbacks for a try on this node.
+    async fn issued(&self, edge: &Edge, node: &Node) -> Issued<'a> {
+        let Self { key, params, node_meeting_id, .. } = self;
+        self.callbacks.issue(edge, key, node.name(), node_meeting_id, params).await
+    }
+
+    /// Asks the node of a meeting that runs to create it. The callbacks are those it has, if they are the
+    /// same.
+    async fn ask_again(
+        &self,
+        edge: &Edge,
+        node: &Node,
+        entry: &Entry,
+        upload: Option<&Upload>,
+    ) -> Result<(Answer, Issued<'a>), Trouble> {
+        let Self { key, params, node_meeting_id, .. } = self;
+        let meeting = (node.name(), entry.internal_id());
+        let issued = self.callbacks.reissue(edge, key, meeting, node_meeting_id, params).await;
+        let answer = edge.ask(node, Call::Create, &issued.params, upload).await?;
+        Ok((answer, issued))
     }
 
     /// The right to create this meeting.
@@ -131,7 +160,7 @@ impl<'a> Order<'a> {
     fn meeting(&self, answer: &Answer, node: &Node) -> Result<Meeting, Trouble> {
         let text = |name| answer.text(name).map(std::borrow::Cow::into_owned).unwrap_or_default();
         let (meeting_id, internal_id) = (text("meetingID"), text("internalMeetingID"));
-        let Self { key, params, node_meeting_id, parent } = self;
+        let Self { key, params, node_meeting_id, parent, .. } = self;
         let mut shown = new_meeting(answer, params);
         let created_at_ms = now_ms();
         let node = node.name().clone();
@@ -199,9 +228,10 @@ async fn again(
 ) -> Result<Decision, Refusal> {
     asked.track.node(entry.node());
     let node = asked.reachable_node(entry)?;
-    let answer = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref()).await?;
+    let (answer, issued) = order.ask_again(edge, &node, entry, asked.upload.as_ref()).await?;
     let is_known = answer.text("internalMeetingID").as_deref() == Some(entry.internal_id());
     if !answer.is_success() || is_known {
+        issued.withdraw(edge).await;
         // The entry's key, as a breakout room goes by another id than the one in the order.
         return Ok(respond(asked, entry, answer));
     }
@@ -217,7 +247,7 @@ async fn again(
         _ => {
             entry.mark_ended();
             let entry = edge.fleet.directory.adopt(meeting, false);
-            save(edge, &entry).await;
+            save(edge, &entry, &issued).await;
             Ok(respond(asked, &entry, answer))
         }
     }
@@ -231,7 +261,8 @@ async fn again_elsewhere(
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
     let node = asked.reachable_node(entry)?;
-    let answer = edge.ask(&node, Call::Create, &order.params, None).await?;
+    let (answer, issued) = order.ask_again(edge, &node, entry, None).await?;
+    issued.withdraw(edge).await;
     Ok(respond(asked, entry, answer))
 }
 
@@ -273,9 +304,11 @@ async fn anew(
     loop {
         let (node, reservation) = order.place(edge, asked, &tried)?;
         asked.track.node(node.name());
-        let asking = edge.ask(&node, Call::Create, &order.params, asked.upload.as_ref());
+        let issued = order.issued(edge, &node).await;
+        let asking = edge.ask(&node, Call::Create, &issued.params, asked.upload.as_ref());
         let trouble = match asking.await {
             Ok(answer) if !answer.is_success() => {
+                issued.withdraw(edge).await;
                 return Ok(Decision::Respond(asked.passed_on(&answer)));
             }
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
@@ -287,13 +320,16 @@ async fn anew(
                         }
                         _ => edge.fleet.directory.adopt(meeting, false),
                     };
-                    save(edge, &entry).await;
+                    save(edge, &entry, &issued).await;
                     return Ok(respond(asked, &entry, answer));
                 }
                 Err(trouble) => trouble,
             },
             Err(trouble) => trouble,
         };
+        if trouble.before_request() {
+            issued.withdraw(edge).await;
+        }
         tried.push(node.name().clone());
         let can_repeat = trouble.is_nodes_fault()
             && asked.upload.as_ref().is_none_or(|upload| {
@@ -310,8 +346,12 @@ async fn anew(
 ///
 /// A store that fails does not fail the create: the meeting runs, its node remembers whose it is, and
 /// the next poll tries again to save it.
-async fn save(edge: &Edge, entry: &Arc<Entry>) {
-    match edge.store.put_meeting(&entry.to_meeting()).await {
+async fn save(edge: &Edge, entry: &Arc<Entry>, issued: &Issued<'_>) {
+    // Both at once share a transaction.
+    let meeting = entry.to_meeting();
+    let bound = issued.bind(edge, entry.internal_id());
+    let (saved, ()) = join(edge.store.put_meeting(&meeting), bound).await;
+    match saved {
         Ok(()) => entry.mark_saved(),
         Err(trouble) => {
             edge.metrics.store_failures.inc();

@@ -1,0 +1,76 @@
+//! Callbacks, both ways of them: on a create the front end's URLs are replaced by ours (`outgoing`), and
+//! what nodes then call is put into the outbox (`incoming`), which a task delivers.
+//!
+//! Every create also gets a hook of ours, `meetingEndedURL`, so that the end of a meeting is known at once.
+//! Only that one ends a meeting in the directory: it stays on the node, while the others stand in metadata,
+//! which more people may see.
+
+mod base;
+mod incoming;
+mod outgoing;
+
+use std::sync::Arc;
+
+use prometheus::{IntCounterVec, Opts, Registry};
+use tokio::sync::{Notify, Semaphore};
+use url::Url;
+
+pub(super) use incoming::Incoming;
+pub(super) use outgoing::{Issued, Wanted};
+
+use crate::model::Reach;
+
+/// Bodies of callbacks that are read at the same time. Each may have some MiB.
+const BODIES_AT_ONCE: usize = 8;
+
+/// What the edge needs for callbacks.
+#[derive(Debug, Clone)]
+pub struct Callbacks {
+    /// How nodes reach us, where that is not what requests say.
+    public_url: Option<Url>,
+    /// Where front ends may want to be called.
+    reach: Reach,
+    /// Wakes who delivers.
+    wake: Arc<Notify>,
+    bodies: Arc<Semaphore>,
+}
+
+impl Callbacks {
+    /// `wake` is notified whenever there is something to deliver.
+    pub fn new(public_url: Option<Url>, reach: Reach, wake: Arc<Notify>) -> Self {
+        Self { public_url, reach, wake, bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)) }
+    }
+}
+
+/// What is counted.
+#[derive(Clone)]
+pub(super) struct Counters {
+    dropped: IntCounterVec,
+    received: IntCounterVec,
+}
+
+impl Counters {
+    /// Makes the counters known to `registry`.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        Ok(Self {
+            dropped: counters(
+                "portico_callbacks_dropped_total",
+                "Callback URLs of front ends that were left out of a create, by kind and reason.",
+                &["kind", "reason"],
+            )?,
+            received: counters(
+                "portico_callbacks_received_total",
+                "Callbacks from nodes, by kind and what became of them.",
+                &["kind", "outcome"],
+            )?,
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! The callbacks of a create: the front end's URLs are kept in the store, and its node gets ours.
+//!
+//! Each try on a node has tokens of its own, so that what a node did of a create that seemed to fail there
+//! can be told from the meeting.
+
+use std::borrow::Cow;
+
+use log::{error, warn};
+
+use crate::bbb::Params;
+use crate::chain::Chain;
+use crate::edge::Edge;
+use crate::fleet::{callback_urls, now_ms};
+use crate::model::{Callback, CallbackKind, CallbackToken, Forbidden, MeetingKey, NodeName, Scope};
+
+/// `BigBlueButton`'s name for the hook that stays on the node.
+const MEETING_ENDED: &str = "meetingEndedURL";
+/// Parameters that name a callback, lower-case. Of those for a recording a node takes the first that is there.
+const NAMES: [(&str, CallbackKind); 6] = [
+    ("meta_endcallbackurl", CallbackKind::End),
+    ("meetingendedurl", CallbackKind::MeetingEnded),
+    ("meta_bbb-recording-ready-url", CallbackKind::RecordingReady),
+    ("meta_bn-recording-ready-url", CallbackKind::RecordingReady),
+    ("meta_canvas-recording-ready-url", CallbackKind::RecordingReady),
+    ("meta_analytics-callback-url", CallbackKind::Analytics),
+];
+
+/// The callbacks that a create asks for.
+pub(in crate::edge) struct Wanted {
+    /// Our own address. Without one no node can call us.
+    base: Option<String>,
+    /// Ordered as in [`NAMES`]; of one kind the first is the one that is called.
+    items: Vec<Item>,
+}
+
+struct Item {
+    /// As the front end wrote it.
+    name: String,
+    kind: CallbackKind,
+    target: String,
+}
+
+/// What a node is asked with.
+pub(in crate::edge) struct Issued<'a> {
+    pub(in crate::edge) params: Params<'a>,
+    tokens: Vec<CallbackToken>,
+    /// False where the tokens are those that the meeting has already.
+    is_new: bool,
+}
+
+impl Wanted {
+    /// Reads the callbacks of a create. Those that may not be called are taken out.
+    pub(in crate::edge) fn take(
+        edge: &Edge,
+        base: Option<&str>,
+        scope: &Scope,
+        params: &mut Params<'_>,
+    ) -> Self {
+        let mut found: Vec<(usize, CallbackKind, String)> = Vec::new();
+        for (name, _) in params.iter() {
+            let rank = NAMES.iter().position(|(own, _)| own.eq_ignore_ascii_case(&name));
+            let is_known = |(_, _, known): &(usize, CallbackKind, String)| *known == *name;
+            if let Some(rank) = rank.filter(|_| !found.iter().any(is_known)) {
+                found.push((rank, NAMES[rank].1, name.into_owned()));
+            }
+        }
+        found.sort_by_key(|(rank, ..)| *rank);
+        let mut items = Vec::new();
+        for (_, kind, name) in found {
+            let target = params.get(&name).unwrap_or_default().trim().to_owned();
+            if target.is_empty() {
+                continue;
+            }
+            let reach = &edge.settings.callbacks.reach;
+            let problem = match reach.read(&target) {
+                Ok(_) if base.is_some() => None,
+                Ok(_) => Some((
+                    "no_public_url",
+                    Cow::Borrowed("nodes cannot call us: set server.public_url"),
+                )),
+                Err(forbidden) => Some((Forbidden::kind(forbidden), forbidden.to_string().into())),
+            };
+            match problem {
+                None => items.push(Item { name, kind, target }),
+                Some((reason, text)) => {
+                    params.remove(&name);
+                    edge.metrics
+                        .callbacks
+                        .dropped
+                        .with_label_values(&[kind.as_str(), reason])
+                        .inc();
+                    warn!("tenant {scope}: a {kind} callback is left out of a create: {text}");
+                }
+            }
+        }
+        Self { base: base.map(str::to_owned), items }
+    }
+
+    /// New callbacks for a create on this node, which are in the store when this returns.
+    ///
+    /// Where the store cannot be written the create goes on without them.
+    pub(in crate::edge) async fn issue<'a>(
+        &self,
+        edge: &Edge,
+        key: &MeetingKey,
+        node: &NodeName,
+        node_meeting_id: &str,
+        params: &Params<'a>,
+    ) -> Issued<'a> {
+        let Some(base) = &self.base else { return Issued::none(params.clone()) };
+        let created_at_ms = now_ms();
+        let callbacks: Vec<Callback> = self
+            .kinds()
+            .map(|(kind, target)| Callback {
+                token: CallbackToken::new(rand::random()),
+                kind,
+                key: key.clone(),
+                node: node.clone(),
+                node_meeting_id: node_meeting_id.to_owned(),
+                internal_id: None,
+                target: target.map(str::to_owned),
+                created_at_ms,
+            })
+            .collect();
+        if let Err(trouble) = edge.store.put_callbacks(&callbacks).await {
+            error!("a create goes on without callbacks, they cannot be saved: {}", Chain(&trouble));
+            let mut params = params.clone();
+            for item in &self.items {
+                params.remove(&item.name);
+                let labels = [item.kind.as_str(), "store"];
+                edge.metrics.callbacks.dropped.with_label_values(&labels).inc();
+            }
+            return Issued::none(params);
+        }
+        self.written(base, params, &callbacks, true)
+    }
+
+    /// The callbacks for a create of a meeting that this node runs already: those that it has, if they are
+    /// the same.
+    pub(in crate::edge) async fn reissue<'a>(
+        &self,
+        edge: &Edge,
+        key: &MeetingKey,
+        (node, internal_id): (&NodeName, &str),
+        node_meeting_id: &str,
+        params: &Params<'a>,
+    ) -> Issued<'a> {
+        if let Some(base) = &self.base {
+            let known = edge.store.callbacks_of(key, internal_id).await.unwrap_or_else(|trouble| {
+                warn!("callbacks of a meeting cannot be read: {}", Chain(&trouble));
+                Vec::new()
+            });
+            let same = |(kind, target): (CallbackKind, Option<&str>)| {
+                let is_it = |known: &&Callback| {
+                    known.kind == kind && known.target.as_deref() == target && known.node == *node
+                };
+                known.iter().find(is_it).cloned()
+            };
+            if let Some(same) = self.kinds().map(same).collect::<Option<Vec<_>>>() {
+                return self.written(base, params, &same, false);
+            }
+        }
+        self.issue(edge, key, node, node_meeting_id, params).await
+    }
+
+    /// What is to be called, each kind once. The end of the meeting always is.
+    fn kinds(&self) -> impl Iterator<Item = (CallbackKind, Option<&str>)> {
+        CallbackKind::ALL.into_iter().filter_map(|kind| {
+            let item = self.items.iter().find(|item| item.kind == kind);
+            let target = item.map(|item| item.target.as_str());
+            (target.is_some() || kind == CallbackKind::MeetingEnded).then_some((kind, target))
+        })
+    }
+
+    fn written<'a>(
+        &self,
+        base: &str,
+        params: &Params<'a>,
+        callbacks: &[Callback],
+        is_new: bool,
+    ) -> Issued<'a> {
+        let mut params = params.clone();
+        let url = |kind, target: Option<&str>| {
+            let callback = callbacks.iter().find(|callback| callback.kind == kind)?;
+            Some(callback_urls::wrap(base, &callback.token, target))
+        };
+        for item in &self.items {
+            if item.kind == CallbackKind::MeetingEnded {
+                if item.name != MEETING_ENDED {
+                    params.remove(&item.name);
+                }
+            } else if let Some(url) = url(item.kind, Some(&item.target)) {
+                params.set(&item.name, &url);
+            }
+        }
+        if let Some(url) = url(CallbackKind::MeetingEnded, None) {
+            params.set(MEETING_ENDED, &url);
+        }
+        let tokens = callbacks.iter().map(|callback| callback.token.clone()).collect();
+        Issued { params, tokens, is_new }
+    }
+}
+
+impl<'a> Issued<'a> {
+    fn none(params: Params<'a>) -> Self {
+        Self { params, tokens: Vec::new(), is_new: false }
+    }
+
+    /// Notes which meeting these callbacks are about.
+    pub(in crate::edge) async fn bind(&self, edge: &Edge, internal_id: &str) {
+        if self.is_new
+            && let Err(trouble) = edge.store.bind_callbacks(&self.tokens, internal_id).await
+        {
+            // They are found by the name of the meeting all the same.
+            warn!("callbacks are not tied to their meeting: {}", Chain(&trouble));
+        }
+    }
+
+    /// Forgets callbacks of which no node can know.
+    pub(in crate::edge) async fn withdraw(&self, edge: &Edge) {
+        if self.is_new
+            && let Err(trouble) = edge.store.remove_callbacks(&self.tokens).await
+        {
+            warn!(
+                "callbacks of a create that came to nothing stay for a while: {}",
+                Chain(&trouble)
+            );
+        }
+    }
+}

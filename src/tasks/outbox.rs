@@ -1,0 +1,306 @@
+//! Delivers what nodes have called in to the front ends that asked for it, at least once, and never twice
+//! unless we die between sending and writing that down.
+//!
+//! The queue is the store's: it survives whatever happens to us. Attempts are repeated for a day, at first
+//! after a second, then after twice as long each time. No front end gets more than a few at once, so that
+//! one that hangs does not hold up the others. While an upgrade lets two processes run, neither delivers.
+
+mod sender;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::chain::Chain;
+use crate::fleet::{Fleet, now_ms};
+use crate::model::{Delivery, Settled};
+use crate::store::Store;
+
+pub use sender::Sender;
+use sender::Verdict;
+
+/// Attempts to one front end at the same time.
+const PER_ORIGIN: u32 = 2;
+/// Attempts at the same time; each may hold some MiB of analytics.
+const AT_ONCE: u32 = 32;
+/// From the first attempt to the second; doubled from there on.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// Then it is dead.
+const TRIED_FOR: Duration = Duration::from_hours(24);
+/// The store is asked again after this time, if it cannot be read or written.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// The store wakes nobody: another process, or a changed clock, may have made something due.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// What is in its last moments at a stop.
+const STOP_WITHIN: Duration = Duration::from_secs(12);
+const EXPIRE_EVERY: Duration = Duration::from_hours(1);
+
+/// What is counted of deliveries.
+#[derive(Clone)]
+pub struct OutboxMetrics {
+    attempts: IntCounterVec,
+    pending: IntGauge,
+    dead: IntGauge,
+    in_flight: IntGauge,
+}
+
+impl OutboxMetrics {
+    /// Makes the metrics known to `registry`.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let attempts = IntCounterVec::new(
+            Opts::new(
+                "portico_callback_deliveries_total",
+                "Attempts to deliver a callback to its front end, by kind and outcome.",
+            ),
+            &["kind", "outcome"],
+        )?;
+        registry.register(Box::new(attempts.clone()))?;
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            attempts,
+            pending: gauge("portico_callbacks_pending", "Callbacks that are to be delivered.")?,
+            dead: gauge(
+                "portico_callbacks_dead",
+                "Callbacks that were given up in the last 30 days.",
+            )?,
+            in_flight: gauge(
+                "portico_callbacks_in_flight",
+                "Callbacks that are being delivered at this moment.",
+            )?,
+        })
+    }
+
+    /// Reads 0 when nothing would be cut off.
+    pub fn in_flight(&self) -> IntGauge {
+        self.in_flight.clone()
+    }
+}
+
+/// See the module.
+pub struct Outbox {
+    /// Whose secrets sign.
+    pub fleet: Arc<Fleet>,
+    /// The queue.
+    pub store: Arc<dyn Store>,
+    /// The way to front ends.
+    pub sender: Sender,
+    /// Notified when something was added to the queue.
+    pub wake: Arc<Notify>,
+    /// What is counted.
+    pub metrics: OutboxMetrics,
+}
+
+impl Outbox {
+    /// Runs until `stop` turns true, and lets what is under way come to its end.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut attempts = JoinSet::new();
+        let mut under_way: HashMap<Id, i64> = HashMap::new();
+        let mut expire_at = Instant::now();
+        loop {
+            let wait = if self.fleet.is_overlapping() {
+                FIRST_PAUSE
+            } else {
+                if expire_at <= Instant::now() {
+                    expire_at = Instant::now() + EXPIRE_EVERY;
+                    self.expire().await;
+                }
+                self.begin_what_is_due(&mut attempts, &mut under_way).await
+            };
+            tokio::select! {
+                // An error is a sender that is gone, which also means to stop.
+                () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+                Some(ended) = attempts.join_next_with_id() => {
+                    // A panic is printed by its hook; its delivery is due as before, but not at once.
+                    let id = match ended {
+                        Ok((id, ())) => id,
+                        Err(panicked) => {
+                            sleep(FIRST_PAUSE).await;
+                            panicked.id()
+                        }
+                    };
+                    under_way.remove(&id);
+                }
+                () = self.wake.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+        let rest = async { while attempts.join_next().await.is_some() {} };
+        if timeout(STOP_WITHIN, rest).await.is_err() {
+            info!("callbacks under way were cut off; they are sent again after the next start");
+        }
+    }
+
+    /// Begins what is due and has a place; gives how long to wait for more.
+    async fn begin_what_is_due(
+        self: &Arc<Self>,
+        attempts: &mut JoinSet<()>,
+        under_way: &mut HashMap<Id, i64>,
+    ) -> Duration {
+        let now = now_ms();
+        // Those under way are still due, and so keep their place.
+        let outbox = match self.store.outbox(now, PER_ORIGIN, AT_ONCE).await {
+            Ok(outbox) => outbox,
+            Err(trouble) => {
+                warn!("callbacks to be delivered cannot be read: {}", Chain(&trouble));
+                return STORE_AGAIN;
+            }
+        };
+        self.metrics.pending.set(i64::try_from(outbox.pending).unwrap_or(i64::MAX));
+        self.metrics.dead.set(i64::try_from(outbox.dead).unwrap_or(i64::MAX));
+        for delivery in outbox.due {
+            let is_new = !under_way.values().any(|id| *id == delivery.id);
+            if !is_new || attempts.len() >= AT_ONCE as usize {
+                continue;
+            }
+            let (id, this) = (delivery.id, self.clone());
+            let attempt = attempts.spawn(async move { this.attempt(delivery).await });
+            under_way.insert(attempt.id(), id);
+        }
+        let next = outbox.next_due_ms.map(|due| Duration::from_millis(due.saturating_sub(now)));
+        next.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
+    }
+
+    /// One attempt, and what became of it in the store: before that is written it is not over, or it would
+    /// be repeated.
+    async fn attempt(&self, delivery: Delivery) {
+        self.metrics.in_flight.inc();
+        let _counted = Counted(&self.metrics.in_flight);
+        let verdict = match self.secret_of(&delivery) {
+            Some(secret) => match self.store.payload_of(delivery.id).await {
+                Ok(payload) => self.sender.send(&delivery, payload, &secret, now_ms()).await,
+                Err(trouble) => {
+                    warn!("a callback cannot be read: {}", Chain(&trouble));
+                    // It stays due.
+                    return sleep(STORE_AGAIN).await;
+                }
+            },
+            None => Verdict::Failed { kind: "no_tenant", error: "its tenant is gone".to_owned() },
+        };
+        let kind = delivery.kind.as_str();
+        self.metrics.attempts.with_label_values(&[kind, verdict.kind()]).inc();
+        let now = now_ms();
+        let settled = settled(&delivery, verdict, now, rand::random_range(0.8..1.2));
+        let scope = &delivery.key.scope;
+        match &settled {
+            Settled::Delivered => {}
+            Settled::Again { error, .. } => {
+                info!("tenant {scope}: a {kind} callback is tried again later: {error}");
+            }
+            Settled::Dead { error } => {
+                warn!("tenant {scope}: a {kind} callback was given up: {error}");
+            }
+        }
+        while let Err(trouble) = self.store.settle_delivery(delivery.id, now, &settled).await {
+            warn!("what became of a callback cannot be written: {}", Chain(&trouble));
+            sleep(STORE_AGAIN).await;
+        }
+    }
+
+    /// The secret that the front end knows, as it is now.
+    fn secret_of(&self, delivery: &Delivery) -> Option<String> {
+        let scope = &delivery.key.scope;
+        let snapshot = self.fleet.peek();
+        let secret = snapshot.tenant(scope.tenant.as_str())?.tenant.secret(scope.sub)?;
+        Some(secret.secret.expose().to_owned())
+    }
+
+    async fn expire(&self) {
+        if let Err(trouble) = self.store.expire_callbacks(now_ms()).await {
+            warn!("old callbacks cannot be forgotten: {}", Chain(&trouble));
+        }
+    }
+}
+
+/// Takes an attempt off the count however it ends.
+struct Counted<'a>(&'a IntGauge);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What follows from a verdict. `jitter` spreads attempts that failed together.
+fn settled(delivery: &Delivery, verdict: Verdict, now_ms: u64, jitter: f64) -> Settled {
+    match verdict {
+        Verdict::Delivered | Verdict::Gone => Settled::Delivered,
+        Verdict::Forbidden { error } => Settled::Dead { error },
+        Verdict::Failed { error, .. } => {
+            let doublings = delivery.attempts.min(20);
+            let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+            let at_ms = now_ms.saturating_add(millis(pause.mul_f64(jitter)));
+            if at_ms > delivery.received_at_ms.saturating_add(millis(TRIED_FOR)) {
+                Settled::Dead { error }
+            } else {
+                Settled::Again { at_ms, error }
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CallbackKind, MeetingKey, Scope};
+
+    fn delivery(attempts: u32) -> Delivery {
+        Delivery {
+            id: 1,
+            kind: CallbackKind::End,
+            key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() },
+            target: "https://front.example/".to_owned(),
+            received_at_ms: 0,
+            attempts,
+        }
+    }
+
+    #[test]
+    fn pauses_double_until_an_hour_and_end_after_a_day() {
+        let (mut now_ms, mut pauses) = (0, Vec::new());
+        for attempts in 0.. {
+            let failed = Verdict::Failed { kind: "status", error: String::new() };
+            match settled(&delivery(attempts), failed, now_ms, 1.0) {
+                Settled::Again { at_ms, .. } => {
+                    pauses.push((at_ms - now_ms) / 1000);
+                    now_ms = at_ms;
+                }
+                settled => {
+                    assert_eq!(settled, Settled::Dead { error: String::new() });
+                    break;
+                }
+            }
+        }
+        assert_eq!(pauses[..5], [1, 2, 4, 8, 16]);
+        assert_eq!(*pauses.last().unwrap(), 3600);
+        assert_eq!(now_ms / 3_600_000, 23, "{pauses:?}");
+        assert!(pauses.len() < 40, "{pauses:?}");
+    }
+
+    #[test]
+    fn a_final_answer_is_not_asked_for_twice() {
+        for verdict in [Verdict::Delivered, Verdict::Gone] {
+            assert_eq!(settled(&delivery(3), verdict, 9, 1.0), Settled::Delivered);
+        }
+        let error = "no".to_owned();
+        let forbidden = Verdict::Forbidden { error: error.clone() };
+        assert_eq!(settled(&delivery(0), forbidden, 9, 1.0), Settled::Dead { error });
+    }
+}
