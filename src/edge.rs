@@ -11,6 +11,7 @@
 mod access_log;
 mod ask;
 mod authenticate;
+mod b3lb;
 mod balancer;
 mod callbacks;
 mod calls;

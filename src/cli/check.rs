@@ -52,7 +52,6 @@ pub(super) fn unused(settings: &Settings) -> Vec<String> {
             "tenants[].recording",
             tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
         ),
-        ("tenants[].stats_token", tenants.iter().any(|tenant| tenant.stats_token.is_some())),
         ("api", settings.api.jwt_secret.is_some() || settings.api.public),
         ("redis", settings.redis.is_some()),
     ]

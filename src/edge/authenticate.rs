@@ -94,7 +94,7 @@ fn verify<'a>(
 }
 
 /// The tenant, and the position of the secret that is meant.
-fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, usize)> {
+pub(super) fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, usize)> {
     let (tenant, sub) = match who {
         Who::Scope(text) => {
             let scope = Scope::parse(text)?;

@@ -63,6 +63,10 @@ impl Edge {
             let received = Box::pin(self.receive(session, incoming, &ctx.track)).await;
             return Ok(Decision::Respond(received));
         }
+        if let Some(reply) = self.b3lb(&host, target.path(), &req.method, &req.headers, &ctx.track)
+        {
+            return Ok(Decision::Respond(reply));
+        }
         let base_domain = self.settings.base_domain.as_deref();
         let Some(Route { who, call: name }) = route(&host, target.path(), base_domain) else {
             ctx.track.blame("notFound".to_owned(), Fault::Client);

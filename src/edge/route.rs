@@ -42,10 +42,15 @@ pub(super) fn route<'a>(
         "/bigbluebutton" | "/bigbluebutton/" => "",
         _ => api_call(path, "/bigbluebutton/api")?,
     };
+    Some(Route { who: by_host(host, base_domain), call })
+}
+
+/// Whom a host names, where the path does not.
+pub(super) fn by_host<'a>(host: &'a str, base_domain: Option<&str>) -> Who<'a> {
     let label = base_domain
         .and_then(|base| host.strip_suffix(base)?.strip_suffix('.'))
         .filter(|label| !label.is_empty());
-    Some(Route { who: Who::Host { host, label }, call })
+    Who::Host { host, label }
 }
 
 /// The call behind a prefix; front ends are configured with and without a slash at its end.

@@ -1,6 +1,7 @@
 //! A meeting in the directory: what does not change of it, and what polls and front ends change.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::identity;
 use super::limits::{Part, People};
+use super::origin::Origin;
 use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName};
 
@@ -46,6 +48,7 @@ pub struct Entry {
     tried: Box<[NodeName]>,
     /// What it counts for among its tenant's meetings; breakout rooms do not.
     part: Option<Part>,
+    origin: OnceLock<Origin>,
     /// The store has it as it is.
     is_saved: AtomicBool,
     /// Polls in a row that did not show it.
@@ -76,6 +79,7 @@ impl Entry {
             reservation: Mutex::new(reservation),
             tried: Box::default(),
             part,
+            origin: OnceLock::new(),
             is_saved: AtomicBool::new(is_saved),
             missed: AtomicU8::new(0),
         }
@@ -201,6 +205,11 @@ impl Entry {
     /// Who is in it, by the last poll; nobody in a breakout room, whose people are in its main meeting.
     pub fn people(&self) -> People {
         self.part.as_ref().map(Part::people).unwrap_or_default()
+    }
+
+    /// Where it was made, as its front end says. Looked up once, when somebody asks.
+    pub fn origin(&self) -> &Origin {
+        self.origin.get_or_init(|| Origin::of(&self.xml()))
     }
 
     /// No longer counts for its tenant: it leaves the directory.

@@ -6,6 +6,7 @@
 mod harness;
 
 mod answers;
+mod b3lb;
 mod bodies;
 mod breakout;
 mod callbacks;
