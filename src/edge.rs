@@ -25,6 +25,7 @@ mod metrics;
 mod overlap;
 mod pages;
 mod pipeline;
+mod protection;
 mod proxy;
 mod refusal;
 mod reply;
@@ -83,6 +84,7 @@ pub struct Edge {
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
     rate: Option<pingora_limits::rate::Rate>,
+    tenant_rates: protection::TenantRates,
     metrics: metrics::Metrics,
 }
 
@@ -119,6 +121,7 @@ impl Edge {
             rate: (settings.requests_per_second > 0)
                 .then(|| pingora_limits::rate::Rate::new(second)),
             settings,
+            tenant_rates: protection::TenantRates::new(),
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::default(),
             metrics: metrics::Metrics::register(registry)?,

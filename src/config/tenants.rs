@@ -197,10 +197,11 @@ enum Of {
 fn limits(item: &Item<'_>, of: Of) -> Option<Limits> {
     item.fields(|fields| {
         let meetings = fields.optional("meetings").whole(0..=u32::MAX);
-        let attendees = fields.optional("attendees").whole(0..=u32::MAX);
+        let attendees_item = fields.optional("attendees");
+        let attendees = attendees_item.whole(0..=u32::MAX);
         let joins_item = fields.optional("limit_joins");
         let limit_joins = joins_item.flag().unwrap_or(false);
-        if limit_joins && attendees.unwrap_or_default() == 0 {
+        if limit_joins && (attendees_item.is_absent() || attendees == Some(0)) {
             joins_item.problem("true has no effect without a number of attendees beside it");
         }
         let requests_per_second = match of {

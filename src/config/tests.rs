@@ -150,7 +150,7 @@ tenants:
     secrets:
       - { sub_id: 0, secret: hush-hush, secret2: "" }
       - { sub_id: 5, secret: hush-five, secret2: hush-new, limits: { meetings: 10 }, params: { join: [{ name: role, mode: block }] } }
-    limits: { attendees: 200 }
+    limits: { attendees: 200, limit_joins: true, requests_per_second: 7 }
     params:
       create: [ { name: record, mode: override, value: false }, { name: maxParticipants, mode: max, value: 300 } ]
       join: [ { name: userdata-x, mode: set, value: "" }, { name: list, mode: append, value: a } ]
@@ -230,6 +230,7 @@ fn every_key_arrives_where_it_belongs() {
         ["hush-five", "hush-new"]
     );
     assert_eq!((tenant.limits.attendees, tenant.secrets[1].limits.meetings), (200, 10));
+    assert_eq!((tenant.limits.limit_joins, tenant.limits.requests_per_second), (true, 7));
     let modes = |rules: &[Rule]| rules.iter().map(|rule| rule.mode.clone()).collect::<Vec<_>>();
     assert_eq!(modes(&tenant.secrets[1].rules.join), [RuleMode::Block]);
     assert_eq!(

@@ -58,12 +58,12 @@ fn is_moderator(params: &Params<'_>, entry: &Entry) -> bool {
 }
 
 /// B3LB gives no key. For a person who comes too late there is BigBlueButton's own.
-fn failure(reached: Reached) -> Failure {
+pub(super) fn failure(reached: Reached) -> Failure {
     let (key, what) = match reached.limit {
         Limit::TenantMeetings | Limit::SecretMeetings => ("meetingLimitReached", "meeting"),
         Limit::TenantAttendees | Limit::SecretAttendees => ("attendeeLimitReached", "attendee"),
         Limit::TenantJoins | Limit::SecretJoins => ("maxParticipantsReached", "attendee"),
-        Limit::Requests => ("tooManyRequests", "request"),
+        Limit::Requests => ("tooManyRequests", "request rate"),
     };
     let whose = if reached.limit.is_tenants() { "this tenant" } else { "this secret" };
     let message = format!("The {what} limit of {whose} ({}) has been reached.", reached.allowed);

@@ -9,7 +9,7 @@ use crate::bbb::Failure;
 /// Seconds until a page tries again: soon enough for people, and seldom enough for a full lecture hall.
 const RETRY_SECONDS: u32 = 5;
 
-const STYLE: &str = "body{font:17px/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;\
+pub(super) const STYLE: &str = "body{font:17px/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;\
 place-items:center;background:#f3f5f8;color:#1c2733}main{max-width:30rem;margin:1rem;padding:2rem 2.5rem;\
 background:#fff;border-radius:12px;box-shadow:0 2px 14px #0b1f3a1f}h1{font-size:1.3rem;margin:0 0 .6rem}\
 p{margin:.5rem 0}.who{color:#5b6b7c;font-size:.9rem}a{color:#0b57a4}\

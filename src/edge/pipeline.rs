@@ -111,6 +111,10 @@ impl Edge {
         let (request, caller) =
             self.identify_caller(session, &snapshot, &who, call, request, &body).await?;
         ctx.track.scope(&caller.scope);
+        if let Some(refused) = self.tenant_rates.refuse(&caller, ctx.dialect) {
+            ctx.track.blame(refusal::TOO_MANY_REQUESTS.key.to_string(), Fault::Client);
+            return Ok(Decision::Respond(refused));
+        }
         let params = request.params(call);
         let (upload, pump) = match body {
             Body::Slides { length } => {

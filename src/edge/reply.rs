@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::protection;
 use crate::bbb::Failure;
 
 /// BigBlueButton's own content type for XML.
@@ -79,6 +80,7 @@ pub(super) async fn write(
     if let Some(methods) = reply.allow {
         head.insert_header(header::ALLOW, methods)?;
     }
+    protection::guard_page(session, reply.content_type, &mut head)?;
     let has_body = !is_head && !reply.body.is_empty();
     session.write_response_header(Box::new(head), !has_body).await?;
     if has_body {

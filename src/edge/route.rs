@@ -30,11 +30,11 @@ pub(super) fn route<'a>(
     base_domain: Option<&str>,
 ) -> Option<Route<'a>> {
     if let Some(rest) = path.strip_prefix("/b3lb/t/") {
-        let (scope, rest) = split(rest);
+        let (scope, rest) = split(rest)?;
         return Some(Route { who: Who::Scope(scope), call: api_call(rest, "/bbb/api")? });
     }
     if let Some(rest) = path.strip_prefix("/bbb/") {
-        let (scope, rest) = split(rest);
+        let (scope, rest) = split(rest)?;
         let call = api_call(rest, "/bigbluebutton/api").unwrap_or_else(|| trim(rest));
         return Some(Route { who: Who::Scope(scope), call });
     }
@@ -62,9 +62,12 @@ fn api_call<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     }
 }
 
-/// First path segment, and what follows it with its slash.
-fn split(path: &str) -> (&str, &str) {
-    path.find('/').map_or((path, ""), |at| path.split_at(at))
+/// First path segment, and what follows it with its slash; `None` if nobody can be called so, in whatever
+/// case.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (scope, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (!scope.is_empty() && scope.bytes().all(is_word)).then_some((scope, rest))
 }
 
 fn trim(path: &str) -> &str {
@@ -114,9 +117,19 @@ mod tests {
 
     #[test]
     fn other_paths_lead_nowhere() {
-        for path in
-            ["/", "", "/b3lb/t/acme", "/b3lb/t/acme/bbb/apix/create", "/bigbluebutton/apix", "/x"]
-        {
+        for path in [
+            "/",
+            "",
+            "/b3lb/t/acme",
+            "/b3lb/t/acme/bbb/apix/create",
+            "/bigbluebutton/apix",
+            "/x",
+            "/bbb/",
+            "/bbb//create",
+            "/bbb/../metrics",
+            "/bbb/..%2f..%2fmetrics",
+            "/b3lb/t/%61cme/bbb/api/create",
+        ] {
             assert_eq!(route("h", path, None), None, "{path}");
         }
     }

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod placement;
+mod protection;
 mod reload;
 mod rollover;
 mod rules;

@@ -127,6 +127,19 @@ async fn https_serves_http1() {
 }
 
 #[tokio::test]
+async fn a_page_by_https_asks_for_https_in_future() {
+    let pair = Pair::new();
+    let pool = pool(&pair, "").await;
+    let (acme, h2) = (pool.tenant("acme"), Http2::connect(pool.listener(1), &pair).await);
+    let uri = format!("https://{HOST}{}", acme.target("join", "fullName=Ada&meetingID=nowhere"));
+    let request = Request::get(uri).header("accept", "text/html");
+    let page = h2.send(request.body(Full::default()).expect("a request")).await;
+    assert_eq!(page.header("strict-transport-security"), "max-age=31536000");
+    let answer = h2.get(&acme, "getMeetings", "").await;
+    assert!(!answer.headers.contains_key("strict-transport-security"));
+}
+
+#[tokio::test]
 async fn http2_serves_many_requests_at_once() {
     let pair = Pair::new();
     let pool = pool(&pair, "").await;

@@ -1,0 +1,97 @@
+//! What keeps the public side from being misused: a tenant's rate of requests, and the headers of pages
+//! that people see.
+//!
+//! Which paths exist is for `route.rs` and `b3lb.rs` to say: everything else is 404, and nothing of the
+//! operators' side is among them.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora_limits::rate::Rate;
+use pingora_proxy::Session;
+use sha2::{Digest, Sha256};
+
+use super::authenticate::Caller;
+use super::limits;
+use super::pages;
+use super::reply::{Dialect, Reply};
+use crate::fleet::{Limit, Reached};
+use crate::model::Slug;
+
+/// The requests of each tenant in this second.
+pub(super) struct TenantRates(Rate);
+
+impl TenantRates {
+    pub(super) fn new() -> Self {
+        Self(Rate::new(Duration::from_secs(1)))
+    }
+
+    /// The answer to a request beyond its tenant's rate. Only those count that were signed by the tenant: a
+    /// stranger cannot use it up.
+    pub(super) fn refuse(&self, caller: &Caller, dialect: Dialect) -> Option<Reply> {
+        let tenant = &caller.tenant.tenant;
+        let allowed = tenant.limits.requests_per_second;
+        if allowed == 0 || !self.is_over(&tenant.slug, allowed) {
+            return None;
+        }
+        caller.tenant.tally.hit(caller.scope.sub, Limit::Requests);
+        let reached = Reached { limit: Limit::Requests, allowed };
+        let mut reply = Reply::failure(&limits::failure(reached), dialect);
+        reply.status = StatusCode::TOO_MANY_REQUESTS;
+        reply.retry_after = Some(1);
+        Some(reply)
+    }
+
+    fn is_over(&self, tenant: &Slug, allowed: u32) -> bool {
+        self.0.observe(tenant, 1) > isize::try_from(allowed).unwrap_or(isize::MAX)
+    }
+}
+
+/// A year, as browsers' preload lists ask for at least. Not for subdomains: they may be somebody else's.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A page may have its own style sheet and nothing else: no script, no image, no frame around it.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let style = BASE64_STANDARD.encode(Sha256::digest(pages::STYLE));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).expect("base64 and words")
+});
+
+/// Adds what protects a page, if the answer is one.
+///
+/// # Errors
+/// When pingora takes no more headers.
+pub(super) fn guard_page(
+    session: &Session,
+    content_type: &str,
+    head: &mut ResponseHeader,
+) -> pingora::Result<()> {
+    if !content_type.starts_with("text/html") {
+        return Ok(());
+    }
+    head.insert_header(header::CONTENT_SECURITY_POLICY, POLICY.clone())?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    head.insert_header(header::X_FRAME_OPTIONS, "DENY")?;
+    // The address of a join has a name and a checksum in it.
+    head.insert_header(header::REFERRER_POLICY, "no-referrer")?;
+    if came_by_tls(session) {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, HSTS)?;
+    }
+    Ok(())
+}
+
+/// Whether the browser has asked by HTTPS, of us or of a proxy. Anybody may say so of a request of their own:
+/// browsers heed the answer's header on HTTPS only.
+fn came_by_tls(session: &Session) -> bool {
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let proto = session.req_header().headers.get(X_FORWARDED_PROTO);
+    is_tls || proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}

@@ -1,0 +1,199 @@
+//! What keeps the public side from being misused: rates, paths, and the headers of pages.
+
+use futures::future::join_all;
+use http::Method;
+
+use crate::harness::{Client, Config, Pool, Reply, Tenant, eventually};
+
+#[tokio::test]
+async fn requests_over_the_rate_of_a_tenant_are_refused() {
+    let tenant = Tenant::new("acme").sub(5).set("limits", "{ requests_per_second: 20 }");
+    let config = Config::new().tenant(tenant).tenant(Tenant::new("other"));
+    let pool = Pool::start(config).await;
+    let (acme, five, other) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("other"));
+    // From wherever they come, and whichever secret they have.
+    let from = |client: &Client, number: usize| {
+        client.header("x-forwarded-for", &format!("203.0.113.{number}"))
+    };
+    let mut refused: Option<Reply> = None;
+    eventually("it is too much", async || {
+        let clients: Vec<_> = (0..50)
+            .map(|number| from(if number % 2 == 0 { &acme } else { &five }, number))
+            .collect();
+        let replies = join_all(clients.iter().map(|client| client.get("getMeetings", ""))).await;
+        refused = replies.into_iter().find(|reply| reply.status == 429);
+        refused.is_some()
+    })
+    .await;
+    let refused = refused.expect("just seen");
+    assert_eq!(refused.key(), "tooManyRequests");
+    assert_eq!(
+        refused.text("message"),
+        "The request rate limit of this tenant (20) has been reached."
+    );
+    assert_eq!(refused.header("retry-after"), "1");
+    other.get("getMeetings", "").await.success();
+    let hits = "portico_limit_hits_total{limit=\"requests\",tenant=\"acme\"}";
+    assert!(pool.metrics().await.get(hits) >= 1.0);
+    eventually("the next second is another one", async || {
+        acme.get("getMeetings", "").await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strangers_cannot_use_up_a_tenants_rate() {
+    let tenant = Tenant::new("acme").set("limits", "{ requests_per_second: 1000 }");
+    let pool = Pool::start(Config::new().tenant(tenant)).await;
+    let stranger = pool.tenant("acme").secret("a guess");
+    let calls = (0..1500).map(|_| stranger.get("getMeetings", ""));
+    let replies = futures::StreamExt::collect::<Vec<_>>(futures::StreamExt::buffer_unordered(
+        futures::stream::iter(calls),
+        50,
+    ))
+    .await;
+    assert!(replies.iter().all(|reply| reply.key() == "checksumError"));
+    pool.tenant("acme").get("getMeetings", "").await.success();
+    let hits = pool.metrics().await.sum("portico_limit_hits_total", &["limit=\"requests\""]);
+    assert!(hits < 0.5, "{hits}");
+}
+
+/// Every path of the operators' side, and every way to write around a prefix.
+const HOSTILE: [&str; 56] = [
+    "/",
+    "//",
+    "/metrics",
+    "//metrics",
+    "/metrics/",
+    "/%6detrics",
+    "/./metrics",
+    "/healthz",
+    "/readyz",
+    "/api",
+    "/api/",
+    "/api/portico/v1",
+    "/api/portico/v1/tenants",
+    "/api/v1/frontends",
+    "/admin/",
+    "/static/admin.css",
+    "/files/download/?name=x",
+    "/.git/config",
+    "/.env",
+    "/favicon.ico",
+    "/bigbluebutton/../metrics",
+    "/bigbluebutton/%2e%2e/metrics",
+    "/bigbluebutton%2fapi/create",
+    "/bigbluebutton/api%2fcreate",
+    "/bigbluebutton/api/../../metrics",
+    "/bigbluebutton/api/..%2f..%2fmetrics",
+    "/bigbluebutton/api/%2e%2e/%2e%2e/metrics",
+    "/bigbluebutton/api/create/",
+    "/bigbluebutton/api/create/..",
+    "/bigbluebutton/api/create%00",
+    "/bigbluebutton/api/create;jsessionid=1",
+    "/bigbluebutton/api/Create",
+    "/bigbluebutton/api/c%72eate",
+    "/bigbluebutton/api/..;/metrics",
+    "/bigbluebutton/api\\create",
+    "/bigbluebutton/apis/create",
+    "//bigbluebutton/api/create",
+    "/BigBlueButton/api/create",
+    "/bigbluebutton/rap-pair",
+    "/bbb",
+    "/bbb/",
+    "/bbb//create",
+    "/bbb/../metrics",
+    "/bbb/..%2f..%2fmetrics",
+    "/bbb/%61cme/create",
+    "/bbb/acme/../metrics",
+    "/bbb/acme/..%2f..%2fmetrics",
+    "/bbb/acme/bigbluebutton/api/../../../metrics",
+    "/b3lb",
+    "/b3lb/",
+    "/b3lb/t/acme",
+    "/b3lb/t/acme/",
+    "/b3lb/t/acme/bbb/api/../metrics",
+    "/b3lb/t/acme/../other/metrics",
+    "/b3lb/t/../../metrics",
+    "/b3lb/admin",
+];
+
+#[tokio::test]
+async fn no_path_leads_anywhere_but_to_the_api() {
+    let tenant = Tenant::new("acme").set("default", "true").set("stats_token", "hush");
+    let pool =
+        Pool::start(Config::new().set("server.base_domain", "bbb.example.org").tenant(tenant))
+            .await;
+    pool.tenant("acme").create("room").await;
+    let before =
+        pool.node(0).requests().iter().filter(|seen| !seen.path.ends_with("/getMeetings")).count();
+    for path in HOSTILE {
+        for host in ["any", "acme.bbb.example.org"] {
+            for method in ["GET", "POST"] {
+                let mut raw = pool.raw().await;
+                let request = format!(
+                    "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: hush\r\n\
+                     Content-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                raw.send(request.as_bytes()).await;
+                let reply = raw.reply().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+                let status = reply.status.as_u16();
+                assert!([400, 404].contains(&status), "{method} {host}{path}: {reply:?}");
+                assert!(
+                    !reply.body.contains("portico_") && !reply.body.contains("b3lb_"),
+                    "{path}"
+                );
+            }
+        }
+    }
+    let after =
+        pool.node(0).requests().iter().filter(|seen| !seen.path.ends_with("/getMeetings")).count();
+    assert_eq!(before, after, "nothing of it reached a node");
+    assert_eq!(pool.tenant("acme").listed().await, ["room"]);
+}
+
+#[tokio::test]
+async fn a_page_carries_what_protects_it_and_an_answer_to_a_program_does_not() {
+    let pool = Pool::start(Config::new().tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let join = "meetingID=nowhere&fullName=Ada&role=VIEWER";
+    let browser = acme.header("accept", "text/html,application/xhtml+xml");
+    let page = browser.get("join", join).await;
+    assert_eq!(page.header("content-type"), "text/html;charset=utf-8");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        assert_eq!(page.header(name), value, "{name}");
+    }
+    assert!(!page.headers.contains_key("strict-transport-security"));
+    let policy = page.header("content-security-policy");
+    let (before, rest) = policy.split_once("'sha256-").expect("the hash of a style sheet");
+    let (hash, after) = rest.split_once('\'').expect("its end");
+    assert_eq!(before, "default-src 'none'; style-src ");
+    assert_eq!(after, "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    // A browser applies the page's style sheet, for the hash is that of its very text.
+    let (_, style) = page.body.split_once("<style>").expect("a style sheet");
+    let (style, _) = style.split_once("</style>").expect("its end");
+    assert_eq!(hash, sha256(style));
+    for forbidden in ["<script", "<img", "style=", "onclick", "<form", "http://", "https://"] {
+        assert!(!page.body.contains(forbidden), "{forbidden}");
+    }
+
+    let proxied = browser.header("x-forwarded-proto", "https").get("join", join).await;
+    assert_eq!(proxied.header("strict-transport-security"), "max-age=31536000");
+    let plain = acme.header("x-forwarded-proto", "https").get("join", join).await;
+    let version = acme.send(Method::GET, "/bigbluebutton/api", &[], "").await;
+    for reply in [plain, version] {
+        for name in ["content-security-policy", "strict-transport-security", "x-frame-options"] {
+            assert!(!reply.headers.contains_key(name), "{name}");
+        }
+    }
+}
+
+fn sha256(text: &str) -> String {
+    use base64::Engine;
+    use sha2::Digest;
+    base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(text))
+}
