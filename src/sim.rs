@@ -20,7 +20,7 @@
 //! Parameters may stand in the query or in a form. Besides the API there is a page at `/html5client` that needs a valid
 //! session token, and B3LB's `/b3lb/load`.
 //!
-//! What is simplified: every meeting admits everybody its `guestPolicy` does not deny; text tracks and webhooks do not
+//! What is simplified: every meeting admits everybody its `guestPolicy` does not deny; webhooks do not
 //! exist; a recorded meeting counts as marked once somebody was in it; `https` callbacks are not sent.
 
 mod callbacks;
@@ -278,6 +278,28 @@ impl Node {
     pub fn publish_recording(&self, meeting_id: &str) -> bool {
         let _entered = self.shared.runtime.enter();
         self.shared.publish_recording(meeting_id)
+    }
+
+    /// Adds recordings of meetings that were called so and are long over, each an hour after the one before.
+    /// Gives their ids.
+    pub fn add_recordings(&self, meeting_id: &str, count: u32) -> Vec<String> {
+        const HOUR_MS: u64 = 3_600_000;
+        // On no other node at the same millisecond.
+        let ago = u64::from(count) * HOUR_MS + rand::random_range(HOUR_MS..1_000 * HOUR_MS);
+        let first_ms = now_ms() - ago;
+        let added: Vec<_> = (0..u64::from(count))
+            .map(|number| Recording::of_old(meeting_id, first_ms + number * HOUR_MS))
+            .collect();
+        let ids = added.iter().map(|recording| recording.record_id.clone()).collect();
+        self.shared.world.lock().recordings.extend(added);
+        ids
+    }
+
+    /// The bytes of each text track that was uploaded for a recording.
+    pub fn text_track_bytes(&self, record_id: &str) -> Vec<usize> {
+        let world = self.shared.world.lock();
+        let known = world.recordings.iter().filter(|known| known.record_id == record_id);
+        known.flat_map(|known| &known.text_tracks).map(|track| track.bytes).collect()
     }
 
     /// What `/b3lb/load` answers from now on; 0 at first.

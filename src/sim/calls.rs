@@ -5,6 +5,7 @@ mod join;
 mod meetings;
 mod recordings;
 mod session;
+mod text_tracks;
 
 use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode};
@@ -78,7 +79,10 @@ fn route(call: &str, release: Release) -> Option<(&'static [Method], Handler)> {
         "publishRecordings" => (GET, Signed(recordings::publish)),
         "deleteRecordings" => (GET, Signed(recordings::delete)),
         "updateRecordings" => (BOTH, Signed(recordings::update)),
-        "getRecordingTextTracks" => (BOTH, Signed(recordings::text_tracks)),
+        "getRecordingTextTracks" => (BOTH, Signed(text_tracks::list)),
+        "putRecordingTextTrack" => {
+            (POST, Signed(|node, request| Ok(text_tracks::put(node, request))))
+        }
         "stuns" => (BOTH, Open(session::stuns)),
         "signOut" => (BOTH, Open(session::sign_out)),
         _ => return None,

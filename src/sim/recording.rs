@@ -1,10 +1,39 @@
 //! One recording, and how it is printed.
 
 use super::meeting::{Meeting, print_pairs};
+use super::world::sha1_hex;
 use super::xml::Xml;
 
 /// The formats every recording is published in, one after the other.
 pub(super) const FORMATS: [&str; 2] = ["presentation", "video"];
+
+/// Where its files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Published,
+    Unpublished,
+    /// Out of sight, but not gone.
+    Deleted,
+}
+
+impl State {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Unpublished => "unpublished",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// Subtitles or captions that somebody has uploaded.
+#[derive(Debug, Clone)]
+pub(super) struct TextTrack {
+    pub(super) kind: String,
+    pub(super) lang: String,
+    pub(super) label: String,
+    pub(super) bytes: usize,
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Recording {
@@ -12,7 +41,8 @@ pub(super) struct Recording {
     pub(super) meeting_id: String,
     name: String,
     is_breakout: bool,
-    pub(super) published: bool,
+    pub(super) state: State,
+    pub(super) text_tracks: Vec<TextTrack>,
     start_ms: u64,
     end_ms: u64,
     pub(super) metadata: Vec<(String, String)>,
@@ -32,15 +62,38 @@ impl Recording {
             meeting_id: meeting.external_id.clone(),
             name: meeting.name.clone(),
             is_breakout,
-            published: true,
+            state: State::Published,
+            text_tracks: Vec::new(),
             start_ms: meeting.created_ms,
             end_ms: meeting.ended.map_or(now_ms, |ended| ended.at_ms),
             metadata,
         }
     }
 
-    pub(super) fn state(&self) -> &'static str {
-        if self.published { "published" } else { "unpublished" }
+    /// One of a meeting that was there before the node was started.
+    pub(super) fn of_old(meeting_id: &str, start_ms: u64) -> Self {
+        let name = "An old meeting".to_owned();
+        Self {
+            record_id: format!("{}-{start_ms}", sha1_hex(meeting_id)),
+            meeting_id: meeting_id.to_owned(),
+            name: name.clone(),
+            is_breakout: false,
+            state: State::Published,
+            text_tracks: Vec::new(),
+            start_ms,
+            end_ms: start_ms + 3_600_000,
+            metadata: vec![
+                ("isBreakout".to_owned(), "false".to_owned()),
+                ("meetingName".to_owned(), name),
+                ("gl-listed".to_owned(), "false".to_owned()),
+                ("meetingId".to_owned(), meeting_id.to_owned()),
+            ],
+        }
+    }
+
+    /// Whether it can be changed.
+    pub(super) fn is_there(&self) -> bool {
+        self.state != State::Deleted
     }
 
     /// A `<recording>`; `server` is where its playback links point.
@@ -52,8 +105,8 @@ impl Recording {
             .text("internalMeetingID", id)
             .text("name", &self.name)
             .flag("isBreakout", self.is_breakout)
-            .flag("published", self.published)
-            .text("state", self.state())
+            .flag("published", self.state == State::Published)
+            .text("state", self.state.as_str())
             .number("startTime", self.start_ms)
             .number("endTime", self.end_ms)
             .number("participants", 1_u64)

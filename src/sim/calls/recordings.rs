@@ -1,10 +1,8 @@
 //! The recording calls, over the recordings that were published on command.
 
-use serde_json::json;
-
 use crate::bbb::Failure;
 use crate::sim::Shared;
-use crate::sim::recording::Recording;
+use crate::sim::recording::{Recording, State};
 use crate::sim::reply::{self, Reply};
 use crate::sim::request::Request;
 use crate::sim::world::sha1_hex;
@@ -46,18 +44,16 @@ pub(super) fn list(node: &Shared, request: &Request) -> Reply {
 pub(super) fn publish(node: &Shared, request: &Request) -> Result<Reply, Failure> {
     let ids = record_ids(request)?;
     let wanted = request.text("publish").ok_or(Failure::MISSING_PUBLISH)?;
-    change(node, &ids, |recording| recording.published = wanted == "true")?;
+    change(node, &ids, |recording| {
+        recording.state = if wanted == "true" { State::Published } else { State::Unpublished };
+    })?;
     Ok(reply::xml(Xml::success().text("published", &wanted).end()))
 }
 
 pub(super) fn delete(node: &Shared, request: &Request) -> Result<Reply, Failure> {
     let ids = record_ids(request)?;
-    let recordings = &mut node.world.lock().recordings;
-    let before = recordings.len();
-    recordings.retain(|recording| !ids.contains(&recording.record_id));
-    if recordings.len() == before {
-        return Err(Failure::RECORDINGS_NOT_FOUND);
-    }
+    // Their files stay, in another directory.
+    change(node, &ids, |recording| recording.state = State::Deleted)?;
     Ok(reply::xml(Xml::success().flag("deleted", true).end()))
 }
 
@@ -75,19 +71,6 @@ pub(super) fn update(node: &Shared, request: &Request) -> Result<Reply, Failure>
         }
     })?;
     Ok(reply::xml(Xml::success().flag("updated", true).end()))
-}
-
-/// There never are any; an unknown recording is told apart.
-pub(super) fn text_tracks(node: &Shared, request: &Request) -> Result<Reply, Failure> {
-    let ids = record_ids(request)?;
-    let is_known =
-        node.world.lock().recordings.iter().any(|recording| ids.contains(&recording.record_id));
-    Ok(reply::json(&if is_known {
-        json!({"response": {"returncode": "SUCCESS", "tracks": []}})
-    } else {
-        let message = format!("No recording found for {}", ids.join(","));
-        json!({"response": {"returncode": "FAILED", "messageKey": "noRecordings", "message": message}})
-    }))
 }
 
 /// What `getRecordings` was asked for. A list that is empty does not filter.
@@ -114,7 +97,7 @@ impl Filter {
         let has_id = self.record_prefixes.is_empty()
             || self.record_prefixes.iter().any(|prefix| recording.record_id.starts_with(prefix));
         let has_state =
-            self.states.iter().any(|state| state == "any" || state == recording.state());
+            self.states.iter().any(|state| state == "any" || state == recording.state.as_str());
         let has_metadata = self.metadata.iter().all(|(name, wanted)| {
             let is_meant = |(known, value): &(String, String)| {
                 known.eq_ignore_ascii_case(name) && is_like(value, wanted)
@@ -141,9 +124,9 @@ fn change(
     mut apply: impl FnMut(&mut Recording),
 ) -> Result<(), Failure> {
     let mut found = false;
-    for recording in
-        node.world.lock().recordings.iter_mut().filter(|known| ids.contains(&known.record_id))
-    {
+    let mut world = node.world.lock();
+    let known = world.recordings.iter_mut().filter(|known| known.is_there());
+    for recording in known.filter(|known| ids.contains(&known.record_id)) {
         apply(recording);
         found = true;
     }
