@@ -17,6 +17,7 @@ mod callbacks;
 mod calls;
 mod client;
 mod coalesce;
+mod fan_out;
 mod form;
 mod front;
 mod head;
@@ -81,6 +82,7 @@ pub struct Edge {
     balancer: Arc<Balancer>,
     settings: Settings,
     coalesced: coalesce::Coalesced,
+    kept: fan_out::Kept,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
     rate: Option<pingora_limits::rate::Rate>,
@@ -124,6 +126,7 @@ impl Edge {
             tenant_rates: protection::TenantRates::new(),
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::default(),
+            kept: fan_out::Kept::default(),
             metrics: metrics::Metrics::register(registry)?,
         })
     }

@@ -19,6 +19,7 @@ mod origin;
 mod placement;
 mod policy;
 mod reconcile;
+pub mod recording;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -129,13 +129,12 @@ impl Call {
         )
     }
 
-    /// Whether its answers, failures too, are JSON without being asked for.
+    /// Whether its answers, failures too, are JSON without being asked for. The calls for text tracks are not
+    /// among them: a wrong checksum is told in XML.
     pub const fn answers_json(self) -> bool {
         matches!(
             self,
-            Self::GetRecordingTextTracks
-                | Self::PutRecordingTextTrack
-                | Self::GetJoinUrl
+            Self::GetJoinUrl
                 | Self::LearningDashboard
                 | Self::Feedback
                 | Self::GuestWait

@@ -41,6 +41,12 @@ pub(super) enum Trouble {
         "it refused our checksum: its secret or its checksum algorithm is not the configured one"
     )]
     ChecksumRefused,
+    /// It says no where there is nothing to be said no to.
+    #[error("it answered FAILED")]
+    Failed,
+    /// Something else than an answer of the calls that answer in JSON.
+    #[error("its answer is not BigBlueButton's JSON")]
+    NotJson,
     /// The answer is about another meeting.
     #[error("it answered for another meeting than it was asked for")]
     WrongMeeting,
@@ -64,6 +70,8 @@ impl Trouble {
             Self::Http(error) => error.kind(),
             Self::Status(_) => "status",
             Self::NotXml => "not_xml",
+            Self::Failed => "failed",
+            Self::NotJson => "not_json",
             Self::ChecksumRefused => "checksum",
             Self::WrongMeeting => "wrong_meeting",
         }
@@ -133,7 +141,7 @@ impl Edge {
         query: &str,
         params: &Params<'_>,
     ) -> Result<Bytes, Trouble> {
-        let fits = query.len() <= MAX_QUERY_BYTES && call.allows("GET");
+        let fits = fits_a_request_line(query) && call.allows("GET");
         if fits || !call.allows("POST") {
             return self.send(node, call, query, None, ANSWER_TIMEOUT).await;
         }
@@ -182,9 +190,14 @@ fn max_answer_bytes(call: Call) -> usize {
     if call == Call::GetMeetingInfo { MAX_INFO_BYTES } else { MAX_ANSWER_BYTES }
 }
 
+/// Whether a query can stand in a request line.
+pub(super) fn fits_a_request_line(query: &str) -> bool {
+    query.len() <= MAX_QUERY_BYTES
+}
+
 /// Parameters that are too long for a request line, as a form: with nothing but the checksum in the
 /// query, every version of BigBlueButton takes it.
-fn as_form(node: &Node, call: Call, params: &Params<'_>) -> (String, RequestBody) {
+pub(super) fn as_form(node: &Node, call: Call, params: &Params<'_>) -> (String, RequestBody) {
     let query = signed_query(node.cluster.checksum, call.as_str(), b"", node.spec.secret.expose());
     let form = Bytes::from(params.write());
     let length = Some(form.len() as u64);

@@ -1,14 +1,18 @@
 //! The calls of the BigBlueButton API, one file each, and what they share: what was asked, and what is
 //! decided.
 
+mod change_recordings;
 mod create;
 mod end;
 mod get_meetings;
 mod join;
 mod meeting_info;
 mod passed;
+mod recordings;
 mod root;
 mod session;
+mod sessions;
+mod text_tracks;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -74,6 +78,13 @@ pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         Call::End => Box::pin(end::end(edge, asked)).await,
         Call::GetMeetings => Ok(get_meetings::get_meetings(edge, asked)),
         Call::InsertDocument | Call::SendChatMessage => Box::pin(passed::pass(edge, asked)).await,
+        Call::GetSessions => Box::pin(sessions::get_sessions(edge, asked)).await,
+        Call::GetRecordings => Box::pin(recordings::get_recordings(edge, asked)).await,
+        Call::PublishRecordings | Call::DeleteRecordings | Call::UpdateRecordings => {
+            Box::pin(change_recordings::change(edge, asked)).await
+        }
+        Call::GetRecordingTextTracks => Box::pin(text_tracks::get(edge, asked)).await,
+        Call::PutRecordingTextTrack => Box::pin(text_tracks::put(edge, asked)).await,
         call => Err(Refusal::client(refusal::unsupported(call))),
     }
 }

@@ -263,6 +263,10 @@ impl Edge {
         let mime = full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match mime.as_str() {
             "application/x-www-form-urlencoded" => Ok(Body::Form),
+            // With the file in it, it goes to the node as it is.
+            "multipart/form-data" if call == Call::PutRecordingTextTrack => {
+                Ok(Body::Slides { length })
+            }
             "multipart/form-data" => {
                 form::boundary(full).map(Body::Multipart).ok_or_else(unsupported)
             }

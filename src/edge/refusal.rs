@@ -68,6 +68,14 @@ pub(super) fn meeting_unavailable() -> Failure {
     )
 }
 
+/// Nodes that may have a recording cannot be reached.
+pub(super) fn recordings_unavailable() -> Failure {
+    Failure::new(
+        "serverUnavailable",
+        "A server that may have these recordings cannot be reached at the moment. Please try again.",
+    )
+}
+
 /// No node can take a new meeting.
 pub(super) fn no_node(why: &NoNode) -> Failure {
     let message = format!("No server is available for a new meeting ({why}).");

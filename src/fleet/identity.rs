@@ -30,7 +30,12 @@ pub fn node_meeting_id(scope: &Scope, ids: MeetingIds, id: &str) -> String {
     if scoped.chars().count() <= MAX_MEETING_ID_CHARS {
         return scoped;
     }
-    format!("{DIGEST}{}@{scope}", hex::encode(Sha256::digest(id)))
+    format!("{}@{scope}", digest(id))
+}
+
+/// What stands in for an id that is too long for a node.
+pub fn digest(id: &str) -> String {
+    format!("{DIGEST}{}", hex::encode(Sha256::digest(id)))
 }
 
 /// `{id}@{scope}`.

@@ -10,7 +10,7 @@ const DOCUMENT: &str = "<modules><module name=\"presentation\"><document url=\"h
 const NOT_FOUND: &str = "A meeting with that ID does not exist";
 
 /// Asks a node itself, as only Portico does.
-fn at(node: &Node) -> Client {
+pub(crate) fn at(node: &Node) -> Client {
     Client {
         address: node.address(),
         host: node.address().to_string(),
@@ -21,7 +21,8 @@ fn at(node: &Node) -> Client {
     }
 }
 
-fn assert_same(ours: &Reply, nodes: &Reply) {
+#[track_caller]
+pub(crate) fn assert_same(ours: &Reply, nodes: &Reply) {
     assert_eq!(ours.seen(), nodes.seen());
     assert_eq!(ours.header("content-type"), nodes.header("content-type"));
 }
@@ -100,6 +101,51 @@ async fn a_chat_message_reaches_the_meetings_node() {
     assert_eq!(sent.text("message"), "Message successfully sent");
     let reply = acme.send(Method::POST, &acme.target("sendChatMessage", ""), &[], "").await;
     assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, "GET"));
+}
+
+#[tokio::test]
+async fn sessions_are_those_of_ones_own_meetings() {
+    let pool = pool().await;
+    let (acme, five, other) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("other"));
+    let none = acme.get("getSessions", "").await;
+    assert_same(&none, &at(pool.node(0)).get("getSessions", "").await);
+    assert_eq!(none.key(), "noSessions");
+    let mut expected = Vec::new();
+    for (client, names) in [(&acme, &["Ada", "Bob"][..]), (&five, &["Cyd"]), (&other, &["Eve"])] {
+        for number in 0..4 {
+            let id = format!("room-{number}");
+            let internal_id = client.create(&id).await.text("internalMeetingID");
+            for name in names {
+                let query = format!("meetingID={id}&fullName={name}&role=VIEWER&redirect=false");
+                client.get("join", &query).await.success();
+                expected.push((internal_id.clone(), (*name).to_owned()));
+            }
+        }
+    }
+    expected.sort();
+    let seen_by = async |client: &Client| {
+        let xml = client.get("getSessions", "").await.success().xml();
+        let text = |session: &portico::bbb::Element, name: &str| {
+            session.child_text(name).expect("an element").into_owned()
+        };
+        let sessions = xml.child("sessions").expect("a list");
+        let mut seen: Vec<_> = sessions
+            .elements()
+            .map(|session| (text(session, "meetingID"), text(session, "userName")))
+            .collect();
+        seen.sort();
+        seen
+    };
+    let of = |names: &[&str]| {
+        let mut own = expected.clone();
+        own.retain(|(_, name)| names.contains(&name.as_str()));
+        own
+    };
+    assert_eq!(seen_by(&acme).await, of(&["Ada", "Bob", "Cyd"]));
+    assert_eq!(seen_by(&five).await, of(&["Cyd"]));
+    assert_eq!(seen_by(&other).await, of(&["Eve"]));
+    let wrong = acme.secret("wrong wrong wrong").get("getSessions", "").await;
+    assert_failed(&wrong, "checksumError", "Checksums do not match");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod limits;
 mod listing;
 mod placement;
 mod protection;
+mod recordings;
 mod reload;
 mod rollover;
 mod rules;
