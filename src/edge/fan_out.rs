@@ -77,6 +77,8 @@ pub(super) struct Question<'q> {
 pub(super) struct Item {
     /// By which it is known.
     pub(super) id: Box<str>,
+    /// The item that decides whether this one is the caller's.
+    pub(super) parent: Option<Box<str>>,
     /// As it will be answered; empty where nobody needs it.
     pub(super) xml: Box<[u8]>,
 }
@@ -92,7 +94,7 @@ pub(super) struct Heard<'k> {
 
 impl Edge {
     /// Asks all of these nodes but those that are down. `keep` looks at each item that a node lists, and
-    /// gets the number of those kept of this node before.
+    /// gets the number of those kept of this node before that are the caller's for sure.
     ///
     /// # Cancel safety
     /// Dropping the future ends all calls.
@@ -143,6 +145,7 @@ impl Edge {
         let mut reading = Reading {
             parser: ListParser::new(question.names, MAX_ITEM_BYTES),
             items: Vec::new(),
+            sure: 0,
             trouble: None,
         };
         let (url, path) = (&node.spec.url, question.call.as_str());
@@ -182,6 +185,8 @@ impl Edge {
 struct Reading {
     parser: ListParser,
     items: Vec<Item>,
+    /// How many of the items have no parent.
+    sure: usize,
     trouble: Option<Halt>,
 }
 
@@ -198,11 +203,13 @@ impl Reading {
         share: &Share<'_>,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
     ) -> ControlFlow<()> {
-        let Self { parser, items, .. } = self;
+        let Self { parser, items, sure, .. } = self;
         let mut has_room = true;
         let pushed = parser.push(chunk, &mut |element| {
-            let Some(item) = keep(items.len(), element).filter(|_| has_room) else { return };
-            has_room = share.take(ITEM_BYTES + item.id.len() + item.xml.len());
+            let Some(item) = keep(*sure, element).filter(|_| has_room) else { return };
+            let parent_bytes = item.parent.as_ref().map_or(0, |parent| parent.len());
+            has_room = share.take(ITEM_BYTES + item.id.len() + parent_bytes + item.xml.len());
+            *sure += usize::from(item.parent.is_none());
             items.push(item);
         });
         self.trouble = match (pushed, has_room) {

@@ -9,8 +9,8 @@ use crate::model::{MeetingKey, SubId};
 
 /// Whose a `<recording>` is and what its owner calls the meeting; a digest where one stands in for the id.
 ///
-/// `None` for a recording of nobody we know. Those of breakout rooms are among them: a node makes up the
-/// ids of breakout rooms, and they name no scope.
+/// `None` for a recording of nobody we know, and for those of breakout rooms: a node makes up their ids, which
+/// name no scope. Such a one is whose its [`parent`] is.
 pub fn owner(snapshot: &Snapshot, recording: &Element) -> Option<MeetingKey> {
     let record_id = recording.child_text("recordID")?;
     let on_node = meeting_id(recording)?;
@@ -24,6 +24,12 @@ pub fn owner(snapshot: &Snapshot, recording: &Element) -> Option<MeetingKey> {
     }
     let tenant = &snapshot.plain_tenant()?.tenant;
     Some(MeetingKey { id: on_node, scope: tenant.scope(SubId::MAIN) })
+}
+
+/// For the recording of a breakout room, the recording of the meeting whose room it was. A node alone writes that.
+pub fn parent(recording: &Element) -> Option<Box<str>> {
+    let parent = recording.child("breakout")?.child_text("parentId")?;
+    Some(parent.trim()).filter(|id| !id.is_empty()).map(Into::into)
 }
 
 /// Puts a recording into the words of its owner, who calls the meeting `id`.

@@ -1,6 +1,6 @@
 //! One recording, and how it is printed.
 
-use super::meeting::{Meeting, print_pairs};
+use super::meeting::{Breakout, Meeting, print_pairs};
 use super::world::sha1_hex;
 use super::xml::Xml;
 
@@ -40,7 +40,7 @@ pub(super) struct Recording {
     pub(super) record_id: String,
     pub(super) meeting_id: String,
     name: String,
-    is_breakout: bool,
+    breakout: Option<Breakout>,
     pub(super) state: State,
     pub(super) text_tracks: Vec<TextTrack>,
     start_ms: u64,
@@ -61,7 +61,7 @@ impl Recording {
             record_id: meeting.internal_id.clone(),
             meeting_id: meeting.external_id.clone(),
             name: meeting.name.clone(),
-            is_breakout,
+            breakout: meeting.breakout.clone(),
             state: State::Published,
             text_tracks: Vec::new(),
             start_ms: meeting.created_ms,
@@ -77,7 +77,7 @@ impl Recording {
             record_id: format!("{}-{start_ms}", sha1_hex(meeting_id)),
             meeting_id: meeting_id.to_owned(),
             name: name.clone(),
-            is_breakout: false,
+            breakout: None,
             state: State::Published,
             text_tracks: Vec::new(),
             start_ms,
@@ -104,7 +104,7 @@ impl Recording {
             .text("meetingID", &self.meeting_id)
             .text("internalMeetingID", id)
             .text("name", &self.name)
-            .flag("isBreakout", self.is_breakout)
+            .flag("isBreakout", self.breakout.is_some())
             .flag("published", self.state == State::Published)
             .text("state", self.state.as_str())
             .number("startTime", self.start_ms)
@@ -113,6 +113,13 @@ impl Recording {
             .number("rawSize", 951_067_u64)
             .number("size", 1_104_836_u64);
         print_pairs(xml, "metadata", &self.metadata);
+        if let Some(breakout) = &self.breakout {
+            xml.open("breakout")
+                .text("parentId", &breakout.parent_internal_id)
+                .number("sequence", breakout.sequence)
+                .flag("freeJoin", breakout.free_join)
+                .close("breakout");
+        }
         xml.open("playback");
         for format in FORMATS {
             let url = match format {

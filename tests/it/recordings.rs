@@ -144,6 +144,58 @@ async fn two_tenants_with_the_same_meeting_on_three_nodes_see_their_own_recordin
 }
 
 #[tokio::test]
+async fn recordings_of_breakout_rooms_are_whose_their_parents_are() {
+    let pool = pool(2).await;
+    let (acme, five, other) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("other"));
+    let mut expected = Vec::new();
+    for client in [&acme, &five, &other] {
+        let parent = client.create("parent").await.text("internalMeetingID");
+        let query = "name=Room&meetingID=room&isBreakout=true&sequence=2&parentMeetingID=parent";
+        let external = client.get("create", query).await.success().text("meetingID");
+        let meetings =
+            pool.nodes().iter().flat_map(portico::sim::Node::meetings).collect::<Vec<_>>();
+        let room = meetings.iter().find(|meeting| meeting.external_id == external).expect("one");
+        let runs = |node: &&portico::sim::Node| {
+            node.meetings().iter().any(|meeting| meeting.internal_id == parent)
+        };
+        let node = pool.nodes().iter().find(runs).expect("its node");
+        assert!(node.publish_recording(&room.internal_id) && node.publish_recording(&parent));
+        expected.push((room.internal_id.clone(), parent, external));
+    }
+    for (client, own) in [(&five, &expected[1]), (&other, &expected[2])] {
+        let (room, parent, external) = own;
+        assert_eq!(ids(client, "").await, sorted(&[&[room.clone(), parent.clone()]]));
+        assert_eq!(ids(client, "meetingID=parent").await, [parent.as_str()]);
+        for query in [format!("recordID={room}"), "meta_isBreakout=true".to_owned()] {
+            let reply = client.get("getRecordings", &query).await.success();
+            assert_eq!(texts(&reply, "recordID"), [room.as_str()], "{query}");
+            assert_eq!(texts(&reply, "meetingID"), [external.as_str()]);
+            assert!(reply.body.contains(&format!("<parentId>{parent}</parentId>")));
+        }
+        assert_eq!(ids(client, "limit=1&offset=1").await.len(), 1);
+        let foreign = format!("recordID={}&meta_x=y", expected[0].0);
+        assert_failed(&client.get("updateRecordings", &foreign).await, UNKNOWN.0, UNKNOWN.1);
+        client.get("updateRecordings", &format!("recordID={room}&meta_x=y")).await.success();
+        assert_eq!(ids(client, "meta_x=y").await, [room.as_str()]);
+    }
+    assert_eq!(ids(&acme, "").await.len(), 4, "its own and those of its part");
+}
+
+#[tokio::test]
+async fn a_tenant_with_plain_ids_has_the_recordings_that_name_no_scope() {
+    let old = Tenant::new("old").set("meeting_ids", "plain");
+    let pool = Pool::start(Config::new().nodes(2).tenant(old).tenant(Tenant::new("acme"))).await;
+    let (old, acme) = (pool.tenant("old"), pool.tenant("acme"));
+    let of_old = pool.node(0).add_recordings("room", 2);
+    let of_acme = pool.node(1).add_recordings("room@acme", 1);
+    for query in ["", "meetingID=room"] {
+        assert_eq!(ids(&old, query).await, sorted(&[&of_old]), "{query}");
+        assert_eq!(ids(&acme, query).await, of_acme, "{query}");
+    }
+    assert_eq!(ids(&old, "meetingID=room@acme").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn pages_are_cut_from_the_whole() {
     let pool = pool(3).await;
     let acme = pool.tenant("acme");

@@ -9,13 +9,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::{Asked, Decision};
-use crate::bbb::{Element, ListNames, Params};
+use crate::bbb::{Call, Element, Failure, ListNames, Params};
 use crate::edge::Edge;
 use crate::edge::fan_out::{Heard, Item, Question};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::reply::Reply;
 use crate::fleet::{Node, identity, recording};
-use crate::model::{MeetingKey, SubId};
+use crate::model::SubId;
 
 const HEAD: &[u8] = b"<response><returncode>SUCCESS</returncode><recordings>";
 const TAIL: &[u8] = b"</recordings>";
@@ -34,11 +34,16 @@ pub(super) async fn get_recordings(edge: &Edge, asked: &Asked<'_>) -> Result<Dec
     let params = wanted.for_nodes(asked);
     let question = Question { call: asked.call, names: ListNames::RECORDINGS, params: &params };
     let keep = |before, recording: Element| {
-        let (id, recording) = wanted.accept(asked, recording)?;
+        let Accepted { id, parent, recording } = wanted.accept(asked, recording)?;
         let xml = if before < page.end { recording.to_vec().into() } else { Box::default() };
-        Some(Item { id, xml })
+        Some(Item { id, parent, xml })
     };
-    let heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+    let mut heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+    let is_filtered = asked
+        .params
+        .iter()
+        .any(|(name, _)| matches!(&*name, "recordID" | "state") || name.starts_with("meta_"));
+    find_parents(edge, asked, &mut heard, is_filtered).await;
     if heard.lists.is_empty() && heard.unheard > 0 {
         return Err(Refusal::node(refusal::recordings_unavailable()));
     }
@@ -55,7 +60,7 @@ pub(super) struct Located {
 
 impl Located {
     /// Why there is none: it is only sure to be missing if every node was heard.
-    pub(super) fn missing(&self, failure: crate::bbb::Failure) -> Refusal {
+    pub(super) fn missing(&self, failure: Failure) -> Refusal {
         if self.unheard == 0 {
             Refusal::client(failure)
         } else {
@@ -73,14 +78,15 @@ pub(super) fn record_ids(params: &Params<'_>) -> Vec<String> {
 pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Located {
     let mut params = Params::default();
     params.push("recordID", &ids.join(","));
-    let call = crate::bbb::Call::GetRecordings;
+    let call = Call::GetRecordings;
     let question = Question { call, names: ListNames::RECORDINGS, params: &params };
     // Nodes match by beginnings.
     let keep = |_before, recording: Element| {
-        let (id, _) = Wanted::default().accept(asked, recording)?;
-        ids.iter().any(|wanted| **wanted == *id).then(|| Item { id, xml: Box::default() })
+        let Accepted { id, parent, .. } = Wanted::default().accept(asked, recording)?;
+        ids.iter().any(|wanted| **wanted == *id).then(|| Item { id, parent, xml: Box::default() })
     };
-    let heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+    let mut heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+    find_parents(edge, asked, &mut heard, true).await;
     let Heard { lists, unheard, .. } = heard;
     let ids = |items: Vec<Item>| {
         let mut ids: Vec<_> = items.into_iter().map(|item| item.id).collect();
@@ -90,6 +96,46 @@ pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Lo
     };
     let found = lists.into_iter().filter(|(_, items)| !items.is_empty());
     Located { on: found.map(|(node, items)| (node, ids(items))).collect(), unheard }
+}
+
+/// Leaves out recordings of breakout rooms whose parents are not the caller's. Where the list was filtered, parents
+/// that are not in it are asked for.
+async fn find_parents(edge: &Edge, asked: &Asked<'_>, heard: &mut Heard<'_>, is_filtered: bool) {
+    let items = || heard.lists.iter().flat_map(|(_, items)| items);
+    let mut unknown: HashSet<&str> = items().filter_map(|item| item.parent.as_deref()).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    let mut own: HashSet<Box<str>> = items()
+        .filter(|item| item.parent.is_none() && unknown.contains(&*item.id))
+        .map(|item| item.id.clone())
+        .collect();
+    unknown.retain(|id| !own.contains(*id));
+    if is_filtered && !unknown.is_empty() {
+        let ids: Vec<_> = unknown.into_iter().take(MAX_IDS_FOR_NODES).collect();
+        let mut params = Params::default();
+        params.push("recordID", &ids.join(","));
+        let question =
+            Question { call: Call::GetRecordings, names: ListNames::RECORDINGS, params: &params };
+        let keep = |_before, recording: Element| {
+            let Accepted { id, parent, .. } = Wanted::default().accept(asked, recording)?;
+            let is_own = parent.is_none() && ids.contains(&&*id);
+            is_own.then(|| Item { id, parent: None, xml: Box::default() })
+        };
+        let parents = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+        own.extend(parents.lists.into_iter().flat_map(|(_, items)| items).map(|item| item.id));
+    }
+    for (_, items) in &mut heard.lists {
+        items.retain(|item| item.parent.as_ref().is_none_or(|parent| own.contains(parent)));
+    }
+}
+
+/// A recording that is wanted, in the words of its owner.
+struct Accepted {
+    id: Box<str>,
+    /// Where it is a breakout room's: it is the caller's if this one is.
+    parent: Option<Box<str>>,
+    recording: Element,
 }
 
 /// Which recordings are asked for. What is empty does not filter.
@@ -141,23 +187,33 @@ impl Wanted {
         params
     }
 
-    /// The id of a recording, and the recording in the words of its owner, if it is wanted and the caller's.
-    fn accept(&self, asked: &Asked<'_>, mut recording: Element) -> Option<(Box<str>, Element)> {
-        let MeetingKey { scope, id } = recording::owner(asked.snapshot, &recording)?;
-        if !asked.caller.scope.sees(&scope) {
-            return None;
-        }
-        let record_id: Box<str> = recording.child_text("recordID")?.trim().into();
-        let is_meant = |prefix: &String| record_id.starts_with(prefix.as_str());
+    /// The recording, if it is wanted and the caller's, or may be.
+    fn accept(&self, asked: &Asked<'_>, mut recording: Element) -> Option<Accepted> {
+        let id: Box<str> = recording.child_text("recordID")?.trim().into();
+        let is_meant = |prefix: &String| id.starts_with(prefix.as_str());
         if !self.record_prefixes.is_empty() && !self.record_prefixes.iter().any(is_meant) {
             return None;
         }
-        let id = if self.meetings.is_empty() { &id } else { self.meetings.get(&id)? };
-        if !self.like.iter().all(|pattern| is_like(id, pattern)) {
+        let Some(key) = recording::owner(asked.snapshot, &recording) else {
+            // A node does not find them by the ids of meetings.
+            let parent = recording::parent(&recording).filter(|_| self.meetings.is_empty())?;
+            let is_like = self.is_like(&recording.child_text("meetingID")?);
+            return is_like.then_some(Accepted { id, parent: Some(parent), recording });
+        };
+        if !asked.caller.scope.sees(&key.scope) {
             return None;
         }
-        recording::reword(&mut recording, id);
-        Some((record_id, recording))
+        let meeting_id =
+            if self.meetings.is_empty() { &key.id } else { self.meetings.get(&key.id)? };
+        if !self.is_like(meeting_id) {
+            return None;
+        }
+        recording::reword(&mut recording, meeting_id);
+        Some(Accepted { id, parent: None, recording })
+    }
+
+    fn is_like(&self, meeting_id: &str) -> bool {
+        self.like.iter().all(|pattern| is_like(meeting_id, pattern))
     }
 }
 
@@ -186,7 +242,7 @@ impl Page {
         let mut of_other_nodes = HashSet::new();
         for (_, items) in heard.lists {
             let mut ids = Vec::with_capacity(items.len());
-            for Item { id, xml } in items {
+            for Item { id, xml, .. } in items {
                 if of_other_nodes.contains(&id) {
                     continue;
                 }

@@ -36,7 +36,7 @@ pub(super) async fn get_sessions(edge: &Edge, asked: &Asked<'_>) -> Result<Decis
         if let Some(id) = entry.created_as() {
             session.set_child_text("meetingID", id);
         }
-        Some(Item { id: Box::default(), xml: session.to_vec().into() })
+        Some(Item { id: Box::default(), parent: None, xml: session.to_vec().into() })
     };
     let heard = edge.fan_out(&nodes, &question, &keep).await;
     if heard.lists.is_empty() && heard.unheard > 0 {
