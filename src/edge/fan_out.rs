@@ -173,6 +173,9 @@ impl Edge {
     /// Counts and logs a node that is left out. A long list that takes its time says nothing about whether a
     /// node can take new meetings; one that cannot be reached does.
     fn leave_out(&self, node: &Node, call: Call, trouble: &Trouble) {
+        if !trouble.is_nodes_fault() {
+            return;
+        }
         self.metrics.node_failures.with_label_values(&[call.as_str(), trouble.kind()]).inc();
         warn!("node {}: left out of {}: {}", node.name(), call.as_str(), Chain(trouble));
         if trouble.before_request() {
