@@ -16,6 +16,7 @@ mod nodes;
 mod polling;
 mod pool;
 mod process;
+mod recordings;
 mod requests;
 mod table;
 
@@ -75,6 +76,9 @@ fn measure(words: &[&str]) -> anyhow::Result<()> {
         }
         if is_asked("polling") {
             polling::measure(&mut table).await?;
+        }
+        if is_asked("getRecordings") {
+            recordings::measure(&mut table).await?;
         }
         anyhow::Ok(())
     })?;

@@ -1,11 +1,11 @@
-//! The nodes behind Portico: all of them in one process, answering `getMeetings` and `getMeetingInfo`
-//! from memory without looking at the checksum. The simulated node of `portico::sim` is faithful, which
+//! The nodes behind Portico: all of them in one process, answering `getMeetings`, `getMeetingInfo` and
+//! `getRecordings` from memory without looking at the checksum. The simulated node of `portico::sim` is faithful, which
 //! costs more CPU than what is measured; this one costs as little as it can.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use futures::future::try_join_all;
@@ -17,6 +17,8 @@ use crate::requests::{SLUG, room};
 
 /// When all meetings were created.
 const CREATED_MS: u64 = 1_715_261_728_123;
+/// Of each node.
+const RECORDINGS: u64 = 500;
 const LIST_HEAD: &str = "<response><returncode>SUCCESS</returncode><meetings>";
 const LIST_TAIL: &str = "</meetings></response>";
 const INFO_HEAD: &[u8] = b"<response><returncode>SUCCESS</returncode>";
@@ -45,6 +47,8 @@ struct Node {
     list: String,
     /// Where in it the children of each meeting are.
     children: Vec<Range<usize>>,
+    /// The answer to `getRecordings`, written when it is first asked for.
+    recordings: OnceLock<String>,
 }
 
 impl Node {
@@ -61,7 +65,7 @@ impl Node {
             list.push_str("</meeting>");
         }
         list.push_str(LIST_TAIL);
-        Self { first, list, children }
+        Self { first, list, children, recordings: OnceLock::new() }
     }
 
     /// Writes a whole response to the request at the beginning of `head`.
@@ -71,6 +75,10 @@ impl Node {
         if let Some(info) = info {
             write_head(out, INFO_HEAD.len() + info.len() + INFO_TAIL.len());
             out.extend([INFO_HEAD, info, INFO_TAIL].concat());
+        } else if find(head, b"/getRecordings?").is_some() {
+            let list = self.recordings.get_or_init(|| recordings(self.first));
+            write_head(out, list.len());
+            out.extend(list.as_bytes());
         } else {
             write_head(out, self.list.len());
             out.extend(self.list.as_bytes());
@@ -120,6 +128,46 @@ async fn converse(mut stream: TcpStream, node: &Node) -> anyhow::Result<()> {
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A node's recordings of its first meeting, as a node with BigBlueButton 3.0 lists them, with previews.
+fn recordings(meeting: usize) -> String {
+    let mut list = "<response><returncode>SUCCESS</returncode><recordings>".to_owned();
+    let id = format!("{}@{SLUG}", room(meeting));
+    let digest = hex::encode(Sha1::digest(&id));
+    for number in 0..RECORDINGS {
+        let start = CREATED_MS + number * 3_600_000;
+        let record_id = format!("{digest}-{start}");
+        write_recording(&mut list, &id, &record_id, start).expect("a String takes everything");
+    }
+    list.push_str("</recordings></response>");
+    list
+}
+
+fn write_recording(out: &mut String, id: &str, record_id: &str, start: u64) -> std::fmt::Result {
+    let end = start + 2_700_000;
+    write!(
+        out,
+        "<recording><recordID>{record_id}</recordID><meetingID>{id}</meetingID>\
+         <internalMeetingID>{record_id}</internalMeetingID><name>Algebra, group 3</name>\
+         <isBreakout>false</isBreakout><published>true</published><state>published</state>\
+         <startTime>{start}</startTime><endTime>{end}</endTime><participants>24</participants>\
+         <rawSize>951067432</rawSize><size>110483612</size><metadata><isBreakout>false</isBreakout>\
+         <meetingName>Algebra, group 3</meetingName><bbb-origin>Moodle</bbb-origin>\
+         <bbb-context>Algebra for beginners</bbb-context><meetingId>{id}</meetingId></metadata>\
+         <playback><format><type>presentation</type>\
+         <url>https://bbb.example.org/playback/presentation/2.3/{record_id}</url>\
+         <processingTime>7177</processingTime><length>45</length><size>10437190</size>\
+         <preview><images>"
+    )?;
+    for number in 1..=3 {
+        write!(
+            out,
+            "<image alt=\"Algebra, page {number}\" height=\"136\" width=\"176\">\
+             https://bbb.example.org/presentation/{record_id}/presentation/d2d9a672040fbde2/thumbnails/thumb-{number}.png</image>"
+        )?;
+    }
+    out.write_str("</images></preview></format></playback></recording>")
 }
 
 /// The children of a `<meeting>`, as a node with BigBlueButton 3.0 writes them.

@@ -62,6 +62,14 @@ impl Process {
         Ok(pages.parse::<u64>()? * PAGE_BYTES)
     }
 
+    /// The most memory that it ever had at once.
+    pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("/proc/PID/status has no VmHWM")?.parse::<u64>()? * 1024)
+    }
+
     /// Waits until it does next to nothing.
     pub(crate) async fn until_idle(&self) -> anyhow::Result<()> {
         let begun = Instant::now();

@@ -44,6 +44,11 @@ pub(crate) fn list() -> Questions {
     Questions { requests: vec![front_end("getMeetings", "")], expected: "HTTP/1.1 200 " }
 }
 
+/// A front end lists all recordings.
+pub(crate) fn recordings() -> Questions {
+    Questions { requests: vec![front_end("getRecordings", "")], expected: "HTTP/1.1 200 " }
+}
+
 /// The path of a signed call.
 pub(crate) fn path(call: &str, query: &str) -> String {
     let query = signed_query(Algorithm::Sha256, call, query.as_bytes(), SECRET);
