@@ -254,6 +254,29 @@ async fn a_node_that_fails_is_left_out_and_the_others_answer() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_down_is_not_asked() {
+    let config = Config::new().nodes(2).set("polling.interval", "100ms");
+    let pool = Pool::start(config.tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let own: Vec<_> = pool.nodes().iter().map(|node| node.add_recordings("room@acme", 1)).collect();
+    pool.node(0).set_fault(Some(Fault::Refuse));
+    eventually("the node is down", async || {
+        let down = "portico_node_health{cluster=\"main\",health=\"down\",node=\"node0\"}";
+        pool.metrics().await.get(down) > 0.5
+    })
+    .await;
+    assert_eq!(ids(&acme, "").await, own[1]);
+    let publish = |id: &str| format!("recordID={id}&publish=false");
+    let away = acme.get("publishRecordings", &publish(&own[0][0])).await;
+    let unknown = acme.get("publishRecordings", &publish("unknown-1")).await;
+    assert_eq!(away.key(), "serverUnavailable");
+    assert_eq!(away.seen(), unknown.seen());
+    acme.get("publishRecordings", &publish(&own[1][0])).await.success();
+    let failures = pool.metrics().await.sum("portico_node_failures_total", &["getRecordings"]);
+    assert!(failures < 0.5, "{failures}");
+}
+
+#[tokio::test]
 async fn a_node_that_hangs_costs_its_callers_ten_seconds_and_nobody_else_anything() {
     let pool = pool(3).await;
     let acme = pool.tenant("acme");

@@ -47,7 +47,8 @@ pub(super) async fn get_recordings(edge: &Edge, asked: &Asked<'_>) -> Result<Dec
     if heard.lists.is_empty() && heard.unheard > 0 {
         return Err(Refusal::node(refusal::recordings_unavailable()));
     }
-    Ok(Decision::Respond(Reply::xml(page.of(heard))))
+    let lists = heard.lists.into_iter().map(|(_, items)| items).collect();
+    Ok(Decision::Respond(Reply::xml(page.of(lists))))
 }
 
 /// The nodes that have some of the caller's recordings.
@@ -233,14 +234,14 @@ impl Page {
         Self { offset, limit, end }
     }
 
-    /// The answer.
-    fn of(&self, heard: Heard<'_>) -> Vec<u8> {
-        let bytes = heard.lists.iter().flat_map(|(_, items)| items).map(|item| item.xml.len());
+    /// The answer, of what each node has.
+    fn of(&self, lists: Vec<Vec<Item>>) -> Vec<u8> {
+        let bytes = lists.iter().flatten().map(|item| item.xml.len());
         let mut body = Vec::with_capacity(HEAD.len() + bytes.sum::<usize>() + 512);
         body.extend_from_slice(HEAD);
         let (mut total, mut shown) = (0, 0);
         let mut of_other_nodes = HashSet::new();
-        for (_, items) in heard.lists {
+        for items in lists {
             let mut ids = Vec::with_capacity(items.len());
             for Item { id, xml, .. } in items {
                 if of_other_nodes.contains(&id) {
@@ -294,4 +295,44 @@ fn is_like(value: &str, pattern: &str) -> bool {
 fn list(params: &Params<'_>, name: &str) -> Vec<String> {
     let list = params.get(name).unwrap_or_default();
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(ids: &[&str]) -> Vec<Item> {
+        let item = |id: &&str| {
+            let xml = id.as_bytes().into();
+            Item { id: (*id).into(), parent: None, xml }
+        };
+        ids.iter().map(item).collect()
+    }
+
+    fn page(query: &[u8]) -> String {
+        // Two nodes share their disks, the third lists formats one by one.
+        let lists = vec![items(&["a", "b"]), items(&["b", "a", "c"]), items(&["d", "d"])];
+        String::from_utf8(Page::read(&Params::parse(query)).of(lists)).expect("UTF-8")
+    }
+
+    #[test]
+    fn what_several_nodes_have_is_listed_once() {
+        let head = "<response><returncode>SUCCESS</returncode><recordings>";
+        assert_eq!(page(b""), format!("{head}abcdd</recordings></response>"));
+        assert_eq!(page(b"offset=3"), format!("{head}dd</recordings></response>"));
+        let second = page(b"offset=2&limit=2");
+        assert!(second.starts_with(&format!("{head}cd</recordings><pagination>")), "{second}");
+        assert!(second.contains("<totalElements>5</totalElements><empty>false</empty>"));
+        let far = format!("offset={}&limit=100", usize::MAX);
+        assert!(page(far.as_bytes()).contains("<messageKey>noRecordings</messageKey>"));
+    }
+
+    #[test]
+    fn percent_signs_stand_for_anything_at_the_ends() {
+        for (pattern, is_meant) in
+            [("room", false), ("my%", true), ("%room", true), ("%y r%", true), ("%x%", false)]
+        {
+            assert_eq!(is_like("my room", pattern), is_meant, "{pattern}");
+        }
+    }
 }
