@@ -9,6 +9,7 @@
 //! | `failure` | BigBlueButton's own failures, with their exact keys and texts |
 //! | `jwt` | the tokens that callbacks are signed with |
 //! | `xml` | a small XML tree, safe to read from strangers, and a shorter way for plain answers |
+//! | `slides` | the body of a `create` that brings slides |
 //! | `answer`, `meeting`, `meetings` | `<response>`, `<meeting>`, and `getMeetings` as a stream |
 //! | `list` | any answer that lists things, as a stream |
 
@@ -22,6 +23,7 @@ mod meeting;
 mod meetings;
 mod params;
 mod signed;
+mod slides;
 pub mod xml;
 
 pub use answer::Answer;
@@ -33,4 +35,5 @@ pub use meeting::{MeetingInfo, new_meeting};
 pub use meetings::MeetingsParser;
 pub use params::{Params, form_queries};
 pub use signed::SignedQuery;
+pub use slides::{Slides, other_modules, slides_body};
 pub use xml::{Child, Element, Error as XmlError, Outline};

@@ -1,6 +1,7 @@
 //! Start-up: arguments, assembly, exit codes. Nothing here decides anything about meetings.
 
 mod background;
+mod branding;
 mod check;
 mod data_dir;
 mod demo;

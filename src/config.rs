@@ -29,6 +29,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use api::Api;
+pub use branding::MissingAsset;
 pub use callbacks::Callbacks;
 pub use limits::Limits;
 pub use polling::Polling;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Clusters, nodes and tenants.
     pub inventory: Inventory,
+    /// Files of `branding` that are not there. Whoever has no copy of one refuses the configuration.
+    pub missing_assets: Vec<MissingAsset>,
     /// What works but should be looked at, to be logged once.
     pub warnings: Vec<String>,
 }
@@ -126,14 +129,19 @@ fn check(
         path: String::new(),
         message: malformed.message,
     });
+    let missing_assets = reading.missing_assets.into_inner();
     let mut problems = reading.problems.into_inner();
     problems.extend(malformed);
     match settings {
         Some(mut settings) if problems.is_empty() => {
             settings.warnings = reading.warnings.into_inner();
+            settings.missing_assets = missing_assets;
             Ok((settings, reading.has_inline_secrets.get()))
         }
-        _ => Err(problems),
+        _ => {
+            problems.extend(missing_assets.into_iter().map(|missing| missing.problem));
+            Err(problems)
+        }
     }
 }
 
@@ -167,6 +175,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
                 nodes: clusters.nodes,
                 tenants,
             },
+            missing_assets: Vec::new(),
             warnings: Vec::new(),
         })
     })

@@ -10,9 +10,11 @@
 
 mod access_log;
 mod ask;
+mod assets;
 mod authenticate;
 mod b3lb;
 mod balancer;
+mod branding;
 mod callbacks;
 mod calls;
 mod client;
@@ -43,6 +45,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use prometheus::Registry;
 use tokio::sync::Semaphore;
+use url::Url;
 
 pub use balancer::{Balancer, balancer};
 pub use callbacks::Callbacks;
@@ -58,6 +61,8 @@ use crate::store::Store;
 pub struct Settings {
     /// Hosts below it name a tenant.
     pub base_domain: Option<String>,
+    /// Where browsers and nodes reach us, if that is not where they ask.
+    pub public_url: Option<Url>,
     /// Whose forwarding headers count.
     pub trusted_proxies: Vec<IpNet>,
     /// Request line and headers together.

@@ -1,5 +1,6 @@
 //! Our own words as plain values: tenants, clusters, nodes, meetings. No IO, no clock.
 
+mod branding;
 mod callback;
 mod cluster;
 mod ids;
@@ -11,6 +12,7 @@ mod rules;
 mod secret;
 mod tenant;
 
+pub use branding::{Asset, AssetKey, AssetKind, Branding, Look};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
@@ -20,4 +22,4 @@ pub use node::{AdminState, Health, Node};
 pub use reach::{Forbidden, MAX_TARGET_BYTES, Reach};
 pub use rules::{Rule, RuleMode, Rules};
 pub use secret::Secret;
-pub use tenant::{Branding, Limits, MeetingIds, RecordingSettings, Tenant, TenantSecret};
+pub use tenant::{Limits, MeetingIds, RecordingSettings, Tenant, TenantSecret};

@@ -16,13 +16,16 @@ mod contract;
 #[cfg(test)]
 mod contract_callbacks;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 pub use callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox};
 pub use embedded::Embedded;
 pub use error::Error;
 
-use crate::model::{AdminState, Meeting, MeetingKey, Node, NodeName, Slug};
+use crate::model::{AdminState, Asset, AssetKey, Meeting, MeetingKey, Node, NodeName, Slug};
 
 /// Where Portico keeps what must survive.
 ///
@@ -53,6 +56,18 @@ pub trait Store: Callbacks + Send + Sync + 'static {
 
     /// Forgets a node.
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error>;
+
+    /// Which files of tenants' looks are kept.
+    async fn list_assets(&self) -> Result<Vec<SavedAsset>, Error>;
+
+    /// One of these files.
+    async fn find_asset(&self, key: &AssetKey) -> Result<Option<Arc<Asset>>, Error>;
+
+    /// Keeps a file of a tenant's look, in place of what was kept before.
+    async fn put_asset(&self, key: &AssetKey, asset: &Arc<Asset>) -> Result<(), Error>;
+
+    /// Forgets one.
+    async fn remove_asset(&self, key: &AssetKey) -> Result<(), Error>;
 }
 
 /// Everything that a store keeps.
@@ -64,6 +79,17 @@ pub struct Saved {
     pub nodes: Vec<SavedNode>,
     /// Rows that could not be understood and are left out; they stay in the store.
     pub skipped: usize,
+}
+
+/// A file of a tenant's look, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedAsset {
+    /// Whose file.
+    pub key: AssetKey,
+    /// Where it was read.
+    pub path: PathBuf,
+    /// SHA-256 of its content, in hex.
+    pub digest: String,
 }
 
 /// What is known of a node beyond the configuration file.

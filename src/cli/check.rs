@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{DONE, WRONG, environment};
-use crate::config::{self, Settings, StoreKind};
+use crate::config::{self, MissingAsset, Settings, StoreKind};
 use crate::edge::Certificate;
-use crate::model::{Branding, RecordingSettings};
+use crate::model::RecordingSettings;
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -17,6 +17,10 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
             return Ok(WRONG);
         }
     };
+    if !settings.missing_assets.is_empty() {
+        writeln!(err, "{}", MissingAsset::refuse(path, settings.missing_assets))?;
+        return Ok(WRONG);
+    }
     for warning in settings.warnings.iter().chain(&unused(&settings)) {
         writeln!(err, "warning: {warning}")?;
     }
@@ -47,7 +51,6 @@ pub(super) fn supported(settings: &Settings) -> Result<(), String> {
 pub(super) fn unused(settings: &Settings) -> Vec<String> {
     let tenants = &settings.inventory.tenants;
     [
-        ("tenants[].branding", tenants.iter().any(|tenant| tenant.branding != Branding::default())),
         (
             "tenants[].recording",
             tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
+use tokio::task::spawn_blocking;
 
 use super::serve::save_nodes;
 use super::signals::hangup;
-use super::{check, environment};
+use super::{branding, check, environment};
 use crate::chain::Chain;
 use crate::config::{self, Settings};
 use crate::edge::Certificate;
@@ -45,11 +46,22 @@ pub(super) async fn follow_hangups(reloader: Arc<Reloader>, mut stop: ShutdownWa
     }
 }
 
+/// Reads the file and those it names, away from the threads that serve.
+async fn load(path: PathBuf, store: &dyn Store) -> Result<Settings, String> {
+    let file = path.clone();
+    let reading = spawn_blocking(move || config::load(&file, &environment));
+    let read = reading.await.map_err(|stopped| format!("reading it was cut short: {stopped}"))?;
+    let mut settings = read.map_err(|report| report.to_string())?;
+    let completed = branding::complete(&mut settings, &path, store).await;
+    completed.map_err(|report| report.to_string())?;
+    Ok(settings)
+}
+
 impl Reloader {
     /// Puts the file in force as it is now. With a mistake in it, everything stays as it is.
     async fn reload(&self) {
         let Some(path) = &self.path else { return };
-        let settings = match config::load(path, &environment) {
+        let settings = match load(path.clone(), self.store.as_ref()).await {
             Ok(settings) => settings,
             Err(report) => {
                 error!("the configuration stays as it was:\n{report}");
@@ -71,6 +83,7 @@ impl Reloader {
         self.forget_deleted(&settings.inventory).await;
         self.fleet.apply(settings.inventory.clone());
         info!("configuration read again: {}", check::summary(&settings));
+        branding::save(&settings, self.store.as_ref()).await;
         if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
             error!("the nodes are in force but not saved: {}", Chain(&trouble));
         }

@@ -24,7 +24,7 @@ use super::background::{Axum, Work, background};
 use super::data_dir::DataDir;
 use super::reload::{Reloader, follow_hangups};
 use super::signals::{self, Signals, Successor};
-use super::{DONE, WRONG, check, environment};
+use super::{DONE, WRONG, branding, check, environment};
 use crate::admin::Admin;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
@@ -75,7 +75,13 @@ pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
     info!("portico {}: {}", env!("CARGO_PKG_VERSION"), check::summary(&settings));
     let admin = settings.server.admin;
     let public: Vec<String> = settings.server.listen.iter().map(shown).collect();
-    let portico = Portico::assemble(settings, upgrade, Some(path.to_owned()))?;
+    let portico = match Portico::assemble(settings, upgrade, Some(path.to_owned())) {
+        Err(refused) if refused.is::<config::Report>() => {
+            error!("{refused}");
+            return Ok(WRONG);
+        }
+        assembled => assembled?,
+    };
     info!("listening on {}; operators on http://{admin}", public.join(", "));
     portico.run();
     Ok(DONE)
@@ -100,7 +106,7 @@ impl Portico {
     /// # Errors
     /// When the store, a certificate or a port cannot be used.
     pub(super) fn assemble(
-        settings: Settings,
+        mut settings: Settings,
         upgrade: Upgrade,
         path: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
@@ -114,6 +120,9 @@ impl Portico {
         signals::prepare(&runtime)?;
         let store = open_store(&settings)?;
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
+        let file = path.as_deref().unwrap_or(Path::new("configuration"));
+        runtime.block_on(branding::complete(&mut settings, file, store.as_ref()))?;
+        runtime.block_on(branding::save(&settings, store.as_ref()));
         let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
 
         fleet.set_overlapping(upgrade == Upgrade::Yes);
@@ -298,6 +307,7 @@ fn edge_settings(settings: &Settings, wake: &Arc<Notify>) -> edge::Settings {
     let public_url = settings.server.public_url.clone();
     edge::Settings {
         base_domain: settings.server.base_domain.clone(),
+        public_url: settings.server.public_url.clone(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
         max_header_bytes: settings.limits.max_header_bytes,
         max_body_bytes: settings.limits.max_body_bytes,

@@ -1,10 +1,18 @@
-//! `branding`: a tenant's logo, first slide and style sheet.
+//! `branding`: a tenant's logo, first slides and style sheet.
+//!
+//! The files are read here, once: what was checked is what is served.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use url::Url;
 
 use super::files;
 use super::reader::Item;
-use crate::model::Branding;
+use super::report::{Problem, Report};
+use crate::model::{Asset, AssetKey, AssetKind, Branding, Look, Slug};
 
 /// A node takes no larger body.
 const MAX_BYTES: u64 = 30 * 1024 * 1024;
@@ -20,35 +28,88 @@ const WEBP: Kind = ("webp", b"RIFF");
 const PDF: Kind = ("pdf", b"%PDF-");
 const CSS: Kind = ("css", b"");
 
-pub(super) fn read(item: &Item<'_>) -> Option<Branding> {
-    item.fields(|fields| {
-        let logo = file(&fields.optional("logo"), &[SVG, PNG, JPG, JPEG, GIF, WEBP]);
-        let slide = file(&fields.optional("slide"), &[PDF, PNG, JPG, JPEG, GIF, WEBP, SVG]);
-        let css = file(&fields.optional("css"), &[CSS]);
-        Some(Branding { logo, slide, css })
-    })
+/// A branding file that is not there. It is a mistake, unless a copy of it was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MissingAsset {
+    /// Whose file.
+    pub key: AssetKey,
+    /// Where it should be.
+    pub path: PathBuf,
+    /// The mistake that it is.
+    pub problem: Problem,
 }
 
-fn file(item: &Item<'_>, kinds: &[Kind]) -> Option<PathBuf> {
-    let path = item.path()?;
-    match check(&path, kinds) {
-        Ok(()) => Some(path),
-        Err(reason) => {
-            let extensions: Vec<_> = kinds.iter().map(|(extension, _)| *extension).collect();
-            let extensions = extensions.join(", ");
-            item.problem(format_args!(
-                "{} {reason}; name a file of type {extensions}",
-                path.display()
-            ));
-            None
-        }
+impl MissingAsset {
+    /// The refusal of the file that names them.
+    pub fn refuse(file: impl Into<PathBuf>, missing: Vec<Self>) -> Report {
+        Report::new(file, missing.into_iter().map(|missing| missing.problem).collect())
     }
 }
 
-fn check(path: &Path, kinds: &[Kind]) -> Result<(), String> {
+pub(super) fn read(item: &Item<'_>, tenant: Option<&Slug>) -> Option<Branding> {
+    item.fields(|fields| {
+        let look = |kind: AssetKind, kinds: &[Kind]| {
+            let key = tenant.map(|tenant| AssetKey { tenant: tenant.clone(), kind });
+            look(&fields.optional(kind.as_str()), kinds, key)
+        };
+        let logo = look(AssetKind::Logo, &[SVG, PNG, JPG, JPEG, GIF, WEBP]);
+        let slide = look(AssetKind::Slide, &[PDF, PNG, JPG, JPEG, GIF, WEBP, SVG]);
+        let css = look(AssetKind::Css, &[CSS]);
+        let force_item = fields.optional("force");
+        let force = force_item.flag().unwrap_or(false);
+        if force && fields.optional("slide").is_absent() {
+            force_item.warn("true is without effect, as there is no slide");
+        }
+        Some(Branding { logo, slide, css, force })
+    })
+}
+
+fn look(item: &Item<'_>, kinds: &[Kind], key: Option<AssetKey>) -> Option<Look> {
+    let url = item.parse("a path, or an http or https URL", |text| {
+        let is_url = text.starts_with("http://") || text.starts_with("https://");
+        match is_url {
+            true if is_public(text) => Some(Some(text)),
+            false if !text.is_empty() => Some(None),
+            _ => None,
+        }
+    })?;
+    if let Some(url) = url {
+        return Some(Look::Url(url.to_owned()));
+    }
+    let path = item.path()?;
+    let reason = match check(&path, kinds) {
+        Ok(bytes) => return Some(Look::File(Arc::new(Asset::new(path, bytes)))),
+        Err(reason) => reason,
+    };
+    let extensions: Vec<_> = kinds.iter().map(|(extension, _)| *extension).collect();
+    let extensions = extensions.join(", ");
+    let message = format!("{} {reason}; name a file of type {extensions}", path.display());
+    match key {
+        Some(key) if is_gone(&path) && kind_of(&path, kinds).is_some() => {
+            item.missing_asset(key, path, message);
+        }
+        _ => item.problem(message),
+    }
+    None
+}
+
+/// Whether it may be told to every browser: an address without user name and password.
+fn is_public(text: &str) -> bool {
+    Url::parse(text)
+        .is_ok_and(|url| url.has_host() && url.username().is_empty() && url.password().is_none())
+}
+
+fn is_gone(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+fn kind_of<'k>(path: &Path, kinds: &'k [Kind]) -> Option<&'k Kind> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let kind = kinds.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-    let Some((_, start)) = kind else {
+    kinds.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension))
+}
+
+fn check(path: &Path, kinds: &[Kind]) -> Result<Vec<u8>, String> {
+    let Some((extension, start)) = kind_of(path, kinds) else {
         return Err("is of another type".to_owned());
     };
     let bytes = files::read(path, MAX_BYTES)?;
@@ -58,5 +119,5 @@ fn check(path: &Path, kinds: &[Kind]) -> Result<(), String> {
     if !bytes.starts_with(start) {
         return Err(format!("does not hold what its name says, {extension}"));
     }
-    Ok(())
+    Ok(bytes)
 }

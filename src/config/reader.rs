@@ -8,10 +8,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::{self, Display};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::branding::MissingAsset;
 use super::report::Problem;
 use super::tree::{Entry, Node, Value};
+use crate::model::AssetKey;
 
 /// What one reading of a file knows and finds.
 pub(super) struct Reading<'a> {
@@ -21,6 +23,8 @@ pub(super) struct Reading<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// What must be mended.
     pub(super) problems: RefCell<Vec<Problem>>,
+    /// Files of a tenant's look that are not there.
+    pub(super) missing_assets: RefCell<Vec<MissingAsset>>,
     /// What works but should be looked at.
     pub(super) warnings: RefCell<Vec<String>>,
     /// Whether a secret stands in the file itself.
@@ -33,6 +37,7 @@ impl<'a> Reading<'a> {
             dir,
             env,
             problems: RefCell::default(),
+            missing_assets: RefCell::default(),
             warnings: RefCell::default(),
             has_inline_secrets: Cell::default(),
         }
@@ -104,11 +109,17 @@ impl<'a> Item<'a> {
 
     /// Notes a mistake here.
     pub(super) fn problem(&self, message: impl Display) {
-        self.reading.problems.borrow_mut().push(Problem {
-            line: Some(self.line),
-            path: self.path.clone(),
-            message: message.to_string(),
-        });
+        self.reading.problems.borrow_mut().push(self.to_problem(message));
+    }
+
+    /// Notes a file of a tenant's look that is not there.
+    pub(super) fn missing_asset(&self, key: AssetKey, path: PathBuf, message: String) {
+        let problem = self.to_problem(message);
+        self.reading.missing_assets.borrow_mut().push(MissingAsset { key, path, problem });
+    }
+
+    fn to_problem(&self, message: impl Display) -> Problem {
+        Problem { line: Some(self.line), path: self.path.clone(), message: message.to_string() }
     }
 
     /// Notes that what stands here is not what is allowed.

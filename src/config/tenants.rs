@@ -106,7 +106,7 @@ fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option<Tenant> {
                 None => shared.plain_at = Some(ids_item.place()),
             }
         }
-        let branding = branding::read(&fields.optional("branding"));
+        let branding = branding::read(&fields.optional("branding"), slug.as_ref());
         let recording = recording(&fields.optional("recording"));
         let stats_token = fields.optional("stats_token").secret();
         let slug = slug?;

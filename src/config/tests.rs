@@ -9,7 +9,9 @@ use proptest::prelude::*;
 
 use super::{Api, Limits, Polling, Settings, StoreKind, load, parse};
 use crate::bbb::Algorithm;
-use crate::model::{B3lbFactors, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Secret};
+use crate::model::{
+    AssetKind, B3lbFactors, Look, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Secret,
+};
 
 /// Everyone's secret.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a look-up in the environment")]
@@ -154,7 +156,7 @@ tenants:
     params:
       create: [ { name: record, mode: override, value: false }, { name: maxParticipants, mode: max, value: 300 } ]
       join: [ { name: userdata-x, mode: set, value: "" }, { name: list, mode: append, value: a } ]
-    branding: { logo: acme.svg, slide: acme.pdf, css: acme.css }
+    branding: { logo: acme.svg, slide: acme.pdf, css: "https://cdn.example.org/a.css?v=1", force: true }
     recording: { enabled: false, retention_days: 14 }
     stats_token: hush-stats
 "#;
@@ -241,13 +243,37 @@ fn every_key_arrives_where_it_belongs() {
         modes(&tenant.rules.join),
         [RuleMode::Set(String::new()), RuleMode::Append("a".to_owned())]
     );
-    assert_eq!(tenant.branding.logo, Some(dir.path().join("acme.svg")));
+    let branding = &tenant.branding;
+    let Some(Look::File(logo)) = &branding.logo else { panic!("a file") };
+    assert_eq!(logo.path(), dir.path().join("acme.svg"));
+    assert_eq!(logo.bytes(), &fs::read(logo.path()).unwrap());
+    assert_eq!(branding.css, Some(Look::Url("https://cdn.example.org/a.css?v=1".to_owned())));
+    assert!(branding.force && matches!(&branding.slide, Some(Look::File(_))));
     assert_eq!(tenant.recording, RecordingSettings { enabled: false, retention_days: 14 });
     assert_eq!(tenant.stats_token, Some(Secret::new("hush-stats")));
 
     let shown = format!("{settings:?}");
     for secret in ["hush", "pass-word", "thirty-two", "0123456789e12"] {
         assert!(!shown.contains(secret), "{secret} is shown");
+    }
+}
+
+#[test]
+fn a_branding_file_that_is_gone_is_for_those_to_judge_who_may_have_a_copy() {
+    let dir = directory();
+    let tenant = |branding: &str| {
+        format!(
+            "cluster_groups: [{{ name: default }}]\ntenants: [{{ slug: acme, cluster_group: default, \
+             secrets: [{{ sub_id: 0, secret: x }}], branding: {branding} }}]"
+        )
+    };
+    let settings = parse(&tenant("{ logo: gone.svg, css: acme.css }"), dir.path(), &env).unwrap();
+    let [missing] = &settings.missing_assets[..] else { panic!("one") };
+    assert_eq!((missing.key.kind, &missing.path), (AssetKind::Logo, &dir.path().join("gone.svg")));
+    assert_eq!(missing.problem.path, "tenants[0].branding.logo");
+    assert!(missing.problem.message.contains("does not exist"), "{}", missing.problem.message);
+    for refused in ["{ logo: gone.exe }", "{ css: 'https://' }", "{ css: 'https://a:b@x/' }"] {
+        assert!(parse(&tenant(refused), dir.path(), &env).is_err(), "{refused}");
     }
 }
 

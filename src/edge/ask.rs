@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use log::warn;
 
 use super::Edge;
-use super::upload::{UPLOAD_DEADLINE, Upload};
+use super::upload::Upload;
 use crate::bbb::{Answer, Call, Params, signed_query, signed_url};
 use crate::chain::Chain;
 use crate::fleet::{Node, now_ms};
@@ -22,7 +22,7 @@ const MAX_INFO_BYTES: usize = 8 * 1024 * 1024;
 /// Any other answer has a dozen short elements. Many may be under way, and a node may lie.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A longer query goes as a form: servers before bbb-web refuse request lines over 8 KiB.
-const MAX_QUERY_BYTES: usize = 6 * 1024;
+pub(super) const MAX_QUERY_BYTES: usize = 6 * 1024;
 
 /// Why a node gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ impl Edge {
         let query = sign(String::new(), node, call, params);
         // The body may take as long as its front end takes to send it.
         if let Some(upload) = upload {
-            let within = ANSWER_TIMEOUT + UPLOAD_DEADLINE;
+            let within = ANSWER_TIMEOUT + upload.within();
             return self.send(node, call, &query, Some(upload.body()), within).await;
         }
         self.fetch_signed(node, call, &query, params).await

@@ -45,6 +45,8 @@ pub(super) struct Asked<'a> {
     pub(super) upload: Option<Upload>,
     /// Our own address for nodes, with `create`, if it is known.
     pub(super) base: Option<String>,
+    /// Scheme and authority of our own URLs for browsers, where the call needs any.
+    pub(super) look_base: Option<String>,
     /// What the access log will say.
     pub(super) track: &'a Track,
 }

@@ -1,12 +1,14 @@
 //! Who is at the other end: address and host, believing proxies only where the operator trusts them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
+use pingora_proxy::Session;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The client of one request.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,11 +46,45 @@ pub(super) fn identify(
     Client { address, host: bare_host(forwarded.host.as_deref().unwrap_or(own_host)) }
 }
 
+/// Scheme and authority by which the client of a session reaches us, if they are good for a URL.
+pub(super) fn origin(session: &Session, trusted: &[IpNet]) -> Option<String> {
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip);
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let req = session.req_header();
+    let authority = req.uri.authority().map(http::uri::Authority::as_str);
+    origin_of(peer, &req.headers, authority, is_tls, trusted)
+}
+
+fn origin_of(
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    authority: Option<&str>,
+    is_tls: bool,
+    trusted: &[IpNet],
+) -> Option<String> {
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.to_canonical());
+    let is_proxy = trusted.iter().any(|net| net.contains(&peer));
+    let forwarded = if is_proxy { Forwarded::read(headers) } else { Forwarded::default() };
+    let own_scheme = if is_tls { "https" } else { "http" };
+    let scheme = forwarded.scheme.as_deref().unwrap_or(own_scheme);
+    let own_host = || authority.or_else(|| headers.get(header::HOST)?.to_str().ok());
+    let host = forwarded.host.as_deref().or_else(own_host)?;
+    let url = url::Url::parse(&format!("{scheme}://{host}")).ok()?;
+    let is_bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (is_bare && matches!(url.scheme(), "http" | "https"))
+        .then(|| url.origin().ascii_serialization())
+}
+
 /// What proxies say: the addresses from the client inwards, and the host the client asked for.
 #[derive(Default)]
 struct Forwarded {
     chain: Vec<IpAddr>,
     host: Option<String>,
+    scheme: Option<String>,
 }
 
 impl Forwarded {
@@ -58,6 +94,7 @@ impl Forwarded {
         let mut found = Self {
             chain: list(headers, X_FORWARDED_FOR).filter_map(address).collect(),
             host: list(headers, X_FORWARDED_HOST).next().map(str::to_owned),
+            scheme: list(headers, X_FORWARDED_PROTO).next().map(str::to_ascii_lowercase),
         };
         if !found.chain.is_empty() || found.host.is_some() {
             return found;
@@ -69,6 +106,8 @@ impl Forwarded {
                     found.chain.extend(address(value));
                 } else if name.trim().eq_ignore_ascii_case("host") && found.host.is_none() {
                     found.host = Some(value.to_owned());
+                } else if name.trim().eq_ignore_ascii_case("proto") && found.scheme.is_none() {
+                    found.scheme = Some(value.to_ascii_lowercase());
                 }
             }
         }
@@ -151,6 +190,29 @@ mod tests {
         // What a client has made up passes a proxy that only knows the other ones.
         let both = [("host", "a"), ("forwarded", "for=9.9.9.9"), ("x-forwarded-for", "192.0.2.7")];
         assert_eq!(identified("::1", &both).0, "192.0.2.7");
+    }
+
+    #[test]
+    fn our_own_urls_are_what_the_client_sees() {
+        let seen = |peer: &str, headers: &[(&'static str, &str)], authority, is_tls| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, value.parse().expect("a header value"));
+            }
+            let trusted = ["10.0.0.0/8".parse().expect("a net")];
+            origin_of(peer.parse().ok(), &map, authority, is_tls, &trusted)
+        };
+        let proxied =
+            [("host", "A.b:8080"), ("x-forwarded-host", "c.d"), ("x-forwarded-proto", "https")];
+        let http = |host: &str| Some(format!("http://{host}"));
+        assert_eq!(seen("192.0.2.1", &proxied, None, false), http("a.b:8080"));
+        assert_eq!(seen("192.0.2.1", &[], Some("a.b:443"), true), Some("https://a.b".into()));
+        assert_eq!(seen("10.0.0.1", &proxied, None, false), Some("https://c.d".into()));
+        assert_eq!(seen("10.0.0.1", &[("host", "[::1]:80")], None, false), http("[::1]"));
+        for bad in ["", "a/b", "u:p@a", "a?b", "a#b", "a b", "a\\b"] {
+            assert_eq!(seen("192.0.2.1", &[("host", bad)], None, false), None, "{bad}");
+        }
+        assert_eq!(seen("192.0.2.1", &[], None, false), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::reply::{Dialect, Reply};
 use super::request::Request;
 use super::route::{Route, Who, route};
 use super::upload::{self, Broken, MAX_FORM_BYTES, Pump, Upload};
-use super::{Edge, form, head};
+use super::{Edge, assets, branding, form, head};
 use crate::bbb::{Call, Failure};
 use crate::fleet::Snapshot;
 
@@ -69,6 +69,11 @@ impl Edge {
         }
         let base_domain = self.settings.base_domain.as_deref();
         let Some(Route { who, call: name }) = route(&host, target.path(), base_domain) else {
+            let snapshot = self.fleet.snapshot();
+            if let Some(reply) = assets::answer(&snapshot, &req.method, &req.headers, target.path())
+            {
+                return Ok(Decision::Respond(reply));
+            }
             ctx.track.blame("notFound".to_owned(), Fault::Client);
             return Ok(Decision::Respond(nothing_here()));
         };
@@ -130,8 +135,10 @@ impl Edge {
             Body::None | Body::Form | Body::Multipart(_) => (None, None),
         };
         let base = if call == Call::Create { self.own_base(session, &snapshot) } else { None };
+        let look_base = branding::base(self, session, &caller, call);
         let (request, snapshot, track) = (&request, snapshot.as_ref(), &ctx.track);
-        let asked = Asked { call, caller, params, request, snapshot, upload, base, track };
+        let asked =
+            Asked { call, caller, params, request, snapshot, upload, base, look_base, track };
         if self.fleet.is_overlapping() {
             Box::pin(self.learn(&asked)).await;
         }

@@ -1,7 +1,7 @@
 //! What the edge answers by itself, and the one place that writes it.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -28,6 +28,8 @@ pub(super) struct Reply {
     pub(super) retry_after: Option<u32>,
     /// Methods that would be allowed, with 405.
     pub(super) allow: Option<&'static str>,
+    /// Further headers, which win over ours.
+    pub(super) extra: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
@@ -41,7 +43,14 @@ impl Reply {
         content_type: &'static str,
         body: impl Into<Bytes>,
     ) -> Self {
-        Self { status, content_type, body: body.into(), retry_after: None, allow: None }
+        Self {
+            status,
+            content_type,
+            body: body.into(),
+            retry_after: None,
+            allow: None,
+            extra: Vec::new(),
+        }
     }
 
     /// A failure in BigBlueButton's words, in the form the caller reads.
@@ -69,8 +78,11 @@ pub(super) async fn write(
     is_head: bool,
 ) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(HEADERS))?;
-    head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
-    if reply.status != StatusCode::NO_CONTENT {
+    // What has not changed has its old type and length.
+    if reply.status != StatusCode::NOT_MODIFIED {
+        head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
+    }
+    if !matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     }
     head.insert_header(header::CACHE_CONTROL, "no-cache")?;
@@ -81,6 +93,9 @@ pub(super) async fn write(
         head.insert_header(header::ALLOW, methods)?;
     }
     protection::guard_page(session, reply.content_type, &mut head)?;
+    for (name, value) in &reply.extra {
+        head.insert_header(name.clone(), value.clone())?;
+    }
     let has_body = !is_head && !reply.body.is_empty();
     session.write_response_header(Box::new(head), !has_body).await?;
     if has_body {

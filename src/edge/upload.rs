@@ -27,7 +27,9 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// Chunks under way between the front end and the node.
 const CHUNKS_UNDER_WAY: usize = 8;
 /// A whole upload must be in by then. 64 MiB take 120 s at half a megabyte a second.
-pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_mins(2);
+const UPLOAD_DEADLINE: Duration = Duration::from_mins(2);
+/// A body of ours waits for nobody: a megabyte to a node, or what the node fetches from us meanwhile.
+const OWN_DEADLINE: Duration = Duration::from_secs(15);
 /// What is read and thrown away after an early answer, so that the connection stays usable: as much again
 /// as the default of `limits.max_body`.
 const DRAINED_BYTES: usize = 128 * 1024 * 1024;
@@ -114,6 +116,7 @@ pub(super) struct Upload {
     length: Option<u64>,
     /// What follows the kept part; `None` in the slot once a node has begun to read it.
     tail: Option<Tail>,
+    within: Duration,
 }
 
 /// Moves the rest of a body from the client into the channel.
@@ -137,7 +140,16 @@ impl Upload {
         while kept.len() < KEPT_BYTES {
             let Some(chunk) = next_chunk(session, deadline).await? else {
                 let length = Some(kept.len() as u64);
-                return Ok((Self { content_type, kept: kept.freeze(), length, tail: None }, None));
+                return Ok((
+                    Self {
+                        content_type,
+                        kept: kept.freeze(),
+                        length,
+                        tail: None,
+                        within: UPLOAD_DEADLINE,
+                    },
+                    None,
+                ));
             };
             if kept.len() + chunk.len() > max {
                 return Err(Broken::TooLarge);
@@ -147,7 +159,27 @@ impl Upload {
         let (sender, receiver) = mpsc::channel(CHUNKS_UNDER_WAY);
         let pump = Pump { sender, read: kept.len(), max, deadline };
         let tail = Some(Arc::new(Mutex::new(Some(receiver))));
-        Ok((Self { content_type, kept: kept.freeze(), length, tail }, Some(pump)))
+        Ok((
+            Self { content_type, kept: kept.freeze(), length, tail, within: UPLOAD_DEADLINE },
+            Some(pump),
+        ))
+    }
+
+    /// A body of our own.
+    pub(super) fn ours(content_type: HeaderValue, body: Bytes) -> Self {
+        let length = Some(body.len() as u64);
+        let content_type = Some(content_type);
+        Self { content_type, kept: body, length, tail: None, within: OWN_DEADLINE }
+    }
+
+    /// The body, if all of it is here.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        self.is_whole().then(|| self.kept.clone())
+    }
+
+    /// How long a node may take longer for it than for a call without a body.
+    pub(super) fn within(&self) -> Duration {
+        self.within
     }
 
     /// Whether all of the body is here, so that it can be sent any number of times.

@@ -1,8 +1,6 @@
 //! Tenants: the customers of the API.
 
-use std::path::PathBuf;
-
-use super::{Rules, Scope, Secret, Slug, SubId};
+use super::{Branding, Rules, Scope, Secret, Slug, SubId};
 use crate::bbb::Algorithm;
 
 /// One customer of the API.
@@ -98,17 +96,6 @@ pub enum MeetingIds {
     Scoped,
     /// As the front end says, for a pool taken over with running meetings.
     Plain,
-}
-
-/// A tenant's look: files that exist and can be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Branding {
-    /// Logo image.
-    pub logo: Option<PathBuf>,
-    /// First slide, PDF.
-    pub slide: Option<PathBuf>,
-    /// Style sheet of the client.
-    pub css: Option<PathBuf>,
 }
 
 /// What becomes of a tenant's recordings.

@@ -2,11 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
 /// Enough for every test; a load run must not fill the memory.
 const KEPT: usize = 1_000;
+/// What is kept of a body.
+const BODY_START: usize = 4 * 1024;
 /// Call names come from whoever sends requests: more different ones than the API has are not counted.
 const MAX_NAMES: usize = 100;
 
@@ -21,6 +24,8 @@ pub struct Seen {
     pub query: String,
     /// Its headers.
     pub headers: HeaderMap,
+    /// The first bytes of its body, as many as are kept.
+    pub body_start: Bytes,
     /// Bytes of its body.
     pub body_len: usize,
     /// When it was read completely.
@@ -32,6 +37,11 @@ pub struct Seen {
 pub(super) struct Log {
     latest: VecDeque<Seen>,
     counts: HashMap<String, usize>,
+}
+
+/// The part of a body that is kept. A copy, as a slice would keep all of it.
+pub(super) fn body_start(body: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(body.get(..BODY_START).unwrap_or(body))
 }
 
 impl Log {

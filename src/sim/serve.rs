@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::fault::{self, Fault};
 use super::reply::{self, Reply};
 use super::request::Request;
-use super::seen::Seen;
+use super::seen::{self, Seen};
 use super::{Shared, calls, control};
 
 /// A node takes presentations of 30 MB, which base64 makes a third larger.
@@ -100,6 +100,7 @@ async fn respond(
             path: parts.uri.path().to_owned(),
             query: query.to_owned(),
             headers: parts.headers.clone(),
+            body_start: seen::body_start(&body),
             body_len: body.len(),
             at: Timestamp::now(),
         },

@@ -1,10 +1,13 @@
 //! What every [`Store`] must do, as functions over one: each expects an empty store.
 
+mod assets;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 use url::Url;
 
+pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 use super::{SavedNode, Store};
 use crate::model::{AdminState, Meeting, MeetingKey, Node, NodeName, Scope, Secret};
 

@@ -6,6 +6,7 @@
 //!
 //! Another process may have the same file open, as during an upgrade without a gap.
 
+mod assets;
 mod callbacks;
 mod op;
 mod rows;
@@ -24,8 +25,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, Saved, SavedNode, Store};
-use crate::model::{Meeting, MeetingKey, NodeName, Slug};
+use super::{Error, Saved, SavedAsset, SavedNode, Store};
+use crate::model::{Asset, AssetKey, Meeting, MeetingKey, NodeName, Slug};
 use op::Op;
 use writer::Job;
 
@@ -147,6 +148,22 @@ impl Store for Embedded {
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {
         self.write(Op::RemoveNode(name.clone())).await
     }
+
+    async fn list_assets(&self) -> Result<Vec<SavedAsset>, Error> {
+        self.ask(Job::ListAssets).await
+    }
+
+    async fn find_asset(&self, key: &AssetKey) -> Result<Option<Arc<Asset>>, Error> {
+        self.ask(|reply| Job::FindAsset(key.clone(), reply)).await
+    }
+
+    async fn put_asset(&self, key: &AssetKey, asset: &Arc<Asset>) -> Result<(), Error> {
+        self.write(Op::PutAsset(key.clone(), asset.clone())).await
+    }
+
+    async fn remove_asset(&self, key: &AssetKey) -> Result<(), Error> {
+        self.write(Op::RemoveAsset(key.clone())).await
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +186,7 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_the_contract() {
         contract::everything_comes_back_as_it_was_put(&fresh().1).await;
+        contract::a_look_comes_back_as_it_was_put(&fresh().1).await;
         contract::the_last_put_wins(&fresh().1).await;
         contract::a_meeting_is_found_by_either_of_its_ids(&fresh().1).await;
         contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;

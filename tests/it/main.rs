@@ -8,6 +8,7 @@ mod harness;
 mod answers;
 mod b3lb;
 mod bodies;
+mod branding;
 mod breakout;
 mod callbacks;
 mod calls;

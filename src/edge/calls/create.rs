@@ -18,7 +18,7 @@ use crate::edge::ask::Trouble;
 use crate::edge::callbacks::{Issued, Wanted};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::upload::Upload;
-use crate::edge::{limits, rules};
+use crate::edge::{branding, limits, rules};
 use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
 
@@ -45,7 +45,7 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     }
     if let Some((node, entry)) = found_again(edge, asked, &order).await {
         // It runs: whatever the node says now, it must not be created elsewhere.
-        let (answer, issued) = order.ask_again(edge, &node, &entry, asked.upload.as_ref()).await?;
+        let (answer, issued) = order.ask_again(edge, &node, &entry, own_slides(asked)).await?;
         issued.withdraw(edge).await;
         return Ok(respond(asked, &entry, answer));
     }
@@ -76,6 +76,7 @@ impl<'a> Order<'a> {
         }
         let mut params = asked.params.as_ref().clone();
         rules::apply(&asked.caller, &mut params, |rules| &rules.create);
+        branding::dress_create(asked, &mut params);
         let parent = parent(edge, asked, &params)?;
         let callbacks = Wanted::take(edge, asked.base.as_deref(), &asked.caller.scope, &mut params);
         let tenant = &asked.caller.tenant.tenant;
@@ -228,7 +229,7 @@ async fn again(
 ) -> Result<Decision, Refusal> {
     asked.track.node(entry.node());
     let node = asked.reachable_node(entry)?;
-    let (answer, issued) = order.ask_again(edge, &node, entry, asked.upload.as_ref()).await?;
+    let (answer, issued) = order.ask_again(edge, &node, entry, own_slides(asked)).await?;
     let is_known = answer.text("internalMeetingID").as_deref() == Some(entry.internal_id());
     if !answer.is_success() || is_known {
         issued.withdraw(edge).await;
@@ -251,6 +252,12 @@ async fn again(
             Ok(respond(asked, &entry, answer))
         }
     }
+}
+
+/// What the front end has sent along, unless the tenant's slides take its place. Those are only for new
+/// meetings: of a running one a node ignores them, and front ends create it again before every join.
+fn own_slides<'a>(asked: &'a Asked<'_>) -> Option<&'a Upload> {
+    asked.upload.as_ref().filter(|_| !branding::is_forced(asked))
 }
 
 /// Answers with the meeting that has won a race.
@@ -300,12 +307,14 @@ async fn anew(
     order: &Order<'_>,
     mut place: Option<Place>,
 ) -> Result<Decision, Refusal> {
+    let slides = branding::slides(asked, &order.params);
+    let upload = slides.as_ref().or_else(|| own_slides(asked));
     let mut tried = Vec::new();
     loop {
         let (node, reservation) = order.place(edge, asked, &tried)?;
         asked.track.node(node.name());
         let issued = order.issued(edge, &node).await;
-        let asking = edge.ask(&node, Call::Create, &issued.params, asked.upload.as_ref());
+        let asking = edge.ask(&node, Call::Create, &issued.params, upload);
         let trouble = match asking.await {
             Ok(answer) if !answer.is_success() => {
                 issued.withdraw(edge).await;
@@ -332,7 +341,7 @@ async fn anew(
         }
         tried.push(node.name().clone());
         let can_repeat = trouble.is_nodes_fault()
-            && asked.upload.as_ref().is_none_or(|upload| {
+            && upload.is_none_or(|upload| {
                 upload.is_whole() || (trouble.before_request() && upload.is_replayable())
             });
         if tried.len() >= MAX_TRIES || order.parent.is_some() || !can_repeat {

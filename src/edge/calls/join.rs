@@ -12,7 +12,7 @@ use super::{Asked, Decision, Forward};
 use crate::bbb::{Call, Failure, Params};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::reply::{Dialect, Reply};
-use crate::edge::{Edge, ask, limits, pages, rules};
+use crate::edge::{Edge, ask, branding, limits, pages, rules};
 use crate::fleet::Node;
 
 /// Room for most of them, so that it need not grow.
@@ -39,6 +39,7 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
     if let Err(reached) = limits::admit_person(asked, &params, &entry) {
         return Ok(cannot_join(asked, &reached, Hope::None));
     }
+    branding::dress_join(asked, &mut params);
     node.live.count_join();
     if let Some(uses) = asked.caller.uses() {
         uses.count_join();

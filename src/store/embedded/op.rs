@@ -1,9 +1,12 @@
 //! One change to the database, and the SQL that makes it.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 
+use super::assets;
 use super::callbacks::Change;
-use crate::model::{Meeting, MeetingKey, NodeName};
+use crate::model::{Asset, AssetKey, Meeting, MeetingKey, NodeName};
 use crate::store::{SavedNode, node_row};
 
 /// A change. It can be applied again with the same outcome.
@@ -13,6 +16,8 @@ pub(super) enum Op {
     PutNode(Box<SavedNode>),
     RemoveNode(NodeName),
     Callbacks(Change),
+    PutAsset(AssetKey, Arc<Asset>),
+    RemoveAsset(AssetKey),
 }
 
 impl Op {
@@ -57,6 +62,8 @@ impl Op {
                     node.state.as_str(),
                     node.spec.as_ref().map(node_row::to_json),
                 ])?,
+            Self::PutAsset(key, asset) => assets::put(db, key, asset)?,
+            Self::RemoveAsset(key) => assets::remove(db, key)?,
             Self::RemoveNode(name) => {
                 db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
             }

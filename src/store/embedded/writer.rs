@@ -1,13 +1,14 @@
 //! The thread that owns the connection.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{op::Op, rows};
-use crate::model::{Meeting, Slug};
-use crate::store::{Error, Saved};
+use super::{assets, op::Op, rows};
+use crate::model::{Asset, AssetKey, Meeting, Slug};
+use crate::store::{Error, Saved, SavedAsset};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 256;
@@ -24,6 +25,8 @@ pub(super) enum Job {
     },
     /// Looks something up and answers by itself.
     Read(Box<dyn FnOnce(&Connection) + Send>),
+    ListAssets(Reply<Vec<SavedAsset>>),
+    FindAsset(AssetKey, Reply<Option<Arc<Asset>>>),
 }
 
 /// Works until every sender is gone and the queue is empty.
@@ -41,6 +44,14 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
                 answer(reply, found.map_err(|error| Error::from_sqlite(path, error)));
             }
             Job::Read(read) => read(&db),
+            Job::ListAssets(reply) => {
+                let listed = assets::list(&db);
+                answer(reply, listed.map_err(|error| Error::from_sqlite(path, error)));
+            }
+            Job::FindAsset(key, reply) => {
+                let found = assets::find(&db, &key);
+                answer(reply, found.map_err(|error| Error::from_sqlite(path, error)));
+            }
             Job::Write(op, reply) => {
                 batch.push((op, reply));
                 next = drain(&mut jobs, &mut batch);
@@ -59,7 +70,7 @@ fn drain(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<(Op, Reply<()>)>) -> Op
     while batch.len() < BATCH {
         match jobs.try_recv().ok()? {
             Job::Write(op, reply) => batch.push((op, reply)),
-            read @ (Job::Load(_) | Job::Find { .. } | Job::Read(_)) => return Some(read),
+            read => return Some(read),
         }
     }
     None

@@ -1,0 +1,79 @@
+//! Tenants' looks and the store: what is there is kept, what has vanished comes from there.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use log::warn;
+
+use crate::chain::Chain;
+use crate::config::{MissingAsset, Report, Settings};
+use crate::model::{AssetKey, AssetKind, Look};
+use crate::store::{SavedAsset, Store};
+
+/// Puts the copies of files that have vanished in their place.
+///
+/// # Errors
+/// Those of which there is no copy, as mistakes in `file`.
+pub(super) async fn complete(
+    settings: &mut Settings,
+    file: &Path,
+    store: &dyn Store,
+) -> Result<(), Report> {
+    if settings.missing_assets.is_empty() {
+        return Ok(());
+    }
+    let mut lost = Vec::new();
+    for missing in std::mem::take(&mut settings.missing_assets) {
+        let copy = match store.find_asset(&missing.key).await {
+            // That of another file would hide a slip of the pen.
+            Ok(copy) => copy.filter(|copy| copy.path() == missing.path),
+            Err(trouble) => {
+                warn!("the copy of {} cannot be read: {}", missing.path.display(), Chain(&trouble));
+                None
+            }
+        };
+        let AssetKey { tenant: slug, kind } = &missing.key;
+        let mut tenants = settings.inventory.tenants.iter_mut();
+        match (copy, tenants.find(|tenant| tenant.slug == *slug)) {
+            (Some(copy), Some(tenant)) => {
+                warn!(
+                    "tenant {slug}: {} is gone; the {} that was last read from it stays in use",
+                    missing.path.display(),
+                    kind.as_str()
+                );
+                tenant.branding.set(*kind, Look::File(copy));
+            }
+            _ => lost.push(missing),
+        }
+    }
+    if lost.is_empty() { Ok(()) } else { Err(MissingAsset::refuse(file, lost)) }
+}
+
+/// Keeps a copy of every file that is in use, and no others. Without a copy all works until a file vanishes.
+pub(super) async fn save(settings: &Settings, store: &dyn Store) {
+    if let Err(trouble) = try_save(settings, store).await {
+        warn!("not every file of tenants' branding has a copy in the store: {}", Chain(&trouble));
+    }
+}
+
+async fn try_save(settings: &Settings, store: &dyn Store) -> Result<(), crate::store::Error> {
+    let saved = store.list_assets().await?;
+    let mut used = HashSet::new();
+    for tenant in &settings.inventory.tenants {
+        for kind in AssetKind::ALL {
+            let Some(Look::File(asset)) = tenant.branding.get(kind) else { continue };
+            let key = AssetKey { tenant: tenant.slug.clone(), kind };
+            let is_kept = |saved: &SavedAsset| {
+                saved.key == key && saved.path == asset.path() && saved.digest == asset.digest()
+            };
+            if !saved.iter().any(is_kept) {
+                store.put_asset(&key, asset).await?;
+            }
+            used.insert(key);
+        }
+    }
+    for SavedAsset { key, .. } in saved.iter().filter(|saved| !used.contains(&saved.key)) {
+        store.remove_asset(key).await?;
+    }
+    Ok(())
+}
