@@ -22,6 +22,10 @@ CLIENTS := target/clients
 VENV := $(CLIENTS)/venv
 NODE := $(CLIENTS)/node
 
+# What `make fuzz` runs, and for how long each.
+FUZZ_TARGETS := query checksum xml meetings
+FUZZ_SECONDS ?= 60
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +47,13 @@ check: build-tools cargo-deny ## The lint gate: format, clippy, docs, dependenci
 	@cargo deny --log-level error --locked check bans licenses sources
 	@scripts/verify-unit systemd/portico.service
 
+.PHONY: fuzz
+fuzz: build-tools fuzz-tools ## Feed the readers of queries, checksums and XML with anything, 60 s each (nightly compiler)
+	@for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=8192 -dict=fuzz/words.dict -print_funcs=0 -print_final_stats=1; \
+	done
+
 .PHONY: audit
 audit: cargo-deny ## Ask the advisory database about our dependencies (needs the network)
 	@cargo deny --locked check advisories
@@ -61,7 +72,7 @@ install: release ## Install binary, systemd unit and configuration (DESTDIR, PRE
 
 .PHONY: clean
 clean: ## Remove everything that was built, the API clients too
-	@rm -rf $(CLIENTS)
+	@rm -rf $(CLIENTS) fuzz/target
 	@cargo clean
 
 # What the targets above stand on.
@@ -73,6 +84,14 @@ build-tools:
 .PHONY: cargo-deny
 cargo-deny:
 	@command -v cargo-deny > /dev/null || cargo install --locked --debug cargo-deny@0.20.2
+
+# Fuzzing needs what only a nightly compiler has; everything else is built by the stable one.
+.PHONY: fuzz-tools
+fuzz-tools:
+	@rustup run nightly rustc --version > /dev/null 2>&1 \
+		|| { echo "installing a nightly compiler"; rustup toolchain install nightly --profile minimal; }
+	@command -v cargo-fuzz > /dev/null \
+		|| { echo "installing cargo-fuzz"; cargo install --locked --debug cargo-fuzz@0.13.2; }
 
 .PHONY: clients
 clients: $(VENV)/.ready $(NODE)/.ready
