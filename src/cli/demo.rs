@@ -79,6 +79,7 @@ fn configuration(args: &Args, nodes: &[sim::Node], data_dir: &Path) -> String {
     format!(
         "server:\n  listen: [ {{ address: \"{}\" }} ]\n  admin: \"{}\"\n  grace: 1s\n\
          data_dir: {}\npolling: {{ interval: 1s }}\n\
+         callbacks: {{ allow_targets: [127.0.0.0/8, \"::1/128\"] }}\n\
          clusters:\n  - name: demo\n    nodes:\n{nodes}\
          cluster_groups: [ {{ name: demo, clusters: [demo] }} ]\n\
          tenants:\n  - slug: {TENANT}\n    name: Demo University\n    default: true\n\

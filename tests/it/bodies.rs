@@ -40,7 +40,8 @@ async fn small_slides_reach_the_node_as_they_are() {
     assert_eq!((create.method, create.body_len), (Method::POST, body.len()));
     assert_eq!(create.headers["content-type"], "application/xml");
     assert_eq!(create.headers["content-length"], body.len().to_string().as_str());
-    assert!(create.query.starts_with("name=Algebra&meetingID=room%40acme&checksum="));
+    // Behind it stands a hook of ours.
+    assert!(create.query.starts_with("name=Algebra&meetingID=room%40acme&meetingEndedURL="));
 }
 
 #[tokio::test]
@@ -91,6 +92,9 @@ async fn parameters_too_long_for_a_url_reach_the_node_as_a_form() {
     let welcome = "Good+morning%21".repeat(600);
     let form = format!("{QUERY}&meta_long={welcome}&meta_last=1");
     let signed = "Good morning!".repeat(600);
+    let hook = format!("http://{}/b3lb/c/{}", pool.address(), "0".repeat(48));
+    let hook: String = form_urlencoded::byte_serialize(hook.as_bytes()).collect();
+    let hook = format!("&meetingEndedURL={hook}");
     for (by, reply) in [
         ("form", acme.post_form("create", &form).await),
         ("query", acme.get("create", &form).await),
@@ -106,7 +110,7 @@ async fn parameters_too_long_for_a_url_reach_the_node_as_a_form() {
             create.query
         );
         assert_eq!(create.headers["content-type"], "application/x-www-form-urlencoded");
-        assert_eq!(create.body_len, form.len() + "%40acme".len(), "{by}");
+        assert_eq!(create.body_len, form.len() + "%40acme".len() + hook.len(), "{by}");
     }
     let metadata = &pool.node(0).meetings()[0].metadata;
     assert_eq!(*metadata, [("long".to_owned(), signed), ("last".to_owned(), "1".to_owned())]);

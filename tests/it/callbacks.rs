@@ -1,5 +1,7 @@
 //! What nodes call reaches the front end once, in its own words, signed with its own secret.
 
+use std::time::Duration;
+
 use http::Method;
 use portico::bbb::{Params, jwt};
 use portico::sim::Fault;
@@ -280,6 +282,59 @@ async fn the_end_of_a_meeting_frees_its_id_at_once_and_only_its_own() {
     assert_eq!(creates, 2, "the same node was asked");
 }
 
+/// A create that comes before the end of the last meeting is known goes to the node, which has ended it and
+/// creates it anew.
+#[tokio::test]
+async fn a_late_end_is_told_and_does_not_end_what_was_created_meanwhile() {
+    let config = (0..2).fold(config().nodes(2), |config, index| {
+        config.sim(index, |node| node.minute = Duration::from_secs(6))
+    });
+    let mut pool = Pool::start(config.set("polling.interval", "10m")).await;
+    let front = Front::start(&[]).await;
+    let acme = pool.tenant("acme");
+    let query = format!("name=A+room&meetingID=room&meta_endCallbackUrl={}", front.encoded("/end"));
+    let first = acme.get("create", &query).await.success();
+    pool.kill9();
+    pool.node_of("room@acme").end_meeting("room@acme");
+    for node in pool.nodes() {
+        node.set_fault(Some(Fault::Refuse));
+    }
+    pool.restart().await;
+    for node in pool.nodes() {
+        node.set_fault(None);
+    }
+    let second = acme.get("create", &query).await.success();
+    assert_ne!(second.text("internalMeetingID"), first.text("internalMeetingID"));
+    eventually("the first end is told", async || front.heard("/end").len() == 1).await;
+    let ended = "portico_callbacks_received_total{kind=\"meeting_ended\",outcome=\"accepted\"}";
+    eventually("and known", async || pool.metrics().await.get(ended) > 0.5).await;
+    let again = acme.get("create", &query).await.success();
+    assert_eq!(again.text("internalMeetingID"), second.text("internalMeetingID"));
+    pool.node_of("room@acme").end_meeting("room@acme");
+    eventually("the second end is told", async || front.heard("/end").len() == 2).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_double_is_not_told() {
+    let config = config().nodes(2).set("polling.interval", "50ms");
+    let config = config.set("polling.node_down_grace", "300ms");
+    let (pool, front) = (Pool::start(config).await, Front::start(&[]).await);
+    let acme = pool.tenant("acme");
+    let query = format!("name=A+room&meetingID=room&meta_endCallbackUrl={}", front.encoded("/end"));
+    acme.get("create", &query).await.success();
+    let old = pool.node_of("room@acme");
+    old.set_fault(Some(Fault::Refuse));
+    eventually("the id is free", async || acme.listed().await.is_empty()).await;
+    acme.get("create", &query).await.success();
+    old.set_fault(None);
+    let accepted = "portico_callbacks_received_total{kind=\"end\",outcome=\"accepted\"}";
+    eventually("the double is ended", async || pool.metrics().await.get(accepted) > 0.5).await;
+    pool.node_of("room@acme").end_meeting("room@acme");
+    eventually("the end is told", async || !front.heard("/end").is_empty()).await;
+    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
+    assert_eq!(front.heard("/end").len(), 1);
+}
+
 #[tokio::test]
 async fn names_count_in_any_case_and_the_front_end_sees_its_own_urls() {
     let (pool, front) = (Pool::start(config()).await, Front::start(&[]).await);
@@ -312,10 +367,11 @@ async fn names_count_in_any_case_and_the_front_end_sees_its_own_urls() {
     eventually("two more polls", async || pool.node(0).calls("getMeetings") >= polls + 2).await;
     assert_eq!(shown().await, [own.clone(), own]);
 
-    // Asked for again, the callbacks are those of the first create.
+    // Asked for again, the callbacks of the first create are those that count.
     let repeated = acme.get("create", &query).await.success();
     assert_eq!(repeated.key(), "duplicateWarning");
-    assert_eq!(sent_to_node(&pool, "meta_ENDcallbackURL"), Some(ours));
+    let unused = sent_to_node(&pool, "meta_ENDcallbackURL").expect("another one of ours");
+    assert_eq!(call(&acme, Method::GET, &target(&unused)).await, 404);
     pool.node(0).end_meeting("room@acme");
     eventually("both are told", async || {
         front.heard("/end").len() == 1 && front.heard("/over").len() == 1

@@ -2,11 +2,12 @@
 
 use crate::harness::{Config, Pool, Tenant, portico};
 
-/// The query of the last call that a node got, without its checksum.
+/// The query of the last call that a node got, without its checksum and what we want to be told.
 fn last(pool: &Pool, call: &str) -> String {
     let seen = pool.node(0).requests();
     let request = seen.iter().rfind(|seen| seen.path.ends_with(call)).expect("a call");
-    request.query.rsplit_once("&checksum=").expect("a checksum").0.to_owned()
+    let query = request.query.rsplit_once("&checksum=").expect("a checksum").0;
+    query.rsplit_once("&meetingEndedURL=").map_or(query, |(query, _)| query).to_owned()
 }
 
 #[tokio::test]

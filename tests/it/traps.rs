@@ -209,7 +209,8 @@ async fn trap_13_whatever_a_client_writes_reaches_the_node_and_its_checksum_hold
             let reply = client.send(Method::GET, &target, &[], "").await;
             assert!(reply.is_success(), "{algorithm} {place}: {}", reply.body);
             let seen = pool.node(0).requests();
-            let scoped = format!("{odd}&meetingID={id}%40acme&end&checksum=");
+            // Behind it comes what we want to be told.
+            let scoped = format!("{odd}&meetingID={id}%40acme&end&meetingEndedURL=");
             assert!(seen.iter().any(|seen| seen.query.starts_with(&scoped)), "{algorithm} {place}");
         }
     }

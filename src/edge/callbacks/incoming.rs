@@ -133,8 +133,10 @@ impl Edge {
             match self.meeting_of(callback).await {
                 Meeting::Another => return Ok(()),
                 Meeting::Own(entry) => {
-                    if let Some(entry) =
-                        entry.filter(|_| callback.kind == CallbackKind::MeetingEnded)
+                    let is_hook = callback.kind == CallbackKind::MeetingEnded;
+                    // A lost one would come into sight again.
+                    if let Some(entry) = entry.filter(|_| is_hook)
+                        && entry.phase() == Phase::Running
                     {
                         entry.mark_ended();
                     }
@@ -177,7 +179,14 @@ impl Edge {
         let key = &callback.key;
         if let Some(internal_id) = &callback.internal_id {
             let entry = directory.get_internal(internal_id);
-            return Meeting::Own(entry.filter(|entry| entry.key().scope == key.scope));
+            let entry = entry.filter(|entry| entry.key().scope == key.scope);
+            // On a node that was away, and created anew elsewhere: what ends is the double.
+            let is_lost = entry.as_ref().is_some_and(|entry| entry.phase() == Phase::Lost);
+            let other = directory.get(&key.scope, &key.id);
+            return match other.filter(|other| is_lost && other.phase() == Phase::Running) {
+                Some(_) => Meeting::Another,
+                None => Meeting::Own(entry),
+            };
         }
         match directory.get(&key.scope, &key.id) {
             None => Meeting::Own(None),

@@ -1,7 +1,8 @@
 //! The callbacks of a create: the front end's URLs are kept in the store, and its node gets ours.
 //!
 //! Each try on a node has tokens of its own, so that what a node did of a create that seemed to fail there
-//! can be told from the meeting.
+//! can be told from the meeting. So has a create of a meeting that runs: its node may have ended it just
+//! now, and then creates it anew. If it has not, the tokens of the first create are those that count.
 
 use std::borrow::Cow;
 
@@ -44,8 +45,6 @@ struct Item {
 pub(in crate::edge) struct Issued<'a> {
     pub(in crate::edge) params: Params<'a>,
     tokens: Vec<CallbackToken>,
-    /// False where the tokens are those that the meeting has already.
-    is_new: bool,
 }
 
 impl Wanted {
@@ -132,35 +131,7 @@ impl Wanted {
             }
             return Issued::none(params);
         }
-        self.written(base, params, &callbacks, true)
-    }
-
-    /// The callbacks for a create of a meeting that this node runs already: those that it has, if they are
-    /// the same.
-    pub(in crate::edge) async fn reissue<'a>(
-        &self,
-        edge: &Edge,
-        key: &MeetingKey,
-        (node, internal_id): (&NodeName, &str),
-        node_meeting_id: &str,
-        params: &Params<'a>,
-    ) -> Issued<'a> {
-        if let Some(base) = &self.base {
-            let known = edge.store.callbacks_of(key, internal_id).await.unwrap_or_else(|trouble| {
-                warn!("callbacks of a meeting cannot be read: {}", Chain(&trouble));
-                Vec::new()
-            });
-            let same = |(kind, target): (CallbackKind, Option<&str>)| {
-                let is_it = |known: &&Callback| {
-                    known.kind == kind && known.target.as_deref() == target && known.node == *node
-                };
-                known.iter().find(is_it).cloned()
-            };
-            if let Some(same) = self.kinds().map(same).collect::<Option<Vec<_>>>() {
-                return self.written(base, params, &same, false);
-            }
-        }
-        self.issue(edge, key, node, node_meeting_id, params).await
+        self.written(base, params, &callbacks)
     }
 
     /// What is to be called, each kind once. The end of the meeting always is.
@@ -172,13 +143,7 @@ impl Wanted {
         })
     }
 
-    fn written<'a>(
-        &self,
-        base: &str,
-        params: &Params<'a>,
-        callbacks: &[Callback],
-        is_new: bool,
-    ) -> Issued<'a> {
+    fn written<'a>(&self, base: &str, params: &Params<'a>, callbacks: &[Callback]) -> Issued<'a> {
         let mut params = params.clone();
         let url = |kind, target: Option<&str>| {
             let callback = callbacks.iter().find(|callback| callback.kind == kind)?;
@@ -197,18 +162,18 @@ impl Wanted {
             params.set(MEETING_ENDED, &url);
         }
         let tokens = callbacks.iter().map(|callback| callback.token.clone()).collect();
-        Issued { params, tokens, is_new }
+        Issued { params, tokens }
     }
 }
 
 impl<'a> Issued<'a> {
     fn none(params: Params<'a>) -> Self {
-        Self { params, tokens: Vec::new(), is_new: false }
+        Self { params, tokens: Vec::new() }
     }
 
     /// Notes which meeting these callbacks are about.
     pub(in crate::edge) async fn bind(&self, edge: &Edge, internal_id: &str) {
-        if self.is_new
+        if !self.tokens.is_empty()
             && let Err(trouble) = edge.store.bind_callbacks(&self.tokens, internal_id).await
         {
             // They are found by the name of the meeting all the same.
@@ -218,7 +183,7 @@ impl<'a> Issued<'a> {
 
     /// Forgets callbacks of which no node can know.
     pub(in crate::edge) async fn withdraw(&self, edge: &Edge) {
-        if self.is_new
+        if !self.tokens.is_empty()
             && let Err(trouble) = edge.store.remove_callbacks(&self.tokens).await
         {
             warn!(

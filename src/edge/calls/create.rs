@@ -45,8 +45,7 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     }
     if let Some((node, entry)) = found_again(edge, asked, &order).await {
         // It runs: whatever the node says now, it must not be created elsewhere.
-        let (answer, issued) = order.ask_again(edge, &node, &entry, own_slides(asked)).await?;
-        issued.withdraw(edge).await;
+        let (answer, _) = order.ask_again(edge, &node, &entry, own_slides(asked)).await?;
         return Ok(respond(asked, &entry, answer));
     }
     anew(edge, asked, &order, limits::admit_meeting(asked, order.parent.is_some())?).await
@@ -100,8 +99,8 @@ impl<'a> Order<'a> {
         self.callbacks.issue(edge, key, node.name(), node_meeting_id, params).await
     }
 
-    /// Asks the node of a meeting that runs to create it. The callbacks are those it has, if they are the
-    /// same.
+    /// Asks the node of a meeting that runs to create it. If it does still run, it keeps the callbacks that
+    /// it has.
     async fn ask_again(
         &self,
         edge: &Edge,
@@ -109,10 +108,11 @@ impl<'a> Order<'a> {
         entry: &Entry,
         upload: Option<&Upload>,
     ) -> Result<(Answer, Issued<'a>), Trouble> {
-        let Self { key, params, node_meeting_id, .. } = self;
-        let meeting = (node.name(), entry.internal_id());
-        let issued = self.callbacks.reissue(edge, key, meeting, node_meeting_id, params).await;
+        let issued = self.issued(edge, node).await;
         let answer = edge.ask(node, Call::Create, &issued.params, upload).await?;
+        if !answer.is_success() || is_about(&answer, entry) {
+            issued.withdraw(edge).await;
+        }
         Ok((answer, issued))
     }
 
@@ -230,9 +230,7 @@ async fn again(
     asked.track.node(entry.node());
     let node = asked.reachable_node(entry)?;
     let (answer, issued) = order.ask_again(edge, &node, entry, own_slides(asked)).await?;
-    let is_known = answer.text("internalMeetingID").as_deref() == Some(entry.internal_id());
-    if !answer.is_success() || is_known {
-        issued.withdraw(edge).await;
+    if !answer.is_success() || is_about(&answer, entry) {
         // The entry's key, as a breakout room goes by another id than the one in the order.
         return Ok(respond(asked, entry, answer));
     }
@@ -260,6 +258,11 @@ fn own_slides<'a>(asked: &'a Asked<'_>) -> Option<&'a Upload> {
     asked.upload.as_ref().filter(|_| !branding::is_forced(asked))
 }
 
+/// Whether a node's answer to a create is about this very meeting.
+fn is_about(answer: &Answer, entry: &Entry) -> bool {
+    answer.text("internalMeetingID").as_deref() == Some(entry.internal_id())
+}
+
 /// Answers with the meeting that has won a race.
 async fn again_elsewhere(
     edge: &Edge,
@@ -268,8 +271,7 @@ async fn again_elsewhere(
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
     let node = asked.reachable_node(entry)?;
-    let (answer, issued) = order.ask_again(edge, &node, entry, None).await?;
-    issued.withdraw(edge).await;
+    let (answer, _) = order.ask_again(edge, &node, entry, None).await?;
     Ok(respond(asked, entry, answer))
 }
 
