@@ -32,14 +32,17 @@ pub(super) fn admit_person(
     params: &Params<'_>,
     entry: &Entry,
 ) -> Result<(), Failure> {
+    let (caller, sub) = (&asked.caller, entry.key().scope.sub);
     // The main secret also joins meetings of others: theirs is the limit.
-    let Err(reached) = asked.caller.tenant.admit_attendee(entry.key().scope.sub) else {
+    let secret =
+        if sub == caller.scope.sub { caller.secret() } else { caller.tenant.tenant.secret(sub) };
+    let Some(Err(reached)) = secret.map(|secret| caller.tenant.admit_attendee(secret)) else {
         return Ok(());
     };
     if is_moderator(params, entry) {
         return Ok(());
     }
-    asked.caller.tenant.tally.hit(entry.key().scope.sub, reached.limit);
+    caller.tenant.tally.hit(sub, reached.limit);
     Err(failure(reached))
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::snapshot::TenantEntry;
-use crate::model::{Limits, Slug, SubId};
+use crate::model::{Limits, Slug, SubId, TenantSecret};
 
 /// Longer meetings were forgotten by everybody; B3LB leaves them out of its durations, too.
 const LONGEST_MEETING_MS: u64 = 12 * 60 * 60 * 1000;
@@ -170,26 +170,22 @@ impl TenantEntry {
     /// # Errors
     /// The first limit that is reached: the tenant's and the secret's on meetings, then those on attendees.
     pub fn admit(&self, sub: SubId) -> Result<Place, Reached> {
-        let (tenant, secret) = (self.tenant.limits, self.secret_limits(sub));
-        self.tally.admit(sub, tenant, secret)
+        let secret = self.tenant.secret(sub).map(|secret| secret.limits).unwrap_or_default();
+        self.tally.admit(sub, self.tenant.limits, secret)
     }
 
-    /// Whether one more attendee may join. A refusal is for the caller to count, who may know better.
+    /// Whether one more attendee may join a meeting of this secret. A refusal is for the caller to count, who
+    /// may know better. Without a limit on joins, which is the rule, nothing is looked up.
     ///
     /// # Errors
     /// The limit that is reached: the tenant's, or that of the secret.
-    pub fn admit_attendee(&self, sub: SubId) -> Result<(), Reached> {
-        let tenant = self.tenant.limits;
-        let secret = self.secret_limits(sub);
+    pub fn admit_attendee(&self, secret: &TenantSecret) -> Result<(), Reached> {
+        let (sub, tenant, secret) = (secret.sub_id, self.tenant.limits, secret.limits);
         if !(tenant.limit_joins || secret.limit_joins) {
             return Ok(());
         }
         let at_joins = |limits: Limits| if limits.limit_joins { limits.attendees } else { 0 };
         self.tally.admit_attendee(sub, at_joins(tenant), at_joins(secret))
-    }
-
-    fn secret_limits(&self, sub: SubId) -> Limits {
-        self.tenant.secret(sub).map(|secret| secret.limits).unwrap_or_default()
     }
 }
 

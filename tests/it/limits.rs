@@ -192,3 +192,26 @@ async fn a_limit_on_joins_lets_moderators_in() {
     pool.node(0).remove_attendees("room@acme");
     eventually("somebody has left", async || join("role=VIEWER").await.status == 302).await;
 }
+
+#[tokio::test]
+async fn a_secrets_limit_on_joins_is_that_of_its_own_meetings() {
+    let tenant =
+        limited("{ attendees: 50 }").secret_key(5, "limits", "{ attendees: 2, limit_joins: true }");
+    let pool = Pool::start(config(1, tenant)).await;
+    let (main, five, six) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("acme-6"));
+    five.create("full").await;
+    six.create("open").await;
+    pool.node(0).add_attendees("full@acme-5", 2);
+    pool.node(0).add_attendees("open@acme-6", 9);
+    eventually("a poll has counted them", async || attendees(&pool).await > 10.0).await;
+    let join = async |client: &Client, id: &str| {
+        client.get("join", &format!("meetingID={id}&fullName=Ada&role=VIEWER")).await
+    };
+    let reason = "The attendee limit of this secret (2) has been reached.";
+    // The main secret comes in by the same door.
+    assert_failed(&join(&five, "full").await, "maxParticipantsReached", reason);
+    assert_failed(&join(&main, "full").await, "maxParticipantsReached", reason);
+    assert_eq!(join(&six, "open").await.status, 302);
+    assert_eq!(join(&main, "open").await.status, 302);
+    assert!((hits(&pool, "acme", "secret_joins").await - 2.0).abs() < 0.1);
+}

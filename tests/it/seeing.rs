@@ -53,7 +53,7 @@ async fn metrics_tell_of_requests_nodes_and_meetings() {
     acme.create("algebra-101").await;
     acme.get("join", "meetingID=algebra-101&fullName=Ada&role=VIEWER").await;
     acme.get("getMeetingInfo", "meetingID=nowhere").await;
-    acme.get("getRecordings", "").await;
+    acme.get("deleteRecordings", "").await;
     acme.secret("wrong wrong wrong").get("end", "meetingID=algebra-101").await;
     acme.get("nonsense", "").await;
     pool.node_of("algebra-101@acme").set_call_fault("end", Some(Fault::Status(502)));
@@ -69,7 +69,7 @@ async fn metrics_tell_of_requests_nodes_and_meetings() {
         (r#"call="create",fault="none",outcome="answered""#, 1.0),
         (r#"call="join",fault="none",outcome="redirected""#, 1.0),
         (r#"call="getMeetingInfo",fault="client",outcome="failed""#, 1.0),
-        (r#"call="getRecordings",fault="client",outcome="failed""#, 1.0),
+        (r#"call="deleteRecordings",fault="client",outcome="failed""#, 1.0),
         (r#"call="end",fault="client",outcome="failed""#, 1.0),
         (r#"call="end",fault="node",outcome="failed""#, 1.0),
         (r#"call="other",fault="client",outcome="failed""#, 1.0),
@@ -89,6 +89,8 @@ async fn metrics_tell_of_requests_nodes_and_meetings() {
         ("portico_placements_refused_total", 0.0),
         ("portico_store_failures_total", 0.0),
         ("portico_meetings", 1.0),
+        (r#"portico_tenant_meetings{tenant="acme"}"#, 1.0),
+        (r#"portico_tenant_attendees{tenant="acme"}"#, 7.0),
         (concat!("portico_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
     ] {
         let found = metrics.series().find(|(name, _)| *name == series);
@@ -99,8 +101,10 @@ async fn metrics_tell_of_requests_nodes_and_meetings() {
     assert!(metrics.sum("process_resident_memory_bytes", &[]) > 0.0);
     let text = pool.admin("/metrics").await;
     assert_eq!(text.header("content-type"), "text/plain; version=0.0.4");
+    // A tenant is named as what it is, and nowhere else.
+    let rest = text.body.replace("tenant=\"acme\"", "");
     for secret in ["acme", "algebra-101", "Ada", "checksum"] {
-        assert!(!text.body.contains(secret), "labels come from closed sets: {secret}");
+        assert!(!rest.contains(secret), "labels come from closed sets: {secret}");
     }
 }
 
