@@ -289,16 +289,16 @@ impl Edge {
     }
 }
 
-/// The type of an XML body for a node. Nodes compare the whole header and know one spelling, front ends
+/// The type of a body for a node. Of XML nodes compare the whole header and know one spelling, front ends
 /// several; only another charset than UTF-8 means something else.
 fn as_nodes_take_it(content_type: HeaderValue) -> HeaderValue {
     let full = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
-    match full.split_once("charset=") {
-        Some((_, charset)) if !charset.trim_matches([' ', '"', ';']).starts_with("utf-8") => {
-            content_type
-        }
-        _ => HeaderValue::from_static("application/xml"),
-    }
+    let mut parts = full.split(';').map(str::trim);
+    let is_xml = parts.next().is_some_and(|mime| matches!(mime, "application/xml" | "text/xml"));
+    let is_utf8 = parts
+        .find_map(|part| part.strip_prefix("charset="))
+        .is_none_or(|charset| charset.trim_matches('"') == "utf-8");
+    if is_xml && is_utf8 { HeaderValue::from_static("application/xml") } else { content_type }
 }
 
 fn refuse_body(broken: Broken, max: usize) -> Refusal {

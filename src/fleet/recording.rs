@@ -3,7 +3,7 @@
 //! A recording names the meeting it was made of as its node has called it, so the rules are those of
 //! [`identity`]: the scope behind the last `@` is its owner.
 
-use super::{Snapshot, identity};
+use super::{Snapshot, callback_urls, identity};
 use crate::bbb::Element;
 use crate::model::{MeetingKey, SubId};
 
@@ -42,6 +42,7 @@ pub fn reword(recording: &mut Element, id: &str) {
     {
         meeting_id.set_text(id);
     }
+    callback_urls::restore(recording);
 }
 
 /// What the node calls the meeting. The list of a video alone may lack the element; the node writes the same
