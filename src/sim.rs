@@ -20,8 +20,9 @@
 //! Parameters may stand in the query or in a form. Besides the API there is a page at `/html5client` that needs a valid
 //! session token, and B3LB's `/b3lb/load`.
 //!
-//! What is simplified: every meeting admits everybody its `guestPolicy` does not deny; webhooks do not
-//! exist; a recorded meeting counts as marked once somebody was in it; `https` callbacks are not sent.
+//! What is simplified: every meeting admits everybody its `guestPolicy` does not deny; webhooks tell of meetings that
+//! begin and end, people who join, and recordings; a recorded meeting counts as marked once somebody was in it;
+//! `https` callbacks are not sent.
 
 mod callbacks;
 mod calls;
@@ -29,6 +30,7 @@ pub mod cli;
 mod control;
 mod fault;
 mod gate;
+mod hooks;
 mod meeting;
 #[cfg(test)]
 mod raw_client;
@@ -63,6 +65,7 @@ use crate::bbb::Algorithm;
 use callbacks::Callbacks;
 use fault::Faults;
 use gate::Gate;
+use hooks::Hooks;
 use meeting::Meeting;
 use recording::Recording;
 use seen::Log;
@@ -168,6 +171,7 @@ struct Shared {
     log: Mutex<Log>,
     load: AtomicU32,
     callbacks: Callbacks,
+    hooks: Hooks,
     stop: CancellationToken,
     tracker: TaskTracker,
     /// So that a [`Node`] may be commanded from any thread.
@@ -197,6 +201,7 @@ impl Node {
             log: Mutex::default(),
             load: AtomicU32::new(0),
             callbacks: Callbacks::new(&settings.secret, settings.minute, stop.clone()),
+            hooks: Hooks::default(),
             stop: stop.clone(),
             tracker: TaskTracker::new(),
             runtime: Handle::current(),
@@ -302,6 +307,16 @@ impl Node {
         known.flat_map(|known| &known.text_tracks).map(|track| track.bytes).collect()
     }
 
+    /// The callback URLs of its webhooks.
+    pub fn hooks(&self) -> Vec<String> {
+        self.shared.hooks.list(None).into_iter().map(|hook| hook.callback_url).collect()
+    }
+
+    /// Forgets its webhooks, as when bbb-webhooks was set up anew.
+    pub fn forget_hooks(&self) {
+        self.shared.hooks.forget();
+    }
+
     /// What `/b3lb/load` answers from now on; 0 at first.
     pub fn set_load(&self, load: u32) {
         self.shared.load.store(load, Ordering::Relaxed);
@@ -377,12 +392,14 @@ impl Shared {
         world.recordings.push(Recording::of(&meeting, now_ms()));
         drop(world);
         self.callbacks.recording_ready(&meeting);
+        self.hooks.recording_published(&meeting, &self.callbacks);
         true
     }
 
     fn report_ended(&self, meetings: &[Meeting]) {
         for meeting in meetings {
             self.callbacks.meeting_ended(meeting);
+            self.hooks.meeting_ended(meeting, &self.callbacks);
         }
     }
 }

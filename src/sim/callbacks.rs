@@ -60,6 +60,38 @@ impl Callbacks {
         }
     }
 
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    pub(super) fn minute(&self) -> Duration {
+        self.minute
+    }
+
+    /// Posts a form to a webhook after each of these pauses until it is taken. That somebody refuses the
+    /// checksum counts as taken.
+    pub(super) fn spawn_event(&self, url: String, form: String, pauses: Vec<Duration>) {
+        let this = self.clone();
+        self.spawn(async move {
+            for pause in pauses {
+                tokio::time::sleep(pause).await;
+                let request = Request::post(&url)
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(Full::from(form.clone()));
+                let Ok(request) = request else { return };
+                match this.send(request).await {
+                    Ok((status, _))
+                        if status.is_success() || status == StatusCode::UNAUTHORIZED =>
+                    {
+                        return;
+                    }
+                    Ok((status, _)) => log::info!("a webhook answered {status}"),
+                    Err(problem) => log::info!("a webhook failed: {problem}"),
+                }
+            }
+        });
+    }
+
     /// Waits for the callbacks under way, after the token given to [`Callbacks::new`] was cancelled.
     pub(super) async fn join(&self) {
         self.tracker.close();

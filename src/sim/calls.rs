@@ -1,6 +1,7 @@
 //! The API itself: which calls there are, who may make them, and one file for each group of them.
 
 mod create;
+mod hooks;
 mod join;
 mod meetings;
 mod recordings;
@@ -83,6 +84,9 @@ fn route(call: &str, release: Release) -> Option<(&'static [Method], Handler)> {
         "putRecordingTextTrack" => {
             (POST, Signed(|node, request| Ok(text_tracks::put(node, request))))
         }
+        "hooks/create" => (GET, Signed(hooks::create)),
+        "hooks/list" => (GET, Signed(|node, request| Ok(hooks::list(node, request)))),
+        "hooks/destroy" => (GET, Signed(hooks::destroy)),
         "stuns" => (BOTH, Open(session::stuns)),
         "signOut" => (BOTH, Open(session::sign_out)),
         _ => return None,

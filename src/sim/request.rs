@@ -91,6 +91,7 @@ impl Request {
     pub(super) fn authenticate(&self, settings: &Settings) -> Result<(), Failure> {
         self.check_checksum(settings).map_err(|failure| match self.call.as_str() {
             call if call.contains("Recording") => Failure::RECORDING_CHECKSUM,
+            call if call.starts_with("hooks/") => Failure::HOOK_CHECKSUM,
             _ => failure,
         })?;
         self.check_content_type()

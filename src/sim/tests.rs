@@ -4,6 +4,7 @@ mod api;
 mod callbacks;
 mod control;
 mod faults;
+mod hooks;
 mod join;
 
 use std::time::Duration;

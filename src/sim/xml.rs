@@ -29,6 +29,13 @@ impl Xml {
         self.close(name)
     }
 
+    /// Text as the templates of bbb-webhooks print it.
+    pub(super) fn cdata(&mut self, name: &str, text: &str) -> &mut Self {
+        self.open(name);
+        self.0.extend(["<![CDATA[", &text.replace("]]>", "]]]]><![CDATA[>"), "]]>"]);
+        self.close(name)
+    }
+
     pub(super) fn number(&mut self, name: &str, number: impl Into<u64>) -> &mut Self {
         self.text(name, &number.into().to_string())
     }

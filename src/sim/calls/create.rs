@@ -38,6 +38,7 @@ pub(super) fn create(node: &Shared, request: &Request) -> Result<Reply, Failure>
     let Some(voice_bridge) = voice_bridge(&world, request) else { return Ok(voice_bridge_clash()) };
     let meeting = wanted.into_meeting(&world, request, parent, voice_bridge, documents);
     let answer = created(&meeting, ("", ""));
+    node.hooks.meeting_created(&meeting, &node.callbacks);
     world.insert(meeting);
     Ok(answer)
 }

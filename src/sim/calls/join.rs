@@ -117,6 +117,9 @@ fn welcome(
     attendee: Attendee,
 ) -> Reply {
     let user_id = attendee.internal_user_id.clone();
+    if let Some(meeting) = world.get(internal_id) {
+        node.hooks.user_joined(meeting, &attendee, &node.callbacks);
+    }
     let entered = world
         .enter(internal_id, attendee, request.session_cookie())
         .expect("the meeting was found under the same lock");

@@ -13,13 +13,13 @@ use super::*;
 use crate::bbb::jwt;
 
 /// A front end that notes what it is sent and gives prepared answers, then 200 for ever.
-struct Receiver {
+pub(super) struct Receiver {
     url: String,
     heard: Arc<Mutex<Vec<String>>>,
     _serves: AbortOnDropHandle<()>,
 }
 
-async fn receiver(answers: &'static [&'static str]) -> Receiver {
+pub(super) async fn receiver(answers: &'static [&'static str]) -> Receiver {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heard = Arc::<Mutex<Vec<String>>>::default();
@@ -55,11 +55,19 @@ impl Receiver {
         self.heard.lock().iter().map(|request| request.lines().next().unwrap().to_owned()).collect()
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn heard(&self) -> Vec<String> {
+        self.heard.lock().clone()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn count(&self) -> usize {
         self.heard.lock().len()
     }
 
-    fn encoded(&self, path: &str) -> String {
+    pub(super) fn encoded(&self, path: &str) -> String {
         form_urlencoded::byte_serialize(format!("{}{path}", self.url).as_bytes()).collect()
     }
 }
