@@ -19,6 +19,7 @@ mod callbacks;
 mod calls;
 mod client;
 mod coalesce;
+mod events;
 mod fan_out;
 mod form;
 mod front;

@@ -12,6 +12,7 @@ mod clock;
 mod directory;
 mod entry;
 mod health;
+mod hooks;
 pub mod identity;
 mod limits;
 mod live;
@@ -38,6 +39,7 @@ pub use clock::now_ms;
 pub use directory::Directory;
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
+pub use hooks::{HOOK_PREFIX, Hooks, Wish, hook_path};
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use origin::Origin;
@@ -59,6 +61,8 @@ pub struct Fleet {
     pub directory: Directory,
     /// Creates in flight.
     pub claims: Claims,
+    /// The webhooks of front ends.
+    pub hooks: Hooks,
     /// Another process serves beside us, with a directory of its own.
     overlapping: AtomicBool,
 }
@@ -75,6 +79,7 @@ impl Fleet {
             changes: watch::Sender::new(0),
             directory,
             claims: Claims::default(),
+            hooks: Hooks::default(),
             overlapping: AtomicBool::new(false),
         }
     }

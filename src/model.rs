@@ -3,6 +3,7 @@
 mod branding;
 mod callback;
 mod cluster;
+mod hook;
 mod ids;
 mod inventory;
 mod meeting;
@@ -15,6 +16,7 @@ mod tenant;
 pub use branding::{Asset, AssetKey, AssetKind, Branding, Look};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
+pub use hook::Hook;
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
 pub use inventory::Inventory;
 pub use meeting::{Meeting, MeetingKey};

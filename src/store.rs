@@ -25,7 +25,7 @@ pub use callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox};
 pub use embedded::Embedded;
 pub use error::Error;
 
-use crate::model::{AdminState, Asset, AssetKey, Meeting, MeetingKey, Node, NodeName, Slug};
+use crate::model::{AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node, NodeName, Slug};
 
 /// Where Portico keeps what must survive.
 ///
@@ -68,6 +68,12 @@ pub trait Store: Callbacks + Send + Sync + 'static {
 
     /// Forgets one.
     async fn remove_asset(&self, key: &AssetKey) -> Result<(), Error>;
+
+    /// Keeps a webhook.
+    async fn put_hook(&self, hook: &Hook) -> Result<(), Error>;
+
+    /// Forgets a webhook.
+    async fn remove_hook(&self, id: u64) -> Result<(), Error>;
 }
 
 /// Everything that a store keeps.
@@ -77,6 +83,8 @@ pub struct Saved {
     pub meetings: Vec<Meeting>,
     /// Nodes of which more is known than the file says.
     pub nodes: Vec<SavedNode>,
+    /// Webhooks, by number.
+    pub hooks: Vec<Hook>,
     /// Rows that could not be understood and are left out; they stay in the store.
     pub skipped: usize,
 }

@@ -4,6 +4,7 @@
 //! panics and its metrics. There are no retries inside: the next activation is the retry.
 
 mod driver;
+mod hooks;
 mod housekeeping;
 mod outbox;
 mod poll;
@@ -11,6 +12,7 @@ mod poller;
 
 pub use driver::run;
 pub use driver::{Metrics, Task};
+pub use hooks::NodeHooks;
 pub use housekeeping::Housekeeping;
 pub use outbox::{Outbox, OutboxMetrics, Sender};
 pub use poll::Poll;

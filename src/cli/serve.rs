@@ -32,7 +32,7 @@ use crate::fleet::{Fleet, Thresholds, now_ms};
 use crate::model::{AdminState, Inventory, Reach};
 use crate::node::{self, Client, ClientSettings};
 use crate::store::{Embedded, Saved, SavedNode, Store};
-use crate::tasks::{self, Housekeeping, Outbox, OutboxMetrics, Poller, Sender};
+use crate::tasks::{self, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -172,6 +172,12 @@ impl Portico {
         server.add_service(housekeeping(&fleet, &store, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
+        if let Some(public_url) = settings.server.public_url.clone() {
+            server.add_service(hooks(
+                NodeHooks { fleet: fleet.clone(), client, public_url },
+                &metrics,
+            ));
+        }
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
         let signals = Signals { successor, fleet: fleet.clone(), in_flight, delivering };
@@ -221,7 +227,7 @@ fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
 
 /// The fleet as it was: meetings, and what operators wanted of nodes.
 async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fleet> {
-    let Saved { meetings, nodes, skipped, .. } = store.load().await?;
+    let Saved { meetings, nodes, hooks, skipped, .. } = store.load().await?;
     if skipped > 0 {
         warn!("{skipped} rows of the store cannot be understood and are left out");
     }
@@ -232,6 +238,7 @@ async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fle
             Some(state) => state,
         }
     });
+    fleet.hooks.restore(hooks);
     let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.spec).collect();
     let count = meetings.len();
     let dropped = fleet.restore(meetings, gone);
@@ -400,6 +407,14 @@ fn housekeeping(
         let (task, metrics) = (task.clone(), metrics.clone());
         let every = HOUSEKEEPING_EVERY;
         async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+    })
+}
+
+fn hooks(hooks: NodeHooks, metrics: &tasks::Metrics) -> GenBackgroundService<Work> {
+    let (hooks, metrics) = (Arc::new(hooks), metrics.clone());
+    background("hooks", move |stop| {
+        let (hooks, metrics) = (hooks.clone(), metrics.clone());
+        async move { hooks.run(&metrics, stop).await }
     })
 }
 

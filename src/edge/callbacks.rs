@@ -40,6 +40,18 @@ impl Callbacks {
     pub fn new(public_url: Option<Url>, reach: Reach, wake: Arc<Notify>) -> Self {
         Self { public_url, reach, wake, bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)) }
     }
+
+    pub(super) fn public_url(&self) -> Option<&Url> {
+        self.public_url.as_ref()
+    }
+
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
 }
 
 /// What is counted.

@@ -5,6 +5,7 @@ mod change_recordings;
 mod create;
 mod end;
 mod get_meetings;
+mod hooks;
 mod join;
 mod meeting_info;
 mod passed;
@@ -87,6 +88,9 @@ pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         }
         Call::GetRecordingTextTracks => Box::pin(text_tracks::get(edge, asked)).await,
         Call::PutRecordingTextTrack => Box::pin(text_tracks::put(edge, asked)).await,
+        Call::HooksCreate => Box::pin(hooks::create(edge, asked)).await,
+        Call::HooksList => Ok(hooks::list(edge, asked)),
+        Call::HooksDestroy => Box::pin(hooks::destroy(edge, asked)).await,
         call => Err(Refusal::client(refusal::unsupported(call))),
     }
 }

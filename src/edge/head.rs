@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
-use crate::fleet::callback_urls;
+use crate::fleet::{HOOK_PREFIX, callback_urls};
 
 /// Whether the head has two lengths, which is how one request is smuggled behind another. Beside a
 /// `Transfer-Encoding` pingora takes the `Content-Length` out of the parsed one.
@@ -77,8 +77,10 @@ impl Target {
 /// A path for logs. Clients that encode a `?` put their query into it, so it ends where one could begin.
 pub(super) fn loggable_path(path: &str) -> &str {
     // What follows is a token.
-    if path.starts_with(callback_urls::PREFIX) {
-        return callback_urls::PREFIX;
+    for prefix in [callback_urls::PREFIX, HOOK_PREFIX] {
+        if path.starts_with(prefix) {
+            return prefix;
+        }
     }
     let end = path.find(['?', '%', '&', ';', '=', '#']).unwrap_or(path.len());
     path.get(..end).unwrap_or_default()
@@ -96,6 +98,7 @@ mod tests {
             ("/bigbluebutton/api/join&fullName=Ada", "/bigbluebutton/api/join"),
             ("/x;fullName=Ada", "/x"),
             ("/b3lb/c/0123abcd", "/b3lb/c/"),
+            ("/b3lb/h/bbb01/0123abcd", "/b3lb/h/"),
         ] {
             assert_eq!(loggable_path(path), logged);
         }

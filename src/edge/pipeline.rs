@@ -22,7 +22,7 @@ use super::route::{Route, Who, route};
 use super::upload::{self, Broken, MAX_FORM_BYTES, Pump, Upload};
 use super::{Edge, assets, branding, form, head};
 use crate::bbb::{Call, Failure};
-use crate::fleet::Snapshot;
+use crate::fleet::{HOOK_PREFIX, Snapshot};
 
 /// Forms of callers that are not known yet may hold so much memory together, in KiB.
 pub(super) const STRANGERS_FORMS_KIB: usize = 64 * 1024;
@@ -59,6 +59,10 @@ impl Edge {
         }
         let req = session.req_header();
         let target = head::Target::of(req);
+        if target.path().starts_with(HOOK_PREFIX) {
+            let received = Box::pin(self.receive_events(session, target.path(), &ctx.track)).await;
+            return Ok(Decision::Respond(received));
+        }
         if let Some(incoming) = Incoming::of(target.path(), target.query()) {
             let received = Box::pin(self.receive(session, incoming, &ctx.track)).await;
             return Ok(Decision::Respond(received));

@@ -16,12 +16,14 @@ pub enum CallbackKind {
     RecordingReady,
     /// `meta_analytics-callback-url`: what happened in the meeting.
     Analytics,
+    /// `hooks/create`: an event of bbb-webhooks. Its token is in no URL.
+    Hook,
 }
 
 impl CallbackKind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::End, Self::MeetingEnded, Self::RecordingReady, Self::Analytics];
+    pub const ALL: [Self; 5] =
+        [Self::End, Self::MeetingEnded, Self::RecordingReady, Self::Analytics, Self::Hook];
 
     /// The word in the store, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl CallbackKind {
             Self::MeetingEnded => "meeting_ended",
             Self::RecordingReady => "recording_ready",
             Self::Analytics => "analytics",
+            Self::Hook => "hook",
         }
     }
 }
@@ -110,7 +113,7 @@ pub struct NewDelivery {
     /// Scheme, host and port of the target.
     pub origin: String,
     /// What to tell, in the front end's words, unsigned: `true` or `false` for [`CallbackKind::End`],
-    /// nothing for [`CallbackKind::MeetingEnded`], else JSON.
+    /// nothing for [`CallbackKind::MeetingEnded`], a form for [`CallbackKind::Hook`], else JSON.
     pub payload: Vec<u8>,
     /// ms since 1970.
     pub received_at_ms: u64,

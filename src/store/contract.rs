@@ -9,7 +9,9 @@ use url::Url;
 
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 use super::{SavedNode, Store};
-use crate::model::{AdminState, Meeting, MeetingKey, Node, NodeName, Scope, Secret};
+use crate::model::{
+    AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
+};
 
 pub(super) fn meeting(scope: &str, id: &str, internal_id: &str) -> Meeting {
     Meeting {
@@ -113,6 +115,32 @@ pub(super) async fn the_late_end_of_a_meeting_spares_its_successor(store: &dyn S
     store.remove_meeting(&successor.key, "sha1-2").await.unwrap();
     store.remove_meeting(&successor.key, "sha1-2").await.unwrap();
     assert_eq!(store.load().await.unwrap().meetings, []);
+}
+
+pub(super) async fn hooks_are_kept_until_they_are_removed(store: &dyn Store) {
+    let all = Hook {
+        id: 3,
+        scope: Scope::parse("acme-5").unwrap(),
+        token: CallbackToken::new([7; CallbackToken::BYTES]),
+        callback_url: "https://moodle.example.org/hook?a=b,c".to_owned(),
+        meeting_id: None,
+        events: Vec::new(),
+        raw: false,
+        created_at_ms: 1_795_000_000_123,
+    };
+    let some = Hook {
+        id: 1,
+        meeting_id: Some("room, 1".to_owned()),
+        events: vec!["user-joined".to_owned(), "user-left".to_owned()],
+        raw: true,
+        ..all.clone()
+    };
+    store.put_hook(&all).await.unwrap();
+    store.put_hook(&some).await.unwrap();
+    assert_eq!(store.load().await.unwrap().hooks, [some, all.clone()]);
+    store.remove_hook(1).await.unwrap();
+    store.remove_hook(2).await.unwrap();
+    assert_eq!(store.load().await.unwrap().hooks, [all]);
 }
 
 pub(super) async fn writes_of_many_callers_are_all_kept(store: std::sync::Arc<dyn Store>) {

@@ -26,7 +26,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Saved, SavedAsset, SavedNode, Store};
-use crate::model::{Asset, AssetKey, Meeting, MeetingKey, NodeName, Slug};
+use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Slug};
 use op::Op;
 use writer::Job;
 
@@ -164,6 +164,14 @@ impl Store for Embedded {
     async fn remove_asset(&self, key: &AssetKey) -> Result<(), Error> {
         self.write(Op::RemoveAsset(key.clone())).await
     }
+
+    async fn put_hook(&self, hook: &Hook) -> Result<(), Error> {
+        self.write(Op::PutHook(hook.clone().into())).await
+    }
+
+    async fn remove_hook(&self, id: u64) -> Result<(), Error> {
+        self.write(Op::RemoveHook(id)).await
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +199,7 @@ mod tests {
         contract::a_meeting_is_found_by_either_of_its_ids(&fresh().1).await;
         contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;
         contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().1).await;
+        contract::hooks_are_kept_until_they_are_removed(&fresh().1).await;
         contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().1)).await;
     }
 

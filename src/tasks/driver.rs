@@ -93,6 +93,11 @@ pub async fn run(
 
 async fn activate_after(task: &dyn Task, wait: Duration, metrics: &Metrics) {
     sleep(wait).await;
+    activate(task, metrics).await;
+}
+
+/// Activates a task once, counts it, and survives its panic.
+pub(super) async fn activate(task: &dyn Task, metrics: &Metrics) {
     let begun = Instant::now();
     let outcome = match AssertUnwindSafe(task.activate()).catch_unwind().await {
         Ok(Ok(())) => "ok",

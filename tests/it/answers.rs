@@ -118,16 +118,6 @@ async fn a_meeting_is_shown_whole_and_ended_in_bigbluebuttons_words() {
 }
 
 #[tokio::test]
-async fn calls_of_other_parts_of_the_api_fail_honestly() {
-    let (_pool, acme) = pool().await;
-    for call in ["hooks/create", "hooks/list", "hooks/destroy"] {
-        let reply = acme.get(call, "meetingID=room").await;
-        let message = format!("This server does not support {call}.");
-        assert_failed(&reply, "unsupportedRequest", &message);
-    }
-}
-
-#[tokio::test]
 async fn unknown_calls_and_paths_are_404_and_wrong_methods_405() {
     let (_pool, acme) = pool().await;
     for call in ["Create", "createMeeting", "create/x", "hooks", "hooks/Create", "getmeetings"] {

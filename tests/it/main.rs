@@ -21,6 +21,7 @@ mod create;
 mod edit;
 mod faults;
 mod health;
+mod hooks;
 mod identity;
 mod isolation;
 mod join;

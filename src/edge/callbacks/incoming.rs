@@ -128,6 +128,9 @@ impl Edge {
             CallbackKind::MeetingEnded => (String::new(), Vec::new()),
             CallbackKind::RecordingReady => self.recording_ready(session, callback, track).await?,
             CallbackKind::Analytics => self.analytics(session, callback, track).await?,
+            CallbackKind::Hook => {
+                return Err(refused(StatusCode::NOT_FOUND, "notFound", track));
+            }
         };
         if is_end {
             match self.meeting_of(callback).await {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::assets;
 use super::callbacks::Change;
-use crate::model::{Asset, AssetKey, Meeting, MeetingKey, NodeName};
+use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName};
 use crate::store::{SavedNode, node_row};
 
 /// A change. It can be applied again with the same outcome.
@@ -18,6 +18,8 @@ pub(super) enum Op {
     Callbacks(Change),
     PutAsset(AssetKey, Arc<Asset>),
     RemoveAsset(AssetKey),
+    PutHook(Box<Hook>),
+    RemoveHook(u64),
 }
 
 impl Op {
@@ -67,6 +69,26 @@ impl Op {
             Self::RemoveNode(name) => {
                 db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
             }
+            Self::PutHook(hook) => db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO hooks (id, tenant, sub_id, token, callback_url,
+                         meeting_id, events, raw, created_at_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )?
+                .execute(params![
+                    i64::try_from(hook.id).unwrap_or(i64::MAX),
+                    hook.scope.tenant.as_str(),
+                    hook.scope.sub.get(),
+                    hook.token.expose(),
+                    hook.callback_url,
+                    hook.meeting_id,
+                    hook.events.join(","),
+                    hook.raw,
+                    i64::try_from(hook.created_at_ms).unwrap_or(i64::MAX),
+                ])?,
+            Self::RemoveHook(id) => db
+                .prepare_cached("DELETE FROM hooks WHERE id = ?1")?
+                .execute([i64::try_from(*id).unwrap_or(i64::MAX)])?,
         };
         Ok(())
     }

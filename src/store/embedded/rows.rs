@@ -5,11 +5,14 @@ use std::str::FromStr;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 
-use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
+use crate::model::{CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
 use crate::store::{Saved, SavedNode, node_row};
 
 const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
     created_at_ms, parent_internal_id, xml FROM meetings";
+
+const HOOKS: &str = "SELECT id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
+    created_at_ms FROM hooks ORDER BY id";
 
 /// Reads all rows. One that cannot be understood is left out, counted and, the first of them,
 /// logged; an error of the database itself is an error.
@@ -17,13 +20,14 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
     let mut skipped = Skipped::default();
     let meetings = all(db, MEETINGS, [], meeting, &mut skipped)?;
     let nodes = all(db, "SELECT name, state, spec FROM nodes", [], node, &mut skipped)?;
+    let hooks = all(db, HOOKS, [], hook, &mut skipped)?;
     if let Some(first) = skipped.first {
         log::error!(
             "{} saved rows cannot be understood and are left out, the first: {first}",
             skipped.count
         );
     }
-    Ok(Saved { meetings, nodes, skipped: skipped.count })
+    Ok(Saved { meetings, nodes, hooks, skipped: skipped.count })
 }
 
 /// The meetings of a tenant with this id, the front end's or the node's.
@@ -69,6 +73,30 @@ fn meeting(row: &Row<'_>) -> rusqlite::Result<Meeting> {
         created_at_ms: integer(row, 6)?,
         parent_internal_id: row.get(7)?,
         xml: row.get::<_, Vec<u8>>(8)?.into(),
+    })
+}
+
+fn hook(row: &Row<'_>) -> rusqlite::Result<Hook> {
+    let sub = row.get(2)?;
+    let sub = SubId::new(sub).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, sub.into()))?;
+    let token = row.get_ref(3)?.as_str()?;
+    let token = CallbackToken::parse(token)
+        .ok_or_else(|| unreadable(3, "no token of a callback".to_owned()))?;
+    let events: String = row.get(6)?;
+    let unsigned = |column| {
+        let number = row.get(column)?;
+        u64::try_from(number)
+            .map_err(|_negative| rusqlite::Error::IntegralValueOutOfRange(column, number))
+    };
+    Ok(Hook {
+        id: unsigned(0)?,
+        scope: Scope { tenant: word(row, 1)?, sub },
+        token,
+        callback_url: row.get(4)?,
+        meeting_id: row.get(5)?,
+        events: events.split(',').filter(|event| !event.is_empty()).map(str::to_owned).collect(),
+        raw: row.get(7)?,
+        created_at_ms: unsigned(8)?,
     })
 }
 

@@ -15,10 +15,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0001_meetings_nodes.sql"),
     include_str!("../../../migrations/embedded/0002_callbacks.sql"),
     include_str!("../../../migrations/embedded/0003_assets.sql"),
+    include_str!("../../../migrations/embedded/0004_hooks.sql"),
 ];
 
 /// The `user_version` of the present schema.
-const PRESENT: u32 = 3;
+const PRESENT: u32 = 4;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,207 @@
+//! What a node's bbb-webhooks tells us: whose meeting it is about, and the event in its owner's words.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use log::{error, warn};
+use pingora_proxy::Session;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use url::Url;
+
+use super::Edge;
+use super::refusal::Fault;
+use super::reply::Reply;
+use super::track::Track;
+use super::upload::{self, Broken};
+use crate::chain::Chain;
+use crate::fleet::{HOOK_PREFIX, Node, Snapshot, callback_urls, hook_path, identity, now_ms};
+use crate::model::{MeetingKey, NewDelivery, NodeName, SubId};
+
+const PLAIN: &str = "text/plain;charset=utf-8";
+/// A body of bbb-webhooks: events of a moment.
+const MAX_POST_BYTES: usize = 1024 * 1024;
+const POST_WITHIN: Duration = Duration::from_secs(15);
+/// bbb-webhooks posts one at a time; versions that gather them are not known.
+const MAX_EVENTS: usize = 100;
+
+/// What bbb-webhooks posts: a form of these fields, in this order.
+pub(super) struct Post {
+    pub(super) domain: String,
+    pub(super) events: Vec<Value>,
+    pub(super) timestamp: String,
+}
+
+/// One event in the words of the meeting's owner.
+#[derive(Debug, PartialEq)]
+pub(super) struct Event {
+    pub(super) id: String,
+    pub(super) key: MeetingKey,
+    pub(super) data: Value,
+}
+
+impl Post {
+    /// Reads a form; `None` if there is no list of events in it.
+    pub(super) fn read(form: &[u8]) -> Option<Self> {
+        let (mut domain, mut events, mut timestamp) = (String::new(), None, String::new());
+        for (name, value) in form_urlencoded::parse(form) {
+            match &*name {
+                "domain" => domain = value.into_owned(),
+                "timestamp" => timestamp = value.into_owned(),
+                "event" => events = serde_json::from_str(&value).ok(),
+                _ => {}
+            }
+        }
+        Some(Self { domain, events: events?, timestamp })
+    }
+
+    /// The same form with one event.
+    pub(super) fn with(&self, event: &Value) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .append_pair("domain", &self.domain)
+            .append_pair("event", &format!("[{event}]"))
+            .append_pair("timestamp", &self.timestamp)
+            .finish()
+    }
+}
+
+/// Finds the owner of an event's meeting, as far as `node` may speak of it, and puts the event into its
+/// words. `known` gives a meeting of the directory by its internal id: its node and its key.
+pub(super) fn in_owners_words(
+    mut event: Value,
+    node: &Node,
+    snapshot: &Snapshot,
+    known: impl FnOnce(&str) -> Option<(NodeName, MeetingKey)>,
+) -> Option<Event> {
+    let data = event.get_mut("data")?;
+    let id = data.get("id")?.as_str()?.to_owned();
+    let meeting = data.get_mut("attributes")?.get_mut("meeting")?.as_object_mut()?;
+    let internal = meeting.get("internal-meeting-id").and_then(Value::as_str).unwrap_or_default();
+    let external = meeting.get("external-meeting-id").and_then(Value::as_str).unwrap_or_default();
+    let key = match known(internal) {
+        Some((own, key)) if own == *node.name() => key,
+        // Another node runs it.
+        Some(_) => return None,
+        None => by_name(external, snapshot)?,
+    };
+    meeting.insert("external-meeting-id".to_owned(), key.id.clone().into());
+    if let Some(metadata) = meeting.get_mut("metadata").and_then(Value::as_object_mut) {
+        let urls = metadata.iter_mut().filter(|(name, _)| callback_urls::is_callback(name));
+        for (_, value) in urls {
+            if let Some(own) = value.as_str().and_then(callback_urls::unwrap) {
+                *value = Value::String(own);
+            }
+        }
+    }
+    Some(Event { id, key, data: event })
+}
+
+/// A meeting that has just begun, or is over: its name on the node says whose it is.
+fn by_name(external: &str, snapshot: &Snapshot) -> Option<MeetingKey> {
+    match identity::owner(external) {
+        Some((_, id)) if identity::is_digest(id) => None,
+        Some((scope, id)) => {
+            let tenant = snapshot.tenant(scope.tenant.as_str())?;
+            tenant.tenant.secret(scope.sub)?;
+            Some(MeetingKey { scope, id: id.to_owned() })
+        }
+        None if external.is_empty() => None,
+        None => {
+            let tenant = snapshot.plain_tenant()?;
+            let scope = tenant.tenant.scope(SubId::MAIN);
+            Some(MeetingKey { scope, id: external.to_owned() })
+        }
+    }
+}
+
+impl Edge {
+    /// Takes what a node's bbb-webhooks tells, and puts it into the outbox for every hook that wants it.
+    pub(super) async fn receive_events(
+        &self,
+        session: &mut Session,
+        path: &str,
+        track: &Track,
+    ) -> Reply {
+        match self.take_events(session, path, track).await {
+            Ok(()) => Reply::new(StatusCode::OK, PLAIN, ""),
+            Err(status) => {
+                let fault = if status.is_server_error() { Fault::Portico } else { Fault::Client };
+                track.blame("invalidCallback".to_owned(), fault);
+                Reply::new(status, PLAIN, "")
+            }
+        }
+    }
+
+    async fn take_events(
+        &self,
+        session: &mut Session,
+        path: &str,
+        track: &Track,
+    ) -> Result<(), StatusCode> {
+        let snapshot = self.fleet.snapshot();
+        let name = path.strip_prefix(HOOK_PREFIX).and_then(|rest| rest.split('/').next());
+        let node = name.and_then(|name| snapshot.node(name)).ok_or(StatusCode::NOT_FOUND)?;
+        if !bool::from(hook_path(node).as_bytes().ct_eq(path.as_bytes())) {
+            return Err(StatusCode::NOT_FOUND);
+        }
+        track.node(node.name());
+        if session.req_header().method != Method::POST {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        upload::invite(session).await;
+        let body = upload::read_whole(session, MAX_POST_BYTES, POST_WITHIN).await;
+        let body = body.map_err(|broken| match broken {
+            Broken::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Broken::TooSlow | Broken::Gone => StatusCode::REQUEST_TIMEOUT,
+        })?;
+        let mut post = Post::read(&body).ok_or(StatusCode::BAD_REQUEST)?;
+        let mut events = std::mem::take(&mut post.events);
+        events.truncate(MAX_EVENTS);
+        for event in events {
+            let known = |internal: &str| {
+                let entry = self.fleet.directory.get_internal(internal)?;
+                Some((entry.node().clone(), entry.key().clone()))
+            };
+            let Some(event) = in_owners_words(event, node, &snapshot, known) else { continue };
+            self.tell(&post, &event).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts an event into the outbox for every hook that wants it.
+    async fn tell(&self, post: &Post, event: &Event) -> Result<(), StatusCode> {
+        let MeetingKey { scope, id } = &event.key;
+        let payload = post.with(&event.data).into_bytes();
+        // What a node tells twice has the same words.
+        let subject = hex::encode(Sha256::digest(&payload));
+        for hook in self.fleet.hooks.that_want(&event.id, scope, id) {
+            let delivery = NewDelivery {
+                token: hook.token,
+                subject: subject.clone(),
+                origin: Url::parse(&hook.callback_url)
+                    .map(|url| url.origin().ascii_serialization())
+                    .unwrap_or_default(),
+                payload: payload.clone(),
+                received_at_ms: now_ms(),
+            };
+            self.store.put_delivery(&delivery).await.map_err(|trouble| {
+                error!("an event cannot be saved, its node may tell it again: {}", Chain(&trouble));
+                StatusCode::SERVICE_UNAVAILABLE
+            })?;
+        }
+        self.settings.callbacks.wake();
+        if event.id == "meeting-ended" {
+            for hook in self.fleet.hooks.remove_of_meeting(scope, id) {
+                let forgotten = async {
+                    self.store.end_callbacks(&hook.token, now_ms()).await?;
+                    self.store.remove_hook(hook.id).await
+                };
+                if let Err(trouble) = forgotten.await {
+                    warn!("a webhook of a meeting that is over stays: {}", Chain(&trouble));
+                }
+            }
+        }
+        Ok(())
+    }
+}

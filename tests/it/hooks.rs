@@ -1,0 +1,167 @@
+//! Webhooks: a front end's hook is told of its own meetings, whichever node they run on.
+
+use serde_json::Value;
+use sha1::{Digest, Sha1};
+
+use crate::edit;
+use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, assert_failed, eventually};
+
+/// A pool that nodes can reach.
+async fn pool(nodes: usize) -> Pool {
+    let config = Config::new()
+        .nodes(nodes)
+        .tenant(Tenant::new("acme").sub(5))
+        .tenant(Tenant::new("other"))
+        .set("callbacks.allow_targets", "[127.0.0.0/8]");
+    let mut pool = Pool::start(config).await;
+    let own = format!("server:\n  public_url: http://{}\n", pool.address());
+    pool.rewrite_config(&pool.config_yaml().replacen("server:\n", &own, 1));
+    pool.restart().await;
+    pool
+}
+
+async fn hook(client: &Client, front: &Front, more: &str) -> String {
+    let query = format!("callbackURL={}{more}", front.encoded("/hook"));
+    client.get("hooks/create", &query).await.success().text("hookID")
+}
+
+async fn nodes_have_ours(pool: &Pool, count: usize) {
+    eventually("the nodes' hooks", async || {
+        pool.nodes().iter().all(|node| node.hooks().len() == count)
+    })
+    .await;
+}
+
+/// Event and meeting of what a hook was told, after its signature was found right.
+fn told(front: &Front, secret: &str) -> Vec<(String, String)> {
+    let read = |heard: Heard| {
+        let (target, sum) = heard.target.split_once("?checksum=").expect("a checksum");
+        let signed = format!("{}{}{secret}", front.url(target), heard.body);
+        assert_eq!(sum, hex::encode(Sha1::digest(signed)));
+        let form: Vec<_> = form_urlencoded::parse(heard.body.as_bytes()).collect();
+        let event: Value = serde_json::from_str(&form[1].1).expect("JSON");
+        let data = &event[0]["data"];
+        let meeting = &data["attributes"]["meeting"]["external-meeting-id"];
+        (data["id"].as_str().expect("an id").into(), meeting.as_str().expect("an id").into())
+    };
+    let mut told: Vec<_> = front.heard("/hook").into_iter().map(read).collect();
+    told.sort();
+    told
+}
+
+#[tokio::test]
+async fn two_tenants_hooks_hear_exactly_their_own_meetings_of_three_nodes() {
+    let pool = pool(3).await;
+    let fronts = [Front::start(&[]).await, Front::start(&[500]).await];
+    let clients = [pool.tenant("acme"), pool.tenant("other")];
+    for (client, front) in clients.iter().zip(&fronts) {
+        hook(client, front, "").await;
+    }
+    nodes_have_ours(&pool, 1).await;
+    for number in 0..3 {
+        for client in &clients {
+            client.create(&format!("room{number}")).await;
+            client.get("end", &format!("meetingID=room{number}")).await.success();
+        }
+    }
+    assert!(pool.nodes().iter().all(|node| node.calls("create") > 0), "all nodes have some");
+    let mut expected: Vec<(String, String)> = Vec::new();
+    for event in ["meeting-created", "meeting-ended"] {
+        expected.extend((0..3).map(|number| (event.to_owned(), format!("room{number}"))));
+    }
+    for (client, front) in clients.iter().zip(&fronts) {
+        eventually("everything is told", async || {
+            let heard = front.heard("/hook");
+            heard.iter().filter(|heard| heard.status == 200).count() == 6
+        })
+        .await;
+        let mut heard = told(front, &client.secret);
+        // What was answered with an error came again.
+        heard.dedup();
+        assert_eq!(heard, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_added_later_tells_too_and_hooks_survive_a_kill() {
+    let mut pool = pool(1).await;
+    let (acme, front) = (pool.tenant("acme"), Front::start(&[]).await);
+    let id = hook(&acme, &front, "&eventID=meeting-created").await;
+    nodes_have_ours(&pool, 1).await;
+    pool.kill9();
+    pool.restart().await;
+    let listed = acme.get("hooks/list", "").await.success();
+    assert!(listed.body.contains(&format!("<hookID>{id}</hookID><callbackURL><![CDATA[")));
+
+    let late = portico::sim::Node::start(portico::sim::Settings::default()).await.expect("a node");
+    let yaml = edit::with_node(&pool.config_yaml(), "late", &late.url(), late.secret());
+    pool.rewrite_config(&yaml);
+    pool.signal("HUP");
+    eventually("the new node's hook", async || late.hooks().len() == 1).await;
+    // One that has forgotten it gets it again when somebody looks.
+    late.forget_hooks();
+    let second = Front::start(&[]).await;
+    hook(&acme, &second, "&meetingID=elsewhere").await;
+    eventually("it is there again", async || late.hooks().len() == 1).await;
+    for number in 0..4 {
+        acme.create(&format!("room{number}")).await;
+    }
+    assert!(!late.meetings().is_empty());
+    eventually("all are told", async || front.heard("/hook").len() == 4).await;
+    assert!(told(&front, &acme.secret).iter().all(|(event, _)| event == "meeting-created"));
+    assert_eq!(second.heard("/hook").len(), 0);
+}
+
+#[tokio::test]
+async fn hooks_are_answered_as_by_bbb_webhooks_and_belong_to_their_scope() {
+    let pool = pool(1).await;
+    let (acme, five, other) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("other"));
+    let front = Front::start(&[]).await;
+    let id = hook(&five, &front, "&meetingID=room&getRaw=true").await;
+    let again = five.get("hooks/create", &format!("callbackURL={}", front.encoded("/hook"))).await;
+    let known = format!(
+        "<response><returncode>SUCCESS</returncode><hookID>{id}</hookID>\
+         <messageKey>duplicateWarning</messageKey>\
+         <message>There is already a hook for this callback URL.</message></response>"
+    );
+    assert_eq!(again.body, known);
+    let own = format!(
+        "<response><returncode>SUCCESS</returncode><hooks><hook><hookID>{id}</hookID>\
+         <callbackURL><![CDATA[{}]]></callbackURL><meetingID><![CDATA[room]]></meetingID>\
+         <permanentHook>false</permanentHook><rawData>true</rawData></hook></hooks></response>",
+        front.url("/hook")
+    );
+    let none = "<response><returncode>SUCCESS</returncode><hooks></hooks></response>";
+    assert_eq!(acme.get("hooks/list", "").await.body, own);
+    assert_eq!(five.get("hooks/list", "meetingID=else").await.body, none);
+    assert_eq!(other.get("hooks/list", "").await.body, none);
+    let gone = |query: &str| format!("hookID={query}");
+    for (client, query, key, message) in [
+        (&other, gone(&id), "destroyMissingHook", "The hook informed was not found."),
+        (&five, gone("x"), "destroyMissingHook", "The hook informed was not found."),
+        (
+            &five,
+            String::new(),
+            "missingParamHookID",
+            "You must specify a hookID in the parameters.",
+        ),
+    ] {
+        assert_failed(&client.get("hooks/destroy", &query).await, key, message);
+    }
+    for (query, key) in [
+        ("", "missingParamCallbackURL"),
+        ("callbackURL=ftp%3A%2F%2Fx", "createHookError"),
+        ("callbackURL=http%3A%2F%2F169.254.169.254%2F", "createHookError"),
+    ] {
+        assert_eq!(five.get("hooks/create", query).await.key(), key, "{query}");
+    }
+    let removed = "<response><returncode>SUCCESS</returncode><removed>true</removed></response>";
+    nodes_have_ours(&pool, 1).await;
+    assert_eq!(acme.get("hooks/destroy", &gone(&id)).await.body, removed);
+    nodes_have_ours(&pool, 0).await;
+    // Nobody tells us anything who does not know the node's own address of us.
+    for path in ["/b3lb/h/node0/00", "/b3lb/h/", "/b3lb/h/nobody/00"] {
+        let reply = acme.send(http::Method::POST, path, &[], "event=[]").await;
+        assert_eq!(reply.status, 404, "{path}");
+    }
+}
