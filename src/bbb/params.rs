@@ -95,6 +95,13 @@ impl<'a> Params<'a> {
         });
     }
 
+    /// Gives `name` this value where it is missing.
+    pub fn set_if_missing(&mut self, name: &str, value: &str) {
+        if !self.contains(name) {
+            self.push(name, value);
+        }
+    }
+
     /// Appends a parameter.
     pub fn push(&mut self, name: &str, value: &str) {
         self.items.push(encode(name, value));
@@ -153,19 +160,19 @@ pub(super) fn items(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The raw value of an item, if it has this name, which may be encoded in the item.
 pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
     // Every look-up comes by here with every item, and most differ in the first byte.
-    let first = item.first()?;
-    if !matches!(first, b'%' | b'+') && name.first().is_some_and(|own| own != first) {
-        return None;
-    }
-    match item.strip_prefix(name) {
-        Some([b'=', value @ ..]) => return Some(value),
-        Some([]) => return Some(b""),
+    let common = item.iter().zip(name).take_while(|(one, other)| one == other).count();
+    match item.get(common) {
+        None if common == name.len() && common > 0 => return Some(b""),
+        Some(b'=') if common == name.len() => return Some(&item[common + 1..]),
         _ => {}
     }
+    // Hardly any name is encoded. One that is differs there, or where the name itself has such a byte.
+    let is_escape = |byte: &u8| matches!(byte, b'%' | b'+');
+    if !item.get(common).is_some_and(is_escape) && !name[..common].iter().any(is_escape) {
+        return None;
+    }
     let (found, value) = split(item);
-    // Hardly any name is encoded.
-    let is_encoded = memchr::memchr2(b'%', b'+', found).is_some();
-    (is_encoded && *decode(found) == *name).then_some(value)
+    (*decode(found) == *name).then_some(value)
 }
 
 /// Form-decodes a value. Borrows where there is nothing to decode.

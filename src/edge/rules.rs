@@ -19,8 +19,8 @@ fn apply_one(rule: &Rule, params: &mut Params<'_>) {
         RuleMode::Block => {
             params.remove(name);
         }
-        RuleMode::Set(_) if params.contains(name) => {}
-        RuleMode::Set(value) | RuleMode::Override(value) => params.set(name, value),
+        RuleMode::Set(value) => params.set_if_missing(name, value),
+        RuleMode::Override(value) => params.set(name, value),
         RuleMode::Max(cap) => {
             let asked = params.get(name).and_then(|value| value.trim().parse::<u64>().ok());
             // 0 is BigBlueButton's word for "no limit".
