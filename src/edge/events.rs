@@ -16,7 +16,9 @@ use super::reply::Reply;
 use super::track::Track;
 use super::upload::{self, Broken};
 use crate::chain::Chain;
-use crate::fleet::{HOOK_PREFIX, Node, Snapshot, callback_urls, hook_path, identity, now_ms};
+use crate::fleet::{
+    HOOK_PREFIX, Node, Phase, Snapshot, callback_urls, hook_path, identity, now_ms,
+};
 use crate::model::{MeetingKey, NewDelivery, NodeName, SubId};
 
 const PLAIN: &str = "text/plain;charset=utf-8";
@@ -73,6 +75,7 @@ pub(super) fn in_owners_words(
     node: &Node,
     snapshot: &Snapshot,
     known: impl FnOnce(&str) -> Option<(NodeName, MeetingKey)>,
+    running: impl FnOnce(&MeetingKey) -> Option<String>,
 ) -> Option<Event> {
     let data = event.get_mut("data")?;
     let id = data.get("id")?.as_str()?.to_owned();
@@ -83,7 +86,14 @@ pub(super) fn in_owners_words(
         Some((own, key)) if own == *node.name() => key,
         // Another node runs it.
         Some(_) => return None,
-        None => by_name(external, snapshot)?,
+        None => {
+            let key = by_name(external, node, snapshot)?;
+            // By that name another one runs by now.
+            if running(&key).is_some_and(|own| own != internal) {
+                return None;
+            }
+            key
+        }
     };
     meeting.insert("external-meeting-id".to_owned(), key.id.clone().into());
     if let Some(metadata) = meeting.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -98,7 +108,23 @@ pub(super) fn in_owners_words(
 }
 
 /// A meeting that has just begun, or is over: its name on the node says whose it is.
-fn by_name(external: &str, snapshot: &Snapshot) -> Option<MeetingKey> {
+fn by_name(external: &str, node: &Node, snapshot: &Snapshot) -> Option<MeetingKey> {
+    let key = named(external, snapshot)?;
+    let tenant = snapshot.tenant(key.scope.tenant.as_str())?;
+    // Others than the tenant's own nodes have no say.
+    tenant.nodes.iter().any(|own| own.name() == node.name()).then_some(key)
+}
+
+/// Whether a node has made this id up for a breakout room of its own: then it says nothing.
+fn is_made_up(external: &str) -> bool {
+    external.split_once('-').is_some_and(|(digest, time)| {
+        digest.len() == 40
+            && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && time.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn named(external: &str, snapshot: &Snapshot) -> Option<MeetingKey> {
     match identity::owner(external) {
         Some((_, id)) if identity::is_digest(id) => None,
         Some((scope, id)) => {
@@ -106,7 +132,7 @@ fn by_name(external: &str, snapshot: &Snapshot) -> Option<MeetingKey> {
             tenant.tenant.secret(scope.sub)?;
             Some(MeetingKey { scope, id: id.to_owned() })
         }
-        None if external.is_empty() => None,
+        None if external.is_empty() || is_made_up(external) => None,
         None => {
             let tenant = snapshot.plain_tenant()?;
             let scope = tenant.tenant.scope(SubId::MAIN);
@@ -161,9 +187,16 @@ impl Edge {
         for event in events {
             let known = |internal: &str| {
                 let entry = self.fleet.directory.get_internal(internal)?;
-                Some((entry.node().clone(), entry.key().clone()))
+                let is_lost = entry.phase() == Phase::Lost;
+                (!is_lost).then(|| (entry.node().clone(), entry.key().clone()))
             };
-            let Some(event) = in_owners_words(event, node, &snapshot, known) else { continue };
+            let running = |key: &MeetingKey| {
+                let entry = self.fleet.directory.get(&key.scope, &key.id)?;
+                (entry.phase() == Phase::Running).then(|| entry.internal_id().to_owned())
+            };
+            let Some(event) = in_owners_words(event, node, &snapshot, known, running) else {
+                continue;
+            };
             self.tell(&post, &event).await?;
         }
         Ok(())
@@ -203,5 +236,29 @@ impl Edge {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_a_node_makes_up_are_told_from_those_of_front_ends() {
+        let digest = "640ab2bae07bedc4c163f679a746f7ab7fb5d1fa";
+        assert!(is_made_up(&format!("{digest}-1531155809613")));
+        for id in ["room", "room-1", digest, "x40ab2bae07bedc4c163f679a746f7ab7fb5d1fa-1"] {
+            assert!(!is_made_up(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_post_of_one_event_is_written_as_it_was_read() {
+        let form = "domain=bbb.example&event=%5B%7B%22a%22%3A1%7D%5D&timestamp=7";
+        let post = Post::read(form.as_bytes()).expect("a list of events");
+        assert_eq!(post.with(&post.events[0]), form);
+        for broken in ["", "event=", "event=%7B%7D", "event=%5B"] {
+            assert!(Post::read(broken.as_bytes()).is_none(), "{broken}");
+        }
     }
 }

@@ -26,6 +26,8 @@ use crate::node;
 const AT_ONCE: usize = 16;
 /// All nodes have answered within this time, or they are left out.
 const WITHIN: Duration = Duration::from_secs(10);
+/// What a node answers to a question that is too long for a request line: it is held as a whole.
+const MAX_FORM_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// What is read of one node: ten thousand recordings with previews.
 const MAX_NODE_BYTES: usize = 64 * 1024 * 1024;
 /// One recording; a long presentation has hundreds of thumbnails.
@@ -156,8 +158,8 @@ impl Edge {
             self.client.stream(url, path, &query, within, MAX_NODE_BYTES, &mut push).await?
         } else {
             let (query, form) = ask::as_form(node, question.call, question.params);
-            let answer =
-                self.client.call(url, path, &query, Some(form), within, MAX_NODE_BYTES).await?;
+            let max = MAX_FORM_ANSWER_BYTES;
+            let answer = self.client.call(url, path, &query, Some(form), within, max).await?;
             if answer.status == 200 {
                 // Whatever is wrong with it is in `reading`.
                 let _end_or_trouble = push(&answer.body);

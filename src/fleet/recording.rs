@@ -12,6 +12,11 @@ use crate::model::{MeetingKey, SubId};
 /// `None` for a recording of nobody we know, and for those of breakout rooms: a node makes up their ids, which
 /// name no scope. Such a one is whose its [`parent`] is.
 pub fn owner(snapshot: &Snapshot, recording: &Element) -> Option<MeetingKey> {
+    // Of a breakout room the node makes up both ids, so that one fits the other, too.
+    let is_breakout = recording.child_text("isBreakout").is_some_and(|is| is.trim() == "true");
+    if is_breakout || parent(recording).is_some() {
+        return None;
+    }
     let record_id = recording.child_text("recordID")?;
     let on_node = meeting_id(recording)?;
     // A node makes the one of the other. What a front end may write into a recording does not do that.

@@ -4,7 +4,7 @@
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
-use super::recordings::{locate, record_ids};
+use super::recordings::{check_count, locate, record_ids};
 use super::{Asked, Decision};
 use crate::bbb::{Call, Failure};
 use crate::edge::Edge;
@@ -15,6 +15,7 @@ const AT_ONCE: usize = 16;
 
 /// Changes recordings. As with one node, some of them are enough for a success.
 pub(super) async fn change(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+    check_count(&asked.params)?;
     let ids = record_ids(&asked.params);
     if ids.is_empty() {
         return Err(Refusal::client(Failure::MISSING_RECORD_ID));

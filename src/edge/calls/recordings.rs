@@ -25,11 +25,14 @@ const END: &[u8] = b"</response>";
 
 /// The largest page, as with BigBlueButton.
 const MAX_LIMIT: usize = 100;
+/// Recordings or meetings in one question.
+const MAX_IDS: usize = 2_000;
 /// More meetings than these are not looked for by the nodes, but here, in all that they have.
 const MAX_IDS_FOR_NODES: usize = 500;
 
 /// Lists recordings of the caller's meetings.
 pub(super) async fn get_recordings(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+    check_count(&asked.params)?;
     let (wanted, page) = (Wanted::read(&asked.params), Page::read(&asked.params));
     let params = wanted.for_nodes(asked);
     let question = Question { call: asked.call, names: ListNames::RECORDINGS, params: &params };
@@ -292,6 +295,15 @@ fn is_like(value: &str, pattern: &str) -> bool {
 }
 
 /// The words of a comma-separated parameter.
+/// Refuses lists of ids that nobody has, each of which would be compared with each recording.
+pub(super) fn check_count(params: &Params<'_>) -> Result<(), Refusal> {
+    let count = |name| params.get(name).map_or(0, |list| list.matches(',').count());
+    if ["recordID", "meetingID"].into_iter().any(|name| count(name) >= MAX_IDS) {
+        return Err(Refusal::client(Failure::REQUEST_NOT_RECOGNIZED));
+    }
+    Ok(())
+}
+
 fn list(params: &Params<'_>, name: &str) -> Vec<String> {
     let list = params.get(name).unwrap_or_default();
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()

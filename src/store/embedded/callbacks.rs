@@ -37,9 +37,13 @@ impl Change {
                     .map(drop)
             }),
             Self::Remove(tokens) => tokens.iter().try_for_each(|token| {
-                db.prepare_cached("DELETE FROM callbacks WHERE token = ?1")?
-                    .execute([token.expose()])
-                    .map(drop)
+                for sql in [
+                    "DELETE FROM callbacks WHERE token = ?1",
+                    "DELETE FROM deliveries WHERE token = ?1",
+                ] {
+                    db.prepare_cached(sql)?.execute([token.expose()])?;
+                }
+                Ok(())
             }),
             Self::End { token, at_ms } => db
                 .prepare_cached(
@@ -115,6 +119,9 @@ fn settle(db: &Connection, id: i64, at_ms: u64, settled: &Settled) -> rusqlite::
     db.prepare_cached(sql)?.execute(params![id, ms(at_ms), error]).map(drop)
 }
 
+/// An event that a node tells again comes within hours.
+const TOLD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+
 fn expire(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
     let unnoticed = ms(now_ms.saturating_sub(UNNOTICED_END_MS));
     db.prepare_cached(
@@ -131,6 +138,14 @@ fn expire(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
              AND (state = 'pending' OR (state = 'dead' AND settled_at_ms >= ?1)))",
     )?
     .execute([kept_since])?;
+    // A webhook has no end by which its events could go.
+    let told_since = ms(now_ms.saturating_sub(TOLD_KEPT_MS));
+    db.prepare_cached(
+        "DELETE FROM deliveries WHERE ((state = 'delivered' AND settled_at_ms < ?2)
+                 OR (state = 'dead' AND settled_at_ms < ?1))
+             AND token IN (SELECT token FROM callbacks WHERE kind = 'hook')",
+    )?
+    .execute([kept_since, told_since])?;
     db.prepare_cached(
         "DELETE FROM deliveries WHERE NOT EXISTS
              (SELECT 1 FROM callbacks WHERE callbacks.token = deliveries.token)",
@@ -165,9 +180,10 @@ fn outbox(db: &Connection, now_ms: u64, per_origin: u32, max: u32) -> rusqlite::
             "SELECT tenant, sub_id, meeting_id, id, kind, target, received_at_ms, attempts
              FROM (SELECT id, ROW_NUMBER() OVER
                      (PARTITION BY origin ORDER BY next_attempt_at_ms, id) AS place
-                 FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= ?1)
+                 FROM deliveries JOIN callbacks USING (token)
+                 WHERE state = 'pending' AND next_attempt_at_ms <= ?1 AND target IS NOT NULL)
              JOIN deliveries USING (id) JOIN callbacks USING (token)
-             WHERE place <= ?2 AND target IS NOT NULL ORDER BY next_attempt_at_ms, id LIMIT ?3",
+             WHERE place <= ?2 ORDER BY next_attempt_at_ms, id LIMIT ?3",
         )?
         .query_map(params![ms(now_ms), per_origin, max], delivery)?
         .collect::<Result<_, _>>()?;
