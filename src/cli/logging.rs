@@ -120,7 +120,8 @@ impl Lines {
         debug_assert!(begun.is_ok() && written.is_ok(), "a String takes everything");
         // A text cannot look like another entry, nor play with the terminal.
         let is_control = |c: char| c.is_control() && c != '\t';
-        if line.get(head_bytes..).is_some_and(|text| text.contains(is_control)) {
+        let text = line.get(head_bytes..).unwrap_or_default();
+        if !is_plain(text) && text.contains(is_control) {
             let text = line.split_off(head_bytes);
             for c in text.chars() {
                 match c {
@@ -136,6 +137,12 @@ impl Lines {
             *line = String::new();
         }
     }
+}
+
+/// Whether a text has nothing but what can be seen, in plain ASCII: nearly every one.
+fn is_plain(text: &str) -> bool {
+    // Without an early end it takes many bytes at a time.
+    text.bytes().fold(true, |is_plain, byte| is_plain & (b' '..0x7f).contains(&byte))
 }
 
 #[cfg(test)]

@@ -5,42 +5,61 @@
 //! writes; whoever is about to leave waits for it, but not for ever.
 
 use std::io::{self, ErrorKind, Write};
+use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
+use thread_local::ThreadLocal;
 
 /// How long a line may wait for others.
 const GATHER: Duration = Duration::from_millis(10);
-/// So many bytes do not wait: a processor's cache holds them easily.
+/// So many bytes of one thread do not wait: a processor's cache holds them easily.
 const ENOUGH_BYTES: usize = 32 * 1024;
-/// Lines that wait for a reader that does not read, in bytes; what comes then is lost, and counted.
-const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// Lines of one thread that wait for a reader that does not read, in bytes; what comes then is lost, and
+/// counted.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
 /// A pipe takes so much in one piece, so that lines of two processes do not get into each other.
 const PIECE_BYTES: usize = 4096;
 
 /// Takes lines, and writes them a moment later.
+///
+/// Each thread has a place of its own for its lines, so that threads do not wait for each other. Those of
+/// one thread stay in their order; between those of two there is none within the moment.
 pub(super) struct Sink(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<Waiting>,
+    of_threads: ThreadLocal<CachePadded<Mutex<Waiting>>>,
+    /// The writer has found nothing, and sleeps until it is called.
+    is_idle: AtomicBool,
+    state: Mutex<State>,
     /// There is something to write, enough of it, or something that cannot wait.
-    filled: Condvar,
-    /// Everything that had been taken is written.
+    called: Condvar,
+    /// A round is over.
     written: Condvar,
 }
 
+/// Lines of one thread.
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Lines that found no room, or could not be written.
+    /// Lines that found no room.
     lost: u64,
-    is_urgent: bool,
-    /// Bytes ever taken in, and those of them that are out of the way.
-    taken: u64,
-    done: u64,
+}
+
+/// In rounds the writer takes what all threads have, and writes it.
+#[derive(Default)]
+struct State {
+    is_called: bool,
+    /// It is not to wait for more.
+    is_hurried: bool,
+    /// Rounds that have begun, and those that are over.
+    begun: u64,
+    over: u64,
 }
 
 impl Sink {
@@ -54,15 +73,15 @@ impl Sink {
         let mut out = Out { out, is_cut: false };
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             let mut bytes = Vec::new();
+            let mut unwritten = 0;
             loop {
-                let lost = shared.next_batch(&mut bytes);
-                let taken = bytes.len();
+                let lost = shared.next_round(&mut bytes) + mem::take(&mut unwritten);
                 if lost > 0 {
                     let told = format!("{lost} log lines were lost: nobody read them in time\n");
                     bytes.extend(told.into_bytes());
                 }
-                let lost = out.write(&bytes, || shared.pause());
-                shared.done(taken, lost);
+                unwritten = out.write(&bytes, || shared.pause());
+                shared.end_round();
             }
         })?;
         Ok(sink)
@@ -70,65 +89,96 @@ impl Sink {
 
     /// Takes a whole line.
     pub(super) fn push(&self, line: &str) {
-        let mut waiting = self.0.waiting.lock();
+        let mut is_new = false;
+        let waiting = self.0.of_threads.get_or(|| {
+            is_new = true;
+            CachePadded::default()
+        });
+        let mut waiting = waiting.lock();
         let before = waiting.bytes.len();
         if before + line.len() > MAX_WAITING_BYTES {
             waiting.lost += 1;
         } else {
             waiting.bytes.extend_from_slice(line.as_bytes());
-            waiting.taken += line.len() as u64;
         }
         let is_enough = before < ENOUGH_BYTES && waiting.bytes.len() >= ENOUGH_BYTES;
         drop(waiting);
-        if before == 0 || is_enough {
-            self.0.filled.notify_one();
+        // The writer says that it is idle before it looks for the last time at what a thread has: it has
+        // found this line, or it is called. It may not know the first line of a thread.
+        if is_enough || is_new || self.0.is_idle.load(Ordering::Relaxed) {
+            let _begun = self.0.call(is_enough);
         }
     }
 
     /// What waits is to be written at once.
     pub(super) fn hurry(&self) {
-        self.0.waiting.lock().is_urgent = true;
-        self.0.filled.notify_one();
+        let _begun = self.0.call(true);
     }
 
     /// Waits until what was pushed is written, but no longer than this.
     pub(super) fn flush_within(&self, time: Duration) {
-        self.hurry();
-        let mut waiting = self.0.waiting.lock();
-        let taken = waiting.taken;
-        self.0.written.wait_while_for(&mut waiting, |waiting| waiting.done < taken, time);
+        // A round that has begun may have passed by the last line already.
+        let awaited = self.0.call(true) + 1;
+        let mut state = self.0.state.lock();
+        self.0.written.wait_while_for(&mut state, |state| state.over < awaited, time);
     }
 }
 
 impl Shared {
+    /// Wakes the writer; returns how many rounds have begun. The next one takes what is there now.
+    fn call(&self, is_hurried: bool) -> u64 {
+        let mut state = self.state.lock();
+        state.is_called = true;
+        state.is_hurried |= is_hurried;
+        let begun = state.begun;
+        drop(state);
+        self.called.notify_one();
+        begun
+    }
+
     /// Waits for lines and puts them into `bytes`; returns how many were lost meanwhile.
-    fn next_batch(&self, bytes: &mut Vec<u8>) -> u64 {
+    fn next_round(&self, bytes: &mut Vec<u8>) -> u64 {
         bytes.clear();
         // The next lines take the same room, unless it has grown beyond reason.
         bytes.shrink_to(2 * ENOUGH_BYTES);
-        let mut waiting = self.waiting.lock();
-        while waiting.bytes.is_empty() && waiting.lost == 0 {
-            waiting.is_urgent = false;
-            self.filled.wait(&mut waiting);
+        self.is_idle.store(true, Ordering::Relaxed);
+        let is_empty = self.is_empty();
+        let mut state = self.state.lock();
+        if is_empty {
+            self.called.wait_while(&mut state, |state| !state.is_called);
         }
-        if !waiting.is_urgent && waiting.bytes.len() < ENOUGH_BYTES {
-            self.filled.wait_for(&mut waiting, GATHER);
+        self.is_idle.store(false, Ordering::Relaxed);
+        self.called.wait_while_for(&mut state, |state| !state.is_hurried, GATHER);
+        let begun = state.begun + 1;
+        *state = State { begun, over: state.over, ..State::default() };
+        drop(state);
+        let mut lost = 0;
+        for own in &self.of_threads {
+            let mut own = own.lock();
+            bytes.extend_from_slice(&own.bytes);
+            own.bytes.clear();
+            own.bytes.shrink_to(2 * ENOUGH_BYTES);
+            lost += mem::take(&mut own.lost);
         }
-        waiting.is_urgent = false;
-        std::mem::swap(&mut waiting.bytes, bytes);
-        std::mem::take(&mut waiting.lost)
+        lost
+    }
+
+    fn is_empty(&self) -> bool {
+        self.of_threads.iter().all(|own| {
+            let own = own.lock();
+            own.bytes.is_empty() && own.lost == 0
+        })
     }
 
     /// Lets the reader take a breath.
     fn pause(&self) {
-        self.filled.wait_for(&mut self.waiting.lock(), GATHER);
+        self.called.wait_for(&mut self.state.lock(), GATHER);
     }
 
-    fn done(&self, bytes: usize, lost: u64) {
-        let mut waiting = self.waiting.lock();
-        waiting.done += bytes as u64;
-        waiting.lost += lost;
-        drop(waiting);
+    fn end_round(&self) {
+        let mut state = self.state.lock();
+        state.over = state.begun;
+        drop(state);
         self.written.notify_all();
     }
 }
