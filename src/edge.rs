@@ -98,12 +98,12 @@ pub struct Edge {
 
 /// Counts the requests that are being served; it reads 0 when nothing would be cut off.
 #[derive(Clone)]
-pub struct InFlight(prometheus::IntGauge);
+pub struct InFlight(metrics::Requests);
 
 impl InFlight {
     /// Requests whose answer is not out yet.
     pub fn count(&self) -> i64 {
-        self.0.get()
+        self.0.in_flight()
     }
 }
 
@@ -139,6 +139,6 @@ impl Edge {
 
     /// The requests that are being served.
     pub fn in_flight(&self) -> InFlight {
-        InFlight(self.metrics.in_flight.clone())
+        InFlight(self.metrics.requests.clone())
     }
 }

@@ -10,11 +10,11 @@ use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
-use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::access_log::Line;
 use super::calls::{Decision, Forward};
+use super::metrics::InFlight;
 use super::refusal::{self, Fault};
 use super::reply::{self, Dialect, Reply};
 use super::track::Track;
@@ -31,7 +31,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// One request on its way through the phases.
 pub struct Context {
     /// Takes the request off the count of those in flight when it is over, however it ends.
-    _in_flight: Counted,
+    _in_flight: InFlight,
     /// The head of the request was in.
     started: Instant,
     pub(super) client: IpAddr,
@@ -42,22 +42,13 @@ pub struct Context {
     forward: Option<Forward>,
 }
 
-struct Counted(IntGauge);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Edge {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        self.metrics.in_flight.inc();
         Context {
-            _in_flight: Counted(self.metrics.in_flight.clone()),
+            _in_flight: self.metrics.requests.begin(),
             started: Instant::now(),
             client: IpAddr::from([0, 0, 0, 0]),
             track: Track::default(),
@@ -189,7 +180,7 @@ impl ProxyHttp for Edge {
         let notes = ctx.track.notes();
         let now = Instant::now();
         let took = now - ctx.started;
-        self.metrics.count(&notes, status, took.as_secs_f64());
+        self.metrics.requests.count(&notes, status, took.as_secs_f64());
         let req = session.req_header();
         let line = Line {
             client: ctx.client,
