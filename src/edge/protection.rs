@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use pingora::http::ResponseHeader;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_limits::rate::Rate;
 use pingora_proxy::Session;
 use sha2::{Digest, Sha256};
@@ -66,26 +65,18 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 });
 
 /// Adds what protects a page, if the answer is one.
-///
-/// # Errors
-/// When pingora takes no more headers.
-pub(super) fn guard_page(
-    session: &Session,
-    content_type: &str,
-    head: &mut ResponseHeader,
-) -> pingora::Result<()> {
+pub(super) fn guard_page(session: &Session, content_type: &str, headers: &mut HeaderMap) {
     if !content_type.starts_with("text/html") {
-        return Ok(());
+        return;
     }
-    head.insert_header(header::CONTENT_SECURITY_POLICY, POLICY.clone())?;
-    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    head.insert_header(header::X_FRAME_OPTIONS, "DENY")?;
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     // The address of a join has a name and a checksum in it.
-    head.insert_header(header::REFERRER_POLICY, "no-referrer")?;
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if came_by_tls(session) {
-        head.insert_header(header::STRICT_TRANSPORT_SECURITY, HSTS)?;
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
-    Ok(())
 }
 
 /// Whether the browser has asked by HTTPS, of us or of a proxy. Anybody may say so of a request of their own:

@@ -225,7 +225,7 @@ impl Edge {
                 let is_head = session.req_header().method == Method::HEAD;
                 reply::write(session, &reply, is_head).await?;
             }
-            Decision::Redirect(location) => reply::redirect(session, &location).await?,
+            Decision::Redirect(location) => reply::redirect(session, location).await?,
             Decision::Forward(_) => unreachable!("forwarded above"),
         }
         Ok(true)

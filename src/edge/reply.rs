@@ -1,7 +1,7 @@
 //! What the edge answers by itself, and the one place that writes it.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -16,7 +16,9 @@ pub(super) const JSON: &str = "application/json;charset=utf-8";
 pub(super) const HTML: &str = "text/html;charset=utf-8";
 
 /// Room for ours and for those that pingora adds.
-const HEADERS: usize = 7;
+const HEADERS: usize = 6;
+
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// A whole answer.
 #[derive(Debug, Clone)]
@@ -77,27 +79,27 @@ pub(super) async fn write(
     reply: &Reply,
     is_head: bool,
 ) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(HEADERS))?;
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     // What has not changed has its old type and length.
     if reply.status != StatusCode::NOT_MODIFIED {
-        head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     }
     if !matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+        headers.insert(header::CONTENT_LENGTH, reply.body.len().into());
     }
-    head.insert_header(header::CACHE_CONTROL, "no-cache")?;
+    headers.insert(header::CACHE_CONTROL, NO_CACHE);
     if let Some(seconds) = reply.retry_after {
-        head.insert_header(header::RETRY_AFTER, seconds)?;
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     if let Some(methods) = reply.allow {
-        head.insert_header(header::ALLOW, methods)?;
+        headers.insert(header::ALLOW, HeaderValue::from_static(methods));
     }
-    protection::guard_page(session, reply.content_type, &mut head)?;
+    protection::guard_page(session, reply.content_type, &mut headers);
     for (name, value) in &reply.extra {
-        head.insert_header(name.clone(), value.clone())?;
+        headers.insert(name, value.clone());
     }
     let has_body = !is_head && !reply.body.is_empty();
-    session.write_response_header(Box::new(head), !has_body).await?;
+    session.write_response_header(head(reply.status, headers), !has_body).await?;
     if has_body {
         session.write_response_body(Some(reply.body.clone()), true).await?;
     }
@@ -105,10 +107,19 @@ pub(super) async fn write(
 }
 
 /// Sends the client elsewhere, as BigBlueButton does it after a join.
-pub(super) async fn redirect(session: &mut Session, location: &HeaderValue) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(StatusCode::FOUND, Some(HEADERS))?;
-    head.insert_header(header::LOCATION, location)?;
-    head.insert_header(header::CONTENT_LENGTH, 0)?;
-    head.insert_header(header::CACHE_CONTROL, "no-cache")?;
-    session.write_response_header(Box::new(head), true).await
+pub(super) async fn redirect(session: &mut Session, location: HeaderValue) -> pingora::Result<()> {
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CONTENT_LENGTH, 0.into());
+    headers.insert(header::CACHE_CONTROL, NO_CACHE);
+    session.write_response_header(head(StatusCode::FOUND, headers), true).await
+}
+
+/// Pingora's form of a head. One that is built by pingora itself keeps a second map, of how names are
+/// spelled; ours are spelled as everybody spells them.
+fn head(status: StatusCode, headers: HeaderMap) -> Box<ResponseHeader> {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = status;
+    parts.headers = headers;
+    Box::new(parts.into())
 }
