@@ -91,6 +91,13 @@ impl Forwarded {
     /// From `X-Forwarded-*` where there is any, else from `Forwarded` (RFC 7239). Most proxies set the
     /// former and pass a client's own `Forwarded` on untouched, so it must not win.
     fn read(headers: &HeaderMap) -> Self {
+        // Mostly there is none: then one look at each header is enough.
+        let is_forwarding = |name: &HeaderName| {
+            name == header::FORWARDED || name.as_str().starts_with("x-forwarded-")
+        };
+        if !headers.keys().any(is_forwarding) {
+            return Self::default();
+        }
         let mut found = Self {
             chain: list(headers, X_FORWARDED_FOR).filter_map(address).collect(),
             host: list(headers, X_FORWARDED_HOST).next().map(str::to_owned),
