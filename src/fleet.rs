@@ -109,12 +109,12 @@ impl Fleet {
         unknown
     }
 
-    /// The inventory and the nodes' live state; cheap, and safe to hold across an await.
+    /// The inventory and the nodes' live state, to be kept as long as one likes.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// The snapshot for a short look that does not cross an await.
+    /// The snapshot for one request: nobody counts who has it, as long as there are few on each thread.
     pub fn peek(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }

@@ -1,8 +1,6 @@
 //! Second step of the pipeline: whose request it is. An unknown tenant gets the same answer, after the
 //! same work, as a wrong checksum.
 
-use std::sync::Arc;
-
 use super::request::{Request, Signature};
 use super::route::Who;
 use crate::bbb::{Algorithm, Call, Failure};
@@ -10,23 +8,23 @@ use crate::fleet::{Snapshot, TenantEntry, Uses};
 use crate::model::{Scope, Secret, SubId, TenantSecret};
 
 /// A caller whose checksum was right.
-pub(super) struct Caller {
+pub(super) struct Caller<'s> {
     /// The tenant.
-    pub(super) tenant: Arc<TenantEntry>,
+    pub(super) tenant: &'s TenantEntry,
     /// Its scope.
     pub(super) scope: Scope,
     /// Which of the tenant's secrets it signed with.
     at: usize,
 }
 
-impl Caller {
+impl<'s> Caller<'s> {
     /// The secret it signed with.
-    pub(super) fn secret(&self) -> Option<&TenantSecret> {
+    pub(super) fn secret(&self) -> Option<&'s TenantSecret> {
         self.tenant.tenant.secrets.get(self.at)
     }
 
     /// What is counted for that secret.
-    pub(super) fn uses(&self) -> Option<&Uses> {
+    pub(super) fn uses(&self) -> Option<&'s Uses> {
         self.tenant.uses.get(self.at)
     }
 }
@@ -35,12 +33,12 @@ impl Caller {
 ///
 /// # Errors
 /// `checksumError`, alike for a missing checksum, a wrong one and an unknown tenant.
-pub(super) fn authenticate(
-    snapshot: &Snapshot,
+pub(super) fn authenticate<'s>(
+    snapshot: &'s Snapshot,
     who: &Who<'_>,
     call: Call,
     request: &Request<'_>,
-) -> Result<Caller, Failure> {
+) -> Result<Caller<'s>, Failure> {
     let signature = request.signature();
     if !signature.is_signed() {
         return Err(missing(call));
@@ -94,7 +92,7 @@ fn verify<'a>(
 }
 
 /// The tenant, and the position of the secret that is meant.
-pub(super) fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntry>, usize)> {
+pub(super) fn find<'s>(snapshot: &'s Snapshot, who: &Who<'_>) -> Option<(&'s TenantEntry, usize)> {
     let (tenant, sub) = match who {
         Who::Scope(text) => {
             let scope = Scope::parse(text)?;
@@ -108,5 +106,5 @@ pub(super) fn find(snapshot: &Snapshot, who: &Who<'_>) -> Option<(Arc<TenantEntr
         },
     };
     let at = tenant.tenant.position(sub)?;
-    Some((tenant.clone(), at))
+    Some((tenant, at))
 }

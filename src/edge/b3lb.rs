@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::Serialize;
@@ -68,13 +67,13 @@ impl Edge {
         let sub = tenant.tenant.secrets[at].sub_id;
         track.scope(&tenant.tenant.scope(sub));
         Some(match what {
-            What::Metrics => Reply::new(StatusCode::OK, TEXT, metrics(&tenant, sub)),
-            _ => Reply::new(StatusCode::OK, JSON, self.stats(&tenant)),
+            What::Metrics => Reply::new(StatusCode::OK, TEXT, metrics(tenant, sub)),
+            _ => Reply::new(StatusCode::OK, JSON, self.stats(tenant)),
         })
     }
 
     /// What the tenant runs, by where its meetings come from: server name, then product.
-    fn stats(&self, tenant: &Arc<TenantEntry>) -> String {
+    fn stats(&self, tenant: &TenantEntry) -> String {
         let mut by_origin = BTreeMap::<String, BTreeMap<String, Stats>>::new();
         let whole = Scope { tenant: tenant.tenant.slug.clone(), sub: SubId::MAIN };
         for entry in self.fleet.directory.visible_to(&whole) {

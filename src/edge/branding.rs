@@ -22,7 +22,12 @@ const STYLE_URL: &str = "userdata-bbb_custom_style_url";
 const XML: HeaderValue = HeaderValue::from_static("application/xml");
 
 /// Scheme and authority of our own URLs, if this call needs any: as configured, else as the caller sees us.
-pub(super) fn base(edge: &Edge, session: &Session, caller: &Caller, call: Call) -> Option<String> {
+pub(super) fn base(
+    edge: &Edge,
+    session: &Session,
+    caller: &Caller<'_>,
+    call: Call,
+) -> Option<String> {
     let Branding { logo, slide, css, .. } = &caller.tenant.tenant.branding;
     let is_ours = |look: &Option<Look>| matches!(look, Some(Look::File(_)));
     let is_needed = match call {

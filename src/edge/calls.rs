@@ -37,7 +37,7 @@ pub(super) use session::{is_gone, without_session};
 /// What a request asks for, once its caller is known.
 pub(super) struct Asked<'a> {
     pub(super) call: Call,
-    pub(super) caller: Caller,
+    pub(super) caller: Caller<'a>,
     pub(super) params: Cow<'a, Params<'a>>,
     pub(super) request: &'a Request<'a>,
     /// The inventory for the whole of this request.
@@ -128,9 +128,9 @@ impl<'a> Asked<'a> {
     }
 
     /// The node of a meeting, unless it is known to be down.
-    fn reachable_node(&self, entry: &Entry) -> Result<Arc<Node>, Refusal> {
+    fn reachable_node(&self, entry: &Entry) -> Result<&'a Arc<Node>, Refusal> {
         match self.snapshot.node(entry.node().as_str()) {
-            Some(node) if node.live.health() != Health::Down => Ok(node.clone()),
+            Some(node) if node.live.health() != Health::Down => Ok(node),
             _ => Err(Refusal::node(refusal::meeting_unavailable())),
         }
     }

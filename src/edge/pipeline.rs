@@ -108,7 +108,7 @@ impl Edge {
             }
             return Err(Refusal::client(refusal::unsupported(call)));
         }
-        let snapshot = self.fleet.snapshot();
+        let snapshot = self.fleet.peek();
         let body = match self.body_kind(session, call, content_type.as_ref()) {
             Ok(body) => body,
             Err(refusal) => {
@@ -140,7 +140,7 @@ impl Edge {
         };
         let base = if call == Call::Create { self.own_base(session, &snapshot) } else { None };
         let look_base = branding::base(self, session, &caller, call);
-        let (request, snapshot, track) = (&request, snapshot.as_ref(), &ctx.track);
+        let (request, snapshot, track) = (&request, &**snapshot, &ctx.track);
         let asked =
             Asked { call, caller, params, request, snapshot, upload, base, look_base, track };
         if self.fleet.is_overlapping() {
@@ -150,15 +150,15 @@ impl Edge {
     }
 
     /// Reads the form, if there is one, and finds out who is asking, whichever can come first.
-    async fn identify_caller<'r>(
+    async fn identify_caller<'r, 's>(
         &self,
         session: &mut Session,
-        snapshot: &Snapshot,
+        snapshot: &'s Snapshot,
         who: &Who<'_>,
         call: Call,
         request: Request<'r>,
         body: &Body,
-    ) -> Result<(Request<'r>, Caller), Refusal> {
+    ) -> Result<(Request<'r>, Caller<'s>), Refusal> {
         let is_form = matches!(body, Body::Form | Body::Multipart(_));
         if !is_form || request.has_query() {
             let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;

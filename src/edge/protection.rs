@@ -31,7 +31,7 @@ impl TenantRates {
 
     /// The answer to a request beyond its tenant's rate. Only those count that were signed by the tenant: a
     /// stranger cannot use it up.
-    pub(super) fn refuse(&self, caller: &Caller, dialect: Dialect) -> Option<Reply> {
+    pub(super) fn refuse(&self, caller: &Caller<'_>, dialect: Dialect) -> Option<Reply> {
         let tenant = &caller.tenant.tenant;
         let allowed = tenant.limits.requests_per_second;
         if allowed == 0 || !self.is_over(&tenant.slug, allowed) {

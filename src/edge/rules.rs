@@ -5,7 +5,11 @@ use crate::bbb::Params;
 use crate::model::{Rule, RuleMode, Rules};
 
 /// Applies the rules of the tenant, then those of the secret, each in the order of the file.
-pub(super) fn apply(caller: &Caller, params: &mut Params<'_>, of_call: impl Fn(&Rules) -> &[Rule]) {
+pub(super) fn apply(
+    caller: &Caller<'_>,
+    params: &mut Params<'_>,
+    of_call: impl Fn(&Rules) -> &[Rule],
+) {
     let tenants = of_call(&caller.tenant.tenant.rules);
     let secrets = caller.secret().map_or(&[][..], |secret| of_call(&secret.rules));
     for rule in tenants.iter().chain(secrets) {

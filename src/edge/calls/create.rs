@@ -142,7 +142,7 @@ impl<'a> Order<'a> {
         tried: &[NodeName],
     ) -> Result<(Arc<Node>, Option<Reservation>), Refusal> {
         if let Some(parent) = &self.parent {
-            return Ok((asked.reachable_node(parent)?, None));
+            return Ok((asked.reachable_node(parent)?.clone(), None));
         }
         match asked.caller.tenant.place(&self.key, tried) {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
@@ -229,13 +229,13 @@ async fn again(
 ) -> Result<Decision, Refusal> {
     asked.track.node(entry.node());
     let node = asked.reachable_node(entry)?;
-    let (answer, issued) = order.ask_again(edge, &node, entry, own_slides(asked)).await?;
+    let (answer, issued) = order.ask_again(edge, node, entry, own_slides(asked)).await?;
     if !answer.is_success() || is_about(&answer, entry) {
         // The entry's key, as a breakout room goes by another id than the one in the order.
         return Ok(respond(asked, entry, answer));
     }
     // The node had lost it, or it has ended meanwhile, and is created anew.
-    let meeting = edge.usable(&node, asked.call, order.meeting(&answer, &node))?;
+    let meeting = edge.usable(node, asked.call, order.meeting(&answer, node))?;
     let _claim = order.claim(edge).await?;
     match order.running(edge) {
         Some(other) if !Arc::ptr_eq(&other, entry) => {
@@ -271,7 +271,7 @@ async fn again_elsewhere(
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
     let node = asked.reachable_node(entry)?;
-    let (answer, _) = order.ask_again(edge, &node, entry, None).await?;
+    let (answer, _) = order.ask_again(edge, node, entry, None).await?;
     Ok(respond(asked, entry, answer))
 }
 

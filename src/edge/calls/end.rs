@@ -10,7 +10,7 @@ pub(super) async fn end(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refu
     let id = asked.meeting_id()?;
     let entry = asked.find(edge, &id).ok_or_else(|| Refusal::client(Failure::NOT_FOUND))?;
     let node = asked.reachable_node(&entry)?;
-    let answer = edge.ask(&node, asked.call, &asked.params_for(&entry), None).await?;
+    let answer = edge.ask(node, asked.call, &asked.params_for(&entry), None).await?;
     if answer.is_success() {
         entry.mark_ended();
     }

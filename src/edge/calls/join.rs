@@ -3,8 +3,6 @@
 //! Portico does not join by itself: the node ties the session to whoever called it. With
 //! `redirect=false` the call is proxied, so that the caller gets the node's answer and its cookies.
 
-use std::sync::Arc;
-
 use http::HeaderValue;
 use log::warn;
 
@@ -45,13 +43,13 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
         uses.count_join();
     }
     if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
-        let path_and_query = signed(node.spec.url.path(), &node, &params);
-        return Ok(Decision::Forward(Forward { node, path_and_query }));
+        let path_and_query = signed(node.spec.url.path(), node, &params);
+        return Ok(Decision::Forward(Forward { node: node.clone(), path_and_query }));
     }
-    Ok(Decision::Redirect(location(&node, &params)?))
+    Ok(Decision::Redirect(location(node, &params)?))
 }
 
-fn location(node: &Arc<Node>, params: &Params<'_>) -> Result<HeaderValue, Refusal> {
+fn location(node: &Node, params: &Params<'_>) -> Result<HeaderValue, Refusal> {
     HeaderValue::try_from(signed(node.spec.url.as_str(), node, params)).map_err(|_not_a_header| {
         warn!("node {}: a join URL does not fit into a header", node.name());
         Refusal::client(Failure::REQUEST_NOT_RECOGNIZED)

@@ -17,15 +17,15 @@ pub(super) async fn pass(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Ref
     let entry = meeting(edge, asked)?;
     let node = asked.reachable_node(&entry)?;
     let params = asked.params_for(&entry);
-    let body = match edge.fetch(&node, asked.call, &params, asked.upload.as_ref()).await {
+    let body = match edge.fetch(node, asked.call, &params, asked.upload.as_ref()).await {
         Err(Trouble::Status(404)) => return Ok(unknown_to_the_node(asked)),
-        body => edge.usable(&node, asked.call, body)?,
+        body => edge.usable(node, asked.call, body)?,
     };
     if body.is_empty() {
         // That is what a node says to an insertDocument without documents.
         return Ok(Decision::Respond(Reply::new(StatusCode::OK, XML, "")));
     }
-    let answer = edge.usable(&node, asked.call, ask::read(&body))?;
+    let answer = edge.usable(node, asked.call, ask::read(&body))?;
     Ok(Decision::Respond(asked.passed_on(&answer)))
 }
 
