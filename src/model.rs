@@ -22,6 +22,6 @@ pub use inventory::Inventory;
 pub use meeting::{Meeting, MeetingKey};
 pub use node::{AdminState, Health, Node};
 pub use reach::{Forbidden, MAX_TARGET_BYTES, Reach};
-pub use rules::{Rule, RuleMode, Rules};
+pub use rules::{Rule, RuleList, RuleMode, Rules};
 pub use secret::Secret;
 pub use tenant::{Limits, MeetingIds, RecordingSettings, Tenant, TenantSecret};

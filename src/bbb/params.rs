@@ -102,6 +102,21 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// The names, decoded, in order.
+    pub fn names(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        self.items.iter().filter(|item| !item.is_empty()).map(|item| decode(split(item).0))
+    }
+
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.items.reserve(more);
+    }
+
+    /// Appends a parameter that was written by [`write`](Self::write).
+    pub fn push_encoded(&mut self, item: &'a [u8]) {
+        self.items.push(Cow::Borrowed(item));
+    }
+
     /// Appends a parameter.
     pub fn push(&mut self, name: &str, value: &str) {
         self.items.push(encode(name, value));

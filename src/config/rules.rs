@@ -8,7 +8,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<Rules> {
     item.fields(|fields| {
         let create = fields.optional("create").list(|item| rule(item, Of::Create));
         let join = fields.optional("join").list(|item| rule(item, Of::Join));
-        Some(Rules { create, join })
+        Some(Rules { create: create.into(), join: join.into() })
     })
 }
 
