@@ -97,39 +97,52 @@ pub fn checksum(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) ->
 /// `query` is raw and without a checksum; like every request line it is ASCII. Bytes beyond that cannot stand
 /// in a URL and are percent-encoded first, so what is hashed is what is sent.
 pub fn signed_query(algorithm: Algorithm, call: &str, query: &[u8], secret: &str) -> String {
-    sign(Vec::new(), algorithm, call, [query].into_iter(), secret)
+    sign(&[], algorithm, call, [query].into_iter(), secret)
 }
 
-/// The query of these parameters, signed like [`signed_query`], behind `base`, which ends in `?` or is empty.
+/// The query of these parameters, signed like [`signed_query`], behind the pieces of `base`, which end in `?`
+/// or are none.
 pub fn signed_url(
-    base: String,
+    base: &[&str],
     algorithm: Algorithm,
     call: &str,
     params: &Params<'_>,
     secret: &str,
 ) -> String {
-    sign(base.into_bytes(), algorithm, call, params.pieces(), secret)
+    sign(base, algorithm, call, params.raw_items(), secret)
 }
 
 fn sign<'p>(
-    mut url: Vec<u8>,
+    base: &[&str],
     algorithm: Algorithm,
     call: &str,
-    query: impl Iterator<Item = &'p [u8]> + Clone,
+    items: impl ExactSizeIterator<Item = &'p [u8]> + Clone,
     secret: &str,
 ) -> String {
     const CHECKSUM: &[u8] = b"&checksum=";
-    let query_len: usize = query.clone().map(<[u8]>::len).sum();
-    url.reserve(query_len + CHECKSUM.len() + algorithm.digest_len() * 2);
-    let start = url.len();
-    query.for_each(|piece| url.extend_from_slice(piece));
+    let separators = items.len().saturating_sub(1);
+    let query_len = items.clone().map(<[u8]>::len).sum::<usize>() + separators;
+    let start: usize = base.iter().map(|piece| piece.len()).sum();
+    // No more and no less, mostly: a header value takes it over as it is.
+    let checksum = if query_len == 0 { &CHECKSUM[1..] } else { CHECKSUM };
+    let len = start + query_len + checksum.len() + algorithm.digest_len() * 2;
+    let mut url = Vec::with_capacity(len);
+    for piece in base {
+        url.extend_from_slice(piece.as_bytes());
+    }
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            url.push(b'&');
+        }
+        url.extend_from_slice(item);
+    }
     if !is_plain(&url[start..]) {
         let encoded = percent_encoding::percent_encode(&url[start..], REFUSED).to_string();
         url.truncate(start);
         url.extend(encoded.into_bytes());
     }
     let sum = algorithm.digest(&[call.as_bytes(), &url[start..], secret.as_bytes()]);
-    url.extend_from_slice(if url.len() == start { &CHECKSUM[1..] } else { CHECKSUM });
+    url.extend_from_slice(checksum);
     url.extend_from_slice(sum.hex_in(&mut [0; 2 * MAX_DIGEST_LEN]).as_bytes());
     String::from_utf8(url).expect("what is not ASCII has been encoded")
 }

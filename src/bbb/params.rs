@@ -46,12 +46,12 @@ impl<'a> Params<'a> {
 
     /// The first value of `name`, decoded. Bytes that are not UTF-8 come as replacement characters.
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.items.iter().find_map(|item| value_of(item, name.as_bytes())).map(decode_value)
+        self.raw_value(name).map(decode_value)
     }
 
     /// Whether `name` is missing, or has nothing but white space.
     pub fn is_blank(&self, name: &str) -> bool {
-        let value = self.items.iter().find_map(|item| value_of(item, name.as_bytes()));
+        let value = self.raw_value(name);
         // Nearly every text begins with a letter, and need not be decoded.
         let begins = |value: &[u8]| value.first().is_some_and(u8::is_ascii_alphanumeric);
         value.is_none_or(|value| !begins(value) && decode_value(value).trim().is_empty())
@@ -59,7 +59,20 @@ impl<'a> Params<'a> {
 
     /// Whether `name` is there, with whatever value.
     pub fn contains(&self, name: &str) -> bool {
-        self.items.iter().any(|item| is_named(item, name))
+        self.raw_value(name).is_some()
+    }
+
+    fn raw_value(&self, name: &str) -> Option<&[u8]> {
+        let first = name.bytes().next();
+        // Most items differ in the first byte. One that is encoded may be anything.
+        let may_be = |item: &[u8]| {
+            let begins = item.first().copied();
+            begins == first || matches!(begins, Some(b'%' | b'+'))
+        };
+        self.items
+            .iter()
+            .filter(|item| may_be(item))
+            .find_map(|item| value_of(item, name.as_bytes()))
     }
 
     /// Names and values, decoded, in order. Empty items are no parameters.
@@ -127,12 +140,9 @@ impl<'a> Params<'a> {
         self.items.join(&b'&')
     }
 
-    /// The parameters in pieces, which one after the other are the raw query string.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.items.iter().enumerate().flat_map(|(index, item)| {
-            let separator: &[u8] = if index > 0 { b"&" } else { b"" };
-            [separator, item]
-        })
+    /// The parameters as they are written, without the `&`s between them.
+    pub(super) fn raw_items(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        self.items.iter().map(|item| &**item)
     }
 
     /// Whether there is no parameter.
@@ -175,7 +185,7 @@ pub(super) fn items(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The raw value of an item, if it has this name, which may be encoded in the item.
 pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
     // Every look-up comes by here with every item, and most differ in the first byte.
-    let common = item.iter().zip(name).take_while(|(one, other)| one == other).count();
+    let common = common_prefix(item, name);
     match item.get(common) {
         None if common == name.len() && common > 0 => return Some(b""),
         Some(b'=') if common == name.len() => return Some(&item[common + 1..]),
@@ -188,6 +198,16 @@ pub(super) fn value_of<'i>(item: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
     }
     let (found, value) = split(item);
     (*decode(found) == *name).then_some(value)
+}
+
+/// The length of what both begin with.
+fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    let (ones, _) = one.as_chunks::<8>();
+    let (others, _) = other.as_chunks::<8>();
+    // Names of one kind begin alike, `userdata-bbb_`, so eight bytes are compared at a time.
+    let same = ones.iter().zip(others).take_while(|(one, other)| one == other).count() * 8;
+    let rest = one[same..].iter().zip(&other[same..]);
+    same + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// Form-decodes a value. Borrows where there is nothing to decode.

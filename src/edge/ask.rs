@@ -78,8 +78,8 @@ impl Trouble {
     }
 }
 
-/// The raw query of a request to a node, signed, behind `base`, which ends in `?` or is empty.
-pub(super) fn sign(base: String, node: &Node, call: Call, params: &Params<'_>) -> String {
+/// The raw query of a request to a node, signed, behind the pieces of `base`, which end in `?` or are none.
+pub(super) fn sign(base: &[&str], node: &Node, call: Call, params: &Params<'_>) -> String {
     signed_url(base, node.cluster.checksum, call.as_str(), params, node.spec.secret.expose())
 }
 
@@ -124,7 +124,7 @@ impl Edge {
         params: &Params<'_>,
         upload: Option<&Upload>,
     ) -> Result<Bytes, Trouble> {
-        let query = sign(String::new(), node, call, params);
+        let query = sign(&[], node, call, params);
         // The body may take as long as its front end takes to send it.
         if let Some(upload) = upload {
             let within = ANSWER_TIMEOUT + upload.within();

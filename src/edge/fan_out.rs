@@ -152,7 +152,7 @@ impl Edge {
         };
         let (url, path) = (&node.spec.url, question.call.as_str());
         let within = deadline.saturating_duration_since(Instant::now());
-        let query = ask::sign(String::new(), node, question.call, question.params);
+        let query = ask::sign(&[], node, question.call, question.params);
         let mut push = |chunk: &[u8]| reading.push(chunk, share, keep);
         let status = if ask::fits_a_request_line(&query) {
             self.client.stream(url, path, &query, within, MAX_NODE_BYTES, &mut push).await?

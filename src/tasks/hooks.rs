@@ -115,7 +115,7 @@ impl NodeHooks {
 
     async fn ask(&self, node: &Node, call: Call, params: &Params<'_>) -> Result<Answer, Trouble> {
         let (algorithm, secret) = (node.cluster.checksum, node.spec.secret.expose());
-        let query = signed_url(String::new(), algorithm, call.as_str(), params, secret);
+        let query = signed_url(&[], algorithm, call.as_str(), params, secret);
         let response = self
             .client
             .call(&node.spec.url, call.as_str(), &query, None, TIMEOUT, MAX_ANSWER_BYTES)

@@ -13,9 +13,6 @@ use crate::edge::reply::{Dialect, Reply};
 use crate::edge::{Edge, ask, branding, limits, pages, rules};
 use crate::fleet::Node;
 
-/// Room for most of them, so that it need not grow.
-const USUAL_URL_BYTES: usize = 512;
-
 /// Sends a person into a meeting.
 pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = match asked.meeting_id() {
@@ -58,10 +55,7 @@ fn location(node: &Node, params: &Params<'_>) -> Result<HeaderValue, Refusal> {
 
 /// The signed call below the address of the node's API.
 fn signed(api: &str, node: &Node, params: &Params<'_>) -> String {
-    let mut url = String::with_capacity(USUAL_URL_BYTES);
-    url.push_str(api);
-    url.push_str("/join?");
-    ask::sign(url, node, Call::Join, params)
+    ask::sign(&[api, "/join?"], node, Call::Join, params)
 }
 
 /// Why trying again could help.

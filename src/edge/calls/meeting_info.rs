@@ -53,7 +53,7 @@ async fn question(edge: &Edge, asked: &Asked<'_>, entry: &Arc<Entry>) -> Option<
         return None;
     }
     let params = asked.params_for(entry);
-    let query = ask::sign(String::new(), node, asked.call, &params).into();
+    let query = ask::sign(&[], node, asked.call, &params).into();
     let question = Question { node: node.name().clone(), call: asked.call, query };
     let query = question.query.clone();
     let answer = async { ask_node(edge, asked.call, node, (&query, &params), entry).await.ok() };
