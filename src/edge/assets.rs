@@ -17,9 +17,12 @@ const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=300
 const SVG_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
 
-/// The address of one part of a tenant's look, below our own.
-pub(super) fn path(slug: &str, kind: AssetKind) -> String {
-    format!("/b3lb/t/{slug}/{}", kind.as_str())
+/// Where the parts of tenants' looks are, below our own address.
+const PREFIX: &str = "/b3lb/t/";
+
+/// The address of one part of a tenant's look, below `base`.
+pub(super) fn url(base: &str, slug: &str, kind: AssetKind) -> String {
+    [base, PREFIX, slug, "/", kind.as_str()].concat()
 }
 
 /// The answer, if the path is that of an asset that exists.
@@ -29,7 +32,7 @@ pub(super) fn answer(
     headers: &HeaderMap,
     path: &str,
 ) -> Option<Reply> {
-    let (slug, rest) = path.strip_prefix("/b3lb/t/")?.split_once('/')?;
+    let (slug, rest) = path.strip_prefix(PREFIX)?.split_once('/')?;
     let kind = AssetKind::ALL.into_iter().find(|kind| rest.starts_with(kind.as_str()))?;
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut reply = Reply::new(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "");

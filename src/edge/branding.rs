@@ -120,7 +120,7 @@ fn url(asked: &Asked<'_>, kind: AssetKind) -> Option<String> {
         Look::Url(url) => Some(url.clone()),
         Look::File(_) => {
             let base = asked.look_base.as_ref()?;
-            Some(format!("{base}{}", assets::path(tenant.slug.as_str(), kind)))
+            Some(assets::url(base, tenant.slug.as_str(), kind))
         }
     }
 }

@@ -69,6 +69,9 @@ fn origin_of(
     let scheme = forwarded.scheme.as_deref().unwrap_or(own_scheme);
     let own_host = || authority.or_else(|| headers.get(header::HOST)?.to_str().ok());
     let host = forwarded.host.as_deref().or_else(own_host)?;
+    if is_canonical(host) && matches!(scheme, "http" | "https") {
+        return Some([scheme, "://", host].concat());
+    }
     let url = url::Url::parse(&format!("{scheme}://{host}")).ok()?;
     let is_bare = url.username().is_empty()
         && url.password().is_none()
@@ -77,6 +80,26 @@ fn origin_of(
         && url.fragment().is_none();
     (is_bare && matches!(url.scheme(), "http" | "https"))
         .then(|| url.origin().ascii_serialization())
+}
+
+/// Whether a host and port are as a URL has them, beyond doubt. Most are, and need not be parsed.
+fn is_canonical(authority: &str) -> bool {
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "8080"));
+    let is_port = port.parse::<u16>().is_ok()
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !port.starts_with('0')
+        && !matches!(port, "80" | "443");
+    let is_label = |label: &str| {
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        // Two hyphens may mean that the rest is not what it seems.
+        !label.is_empty() && label.bytes().all(is_plain) && !label.contains("--")
+    };
+    // A number at the end makes it an address, in one of many spellings.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_name =
+        last.starts_with(|c: char| c.is_ascii_lowercase()) && host.split('.').all(is_label);
+    is_port && (is_name || host.parse::<Ipv4Addr>().is_ok())
 }
 
 /// What proxies say: the addresses from the client inwards, and the host the client asked for.
@@ -155,6 +178,8 @@ fn bare_host(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn identified(peer: &str, headers: &[(&'static str, &str)]) -> (String, String) {
@@ -220,6 +245,20 @@ mod tests {
             assert_eq!(seen("192.0.2.1", &[("host", bad)], None, false), None, "{bad}");
         }
         assert_eq!(seen("192.0.2.1", &[], None, false), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_canonical_is_not_changed_by_a_url(
+            host in "[a-z0-9.:-]{0,9}|[a-z]{1,3}(:[0-9]{1,5})?|([0-9]{1,3}[.]){3}[0-9]{1,3}(:[0-9]{2})?",
+            scheme in "https?",
+        ) {
+            if is_canonical(&host) {
+                let url = url::Url::parse(&format!("{scheme}://{host}")).unwrap();
+                prop_assert_eq!(url.origin().ascii_serialization(), format!("{}://{}", scheme, host));
+                prop_assert_eq!(url.path(), "/");
+            }
+        }
     }
 
     #[test]
