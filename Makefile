@@ -23,7 +23,7 @@ VENV := $(CLIENTS)/venv
 NODE := $(CLIENTS)/node
 
 # What `make fuzz` runs, and for how long each.
-FUZZ_TARGETS := query checksum xml meetings
+FUZZ_TARGETS := query checksum xml meetings jwt
 FUZZ_SECONDS ?= 60
 
 .PHONY: help
@@ -48,7 +48,7 @@ check: build-tools cargo-deny ## The lint gate: format, clippy, docs, dependenci
 	@scripts/verify-unit systemd/portico.service
 
 .PHONY: fuzz
-fuzz: build-tools fuzz-tools ## Feed the readers of queries, checksums and XML with anything, 60 s each (nightly compiler)
+fuzz: build-tools fuzz-tools ## Feed the readers of queries, checksums, XML and tokens with anything, 60 s each (nightly compiler)
 	@for target in $(FUZZ_TARGETS); do \
 		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=8192 -dict=fuzz/words.dict -print_funcs=0 -print_final_stats=1; \
