@@ -89,6 +89,8 @@ fn route(call: &str, release: Release) -> Option<(&'static [Method], Handler)> {
         "hooks/destroy" => (GET, Signed(hooks::destroy)),
         "stuns" => (BOTH, Open(session::stuns)),
         "signOut" => (BOTH, Open(session::sign_out)),
+        "getJoinUrl" if release == Release::V3_0 => (BOTH, Open(session::join_url)),
+        "learningDashboard" => (BOTH, Open(session::learning_dashboard)),
         _ => return None,
     })
 }

@@ -5,6 +5,8 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::bbb::{Algorithm, Failure, signed_query};
+use crate::sim::meeting::{Attendee, Meeting, Role};
 use crate::sim::reply::{self, Reply};
 use crate::sim::request::Request;
 use crate::sim::world::{Session, World};
@@ -44,10 +46,15 @@ pub(super) fn version(node: &Shared, request: &Request) -> Reply {
 
 pub(super) fn stuns(node: &Shared, request: &Request) -> Reply {
     if session(&node.world.lock(), request, &Cookie::Needed).is_none() {
-        let refusal = json!({"returncode": "FAILED", "message": "Could not find conference.", "logoutURL": node.server_url});
-        return reply::json(&refusal);
+        return reply::json(&in_order(&[
+            ("returncode", "FAILED".into()),
+            ("message", "Could not find conference.".into()),
+            ("logoutURL", node.server_url.as_str().into()),
+        ]));
     }
-    reply::json(&json!({"stunServers": [], "turnServers": [], "remoteIceCandidates": []}))
+    let empty = ["stunServers", "turnServers", "remoteIceCandidates"]
+        .map(|name| (name, Value::Array(Vec::new())));
+    reply::json(&in_order(&empty))
 }
 
 /// Always succeeds.
@@ -58,6 +65,75 @@ pub(super) fn sign_out(node: &Shared, request: &Request) -> Reply {
         world.sign_out(&token, Instant::now());
     }
     reply::xml(Xml::success().end())
+}
+
+/// A link with which its holder comes back, signed by the node itself.
+pub(super) fn join_url(node: &Shared, request: &Request) -> Reply {
+    let world = node.world.lock();
+    let Some((meeting, attendee)) = present(&world, request) else {
+        return no_session(request, &Failure::MISSING_SESSION.message);
+    };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query
+        .append_pair("redirect", "true")
+        .append_pair("existingUserID", &attendee.internal_user_id)
+        .append_pair("meetingID", &meeting.external_id)
+        .append_pair("fullName", &attendee.full_name)
+        .append_pair("role", attendee.role.as_str());
+    // Its query begins so on a real node, too.
+    let query = format!("&{}", query.finish());
+    let query = signed_query(Algorithm::Sha1, "join", query.as_bytes(), &node.settings.secret);
+    let url = format!("{}/bigbluebutton/api/join?{query}", node.server_url);
+    response(&[
+        ("returncode", "SUCCESS".into()),
+        ("message", "Join URL provided successfully.".into()),
+        ("url", url.into()),
+    ])
+}
+
+/// For moderators. What is shown there comes later than the meeting; here it never comes.
+pub(super) fn learning_dashboard(node: &Shared, request: &Request) -> Reply {
+    let world = node.world.lock();
+    match present(&world, request) {
+        None => no_session(request, "Invalid Session"),
+        Some((_, attendee)) if attendee.role != Role::Moderator => {
+            no_session(request, "Access denied")
+        }
+        Some((meeting, _)) if meeting.disables("learningDashboard") => {
+            no_session(request, "Learning Dashboard disabled for this meeting")
+        }
+        Some(_) => no_session(request, "Learning Dashboard data not found"),
+    }
+}
+
+/// Whoever has this session, and where.
+fn present<'w>(world: &'w World, request: &Request) -> Option<(&'w Meeting, &'w Attendee)> {
+    let session = session(world, request, &Cookie::Needed)?;
+    let meeting = world.get(&session.meeting)?;
+    let mut people = meeting.attendees.iter();
+    let attendee = people.find(|who| who.internal_user_id == session.internal_user_id)?;
+    Some((meeting, attendee))
+}
+
+fn no_session(request: &Request, message: &str) -> Reply {
+    let token = request.text("sessionToken");
+    let message = if token.is_none() { &Failure::MISSING_TOKEN.message } else { message };
+    response(&[
+        ("returncode", "FAILED".into()),
+        ("message", message.into()),
+        ("sessionToken", token.into()),
+    ])
+}
+
+fn response(elements: &[(&str, Value)]) -> Reply {
+    reply::json(&format!(r#"{{"response":{}}}"#, in_order(elements)))
+}
+
+/// A JSON object whose members come as they stand here.
+fn in_order(members: &[(&str, Value)]) -> String {
+    let members: Vec<_> =
+        members.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 /// The page of the client. The path of the session cookie does not cover it, so the token alone counts.

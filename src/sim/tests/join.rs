@@ -26,6 +26,28 @@ async fn joining_gives_a_session_that_only_its_browser_can_use() {
     assert!(stranger.body.contains("Could not find conference."), "{}", stranger.body);
     let owner = get(node.address(), &stuns, &format!("Cookie: a=b; {cookie}\r\n")).await.unwrap();
     assert!(owner.body.contains("stunServers"), "{}", owner.body);
+    let own = async |call: &str, token: &str| {
+        let target = format!("/bigbluebutton/api/{call}?sessionToken={token}");
+        get(node.address(), &target, &format!("Cookie: {cookie}\r\n")).await.unwrap().body
+    };
+    let failed = |message: &str, token: &str| {
+        format!(
+            r#"{{"response":{{"returncode":"FAILED","message":"{message}","sessionToken":{token}}}}}"#
+        )
+    };
+    let without = failed("You must provide a session token", "null");
+    for (call, unknown) in
+        [("getJoinUrl", "Invalid session token"), ("learningDashboard", "Invalid Session")]
+    {
+        assert_eq!(own(call, "x").await, failed(unknown, "\"x\""));
+        assert_eq!(own(call, "").await, without);
+    }
+    let missing = failed("Learning Dashboard data not found", &format!("\"{token}\""));
+    assert_eq!(own("learningDashboard", token).await, missing);
+    let back = own("getJoinUrl", token).await;
+    let (_, link) = back.split_once(&format!("http://{}", node.address())).unwrap();
+    let link = link.split('"').next().unwrap();
+    assert!(link.starts_with("/bigbluebutton/api/join?&redirect=true&existingUserID=w_"), "{link}");
 
     let page =
         get(node.address(), &format!("/html5client?sessionToken={token}"), "").await.unwrap();
@@ -44,6 +66,7 @@ async fn joining_gives_a_session_that_only_its_browser_can_use() {
     let after =
         get(node.address(), &format!("/html5client?sessionToken={token}"), "").await.unwrap();
     assert_eq!(after.status, 401);
+    assert!(location(&get(node.address(), link, "").await.unwrap()).contains("?sessionToken="));
     node.stop().await;
 }
 
