@@ -23,6 +23,8 @@ use crate::node::Client;
 
 /// How often nodes are looked at where nothing has changed.
 const EVERY: Duration = Duration::from_mins(1);
+/// How soon again where a node waits for a good poll.
+const SOON: Duration = Duration::from_secs(1);
 /// A change of the inventory is followed by others.
 const SETTLE: Duration = Duration::from_millis(200);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,12 +71,20 @@ impl NodeHooks {
                 _ = stop.wait_for(|stop| *stop) => return,
                 Ok(()) = hooks.changed() => true,
                 Ok(()) = inventory.changed() => false,
-                () = tokio::time::sleep(EVERY) => true,
+                () = tokio::time::sleep(self.pause()) => true,
             };
             if !is_settled {
                 tokio::time::sleep(SETTLE).await;
             }
         }
+    }
+
+    /// How long to wait for a change. A node that was added is there before its first poll, and must not
+    /// go without its hook for a whole minute. One that is down may be so for long.
+    fn pause(&self) -> Duration {
+        let is_awaited =
+            |node: &Arc<Node>| matches!(node.live.health(), Health::Unknown | Health::Suspect);
+        if self.fleet.snapshot().nodes().any(is_awaited) { SOON } else { EVERY }
     }
 
     /// Gives a node our hook, or takes it away.

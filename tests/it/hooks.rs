@@ -1,19 +1,22 @@
 //! Webhooks: a front end's hook is told of its own meetings, whichever node they run on.
 
+use std::time::Duration;
+
+use portico::sim::Fault;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
 use crate::edit;
 use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, assert_failed, eventually};
 
-/// A pool that nodes can reach.
 async fn pool(nodes: usize) -> Pool {
-    let config = Config::new()
-        .nodes(nodes)
-        .tenant(Tenant::new("acme").sub(5))
-        .tenant(Tenant::new("other"))
-        .set("callbacks.allow_targets", "[127.0.0.0/8]");
-    let mut pool = Pool::start(config).await;
+    let acme = Tenant::new("acme").sub(5);
+    reachable(Config::new().nodes(nodes).tenant(acme).tenant(Tenant::new("other"))).await
+}
+
+/// A pool that nodes can reach.
+pub(crate) async fn reachable(config: Config) -> Pool {
+    let mut pool = Pool::start(config.set("callbacks.allow_targets", "[127.0.0.0/8]")).await;
     let own = format!("server:\n  public_url: http://{}\n", pool.address());
     pool.rewrite_config(&pool.config_yaml().replacen("server:\n", &own, 1));
     pool.restart().await;
@@ -94,10 +97,13 @@ async fn a_node_that_is_added_later_tells_too_and_hooks_survive_a_kill() {
     assert!(listed.body.contains(&format!("<hookID>{id}</hookID><callbackURL><![CDATA[")));
 
     let late = portico::sim::Node::start(portico::sim::Settings::default()).await.expect("a node");
+    // Not yet known to be up when the inventory changes.
+    late.set_call_fault("getMeetings", Some(Fault::Delay(Duration::from_secs(2))));
     let yaml = edit::with_node(&pool.config_yaml(), "late", &late.url(), late.secret());
     pool.rewrite_config(&yaml);
     pool.signal("HUP");
     eventually("the new node's hook", async || late.hooks().len() == 1).await;
+    late.set_call_fault("getMeetings", None);
     // One that has forgotten it gets it again when somebody looks.
     late.forget_hooks();
     let second = Front::start(&[]).await;
