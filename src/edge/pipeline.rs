@@ -99,7 +99,8 @@ impl Edge {
             return Ok(Decision::Respond(calls::version(content_type)));
         }
         if !call.is_signed() {
-            let address = own_address(session, &host);
+            let request = self.strangers_request(session, call, request, content_type).await?;
+            let address = self.own_address(session);
             if let Some(reply) = calls::without_session(call, &request.params(call), &address) {
                 if call != Call::SignOut {
                     ctx.track.failed(&Failure::MISSING_SESSION);
@@ -173,6 +174,33 @@ impl Edge {
         let request = request.with_form(form);
         let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
         Ok((request, caller))
+    }
+
+    /// A request that nobody signs, with its form if there is one.
+    async fn strangers_request<'r>(
+        &self,
+        session: &mut Session,
+        call: Call,
+        request: Request<'r>,
+        content_type: Option<HeaderValue>,
+    ) -> Result<Request<'r>, Refusal> {
+        // Any other body means nothing to these calls.
+        let Ok(body @ (Body::Form | Body::Multipart(_))) =
+            self.body_kind(session, call, content_type.as_ref())
+        else {
+            return Ok(request);
+        };
+        let _share = Box::pin(self.share_for_form(session)).await?;
+        let form = Box::pin(self.read_form(session, &body)).await?;
+        Ok(request.with_form(form))
+    }
+
+    /// Where the client has asked us, without a path.
+    fn own_address(&self, session: &Session) -> String {
+        let known = self.settings.public_url.as_ref().map(|url| url.origin().ascii_serialization());
+        known
+            .or_else(|| client::origin(session, &self.settings.trusted_proxies))
+            .unwrap_or_default()
     }
 
     /// A share of the memory for forms of strangers, as large as the form may become.
@@ -315,12 +343,6 @@ fn refuse_body(broken: Broken, max: usize) -> Refusal {
 fn nothing_here() -> Reply {
     let text = "There is nothing here. The BigBlueButton API is at /bigbluebutton/api.\n";
     Reply::new(StatusCode::NOT_FOUND, "text/plain;charset=utf-8", text)
-}
-
-/// Where the client has asked us, without a path.
-fn own_address(session: &Session, host: &str) -> String {
-    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    format!("{}://{host}", if is_tls { "https" } else { "http" })
 }
 
 /// BigBlueButton's answer to a call that it does not know.

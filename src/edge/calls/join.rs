@@ -66,8 +66,8 @@ enum Hope {
     NodeReturns,
 }
 
-/// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` if there is one, a page that tries
-/// again to a person, the plain failure to a program.
+/// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` or `logoutURL` if there is one, a page
+/// that tries again to a person, the plain failure to a program.
 fn cannot_join(asked: &Asked<'_>, failure: &Failure, hope: Hope) -> Decision {
     asked.track.failed(failure);
     if let Some(url) = error_redirect(&asked.params, failure) {
@@ -85,9 +85,11 @@ fn cannot_join(asked: &Asked<'_>, failure: &Failure, hope: Hope) -> Decision {
     })
 }
 
-/// `errorRedirectUrl` with the failure appended as bbb-web does it.
+/// `errorRedirectUrl`, else `logoutURL`, with the failure appended as bbb-web does it.
 fn error_redirect(params: &Params<'_>, failure: &Failure) -> Option<HeaderValue> {
-    let mut url = url::Url::parse(&params.get("errorRedirectUrl")?).ok()?;
+    let given =
+        ["errorRedirectUrl", "logoutURL"].into_iter().find(|name| !params.is_blank(name))?;
+    let mut url = url::Url::parse(&params.get(given)?).ok()?;
     if !matches!(url.scheme(), "http" | "https") {
         return None;
     }
