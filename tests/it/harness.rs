@@ -34,7 +34,7 @@ mod process;
 mod raw;
 mod wait;
 
-pub(crate) use client::{Client, Signed};
+pub(crate) use client::{Client, Signed, sorted};
 pub(crate) use config::{Config, Tenant};
 pub(crate) use failure::{assert_failed, failed};
 pub(crate) use front::{Front, Heard};

@@ -152,7 +152,7 @@ const XML: (&str, &str) = ("content-type", "application/xml");
 
 /// What a BigBlueButton 2.7 computes the checksum of a form over: its parameters by name, decoded and encoded
 /// again as a Java `URLEncoder` does.
-fn sorted(form: &str) -> String {
+pub(crate) fn sorted(form: &str) -> String {
     let params = Params::parse(form.as_bytes());
     let mut pairs: Vec<(String, String)> =
         params.iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
