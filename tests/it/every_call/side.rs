@@ -130,13 +130,14 @@ impl<'p> Side<'p> {
         let room = format!("{room}-foreign");
         let mut prepared = Prepared::of(&room);
         other.meet(&room, &mut prepared).await;
+        let (record_id, hook_id) = (other.record(&room).await, other.hook(&room).await);
         match row.about {
             About::NewMeeting | About::Meeting => {
                 let on_node = format!("{room}@other");
                 vec![room, on_node, prepared.internal_id]
             }
-            About::Recording => vec![other.record(&room).await],
-            About::Hook => vec![other.hook(&room).await],
+            About::Recording => vec![record_id],
+            About::Hook => vec![hook_id],
             About::Session => vec![prepared.token],
         }
     }
