@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, eventually};
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new()
         .tenant(Tenant::new("acme"))
         .tenant(Tenant::new("other"))
@@ -17,19 +17,19 @@ fn config() -> Config {
 }
 
 /// The value of a parameter in the latest create that a node was sent.
-fn sent_to_node(pool: &Pool, name: &str) -> Option<String> {
+pub(crate) fn sent_to_node(pool: &Pool, name: &str) -> Option<String> {
     let seen = pool.nodes().iter().flat_map(portico::sim::Node::requests);
     let last = seen.filter(|seen| seen.path.ends_with("/create")).max_by_key(|seen| seen.at)?;
     Params::parse(last.query.as_bytes()).get(name).map(std::borrow::Cow::into_owned)
 }
 
 /// Path and query of a URL.
-fn target(url: &str) -> String {
+pub(crate) fn target(url: &str) -> String {
     let rest = url.split_once("://").expect("a URL").1;
     format!("/{}", rest.split_once('/').expect("a path").1)
 }
 
-async fn call(client: &Client, method: Method, target: &str) -> u16 {
+pub(crate) async fn call(client: &Client, method: Method, target: &str) -> u16 {
     client.send(method, target, &[], "").await.status.as_u16()
 }
 
@@ -39,13 +39,13 @@ async fn delivered(pool: &Pool, kind: &str) -> f64 {
     pool.metrics().await.get(&name)
 }
 
-async fn is_all_delivered(pool: &Pool) -> bool {
+pub(crate) async fn is_all_delivered(pool: &Pool) -> bool {
     let metrics = pool.metrics().await;
     metrics.get("portico_callbacks_pending") < 0.5
         && metrics.get("portico_callbacks_in_flight") < 0.5
 }
 
-fn claims(heard: &Heard, secret: &str) -> Option<Value> {
+pub(crate) fn claims(heard: &Heard, secret: &str) -> Option<Value> {
     let params = Params::parse(heard.body.as_bytes());
     jwt::verify_hs256(&params.get("signed_parameters").expect("a token"), secret)
 }
@@ -91,29 +91,6 @@ async fn an_end_is_told_once_though_the_node_calls_twice_and_again() {
     assert!(pool.ended().await.success());
     assert!(pool.log().contains("GET /b3lb/c/ 200"), "{}", pool.log());
     assert!(!pool.log().contains(token), "a token is in the log");
-}
-
-#[tokio::test]
-async fn a_callback_survives_a_front_end_that_is_down_and_a_kill() {
-    let front = Front::start(&[503, 500, 503]).await;
-    let mut pool = Pool::start(config()).await;
-    let acme = pool.tenant("acme");
-    let url = front.encoded("/end");
-    acme.get("create", &format!("name=A+room&meetingID=room&meta_endCallbackUrl={url}"))
-        .await
-        .success();
-    pool.node(0).end_meeting("room@acme");
-    eventually("two attempts have failed", async || front.heard("/end").len() >= 2).await;
-    pool.kill9();
-    pool.restart().await;
-    let is_taken = |heard: &Heard| heard.status == 200;
-    eventually("it is told", async || front.heard("/end").iter().any(is_taken)).await;
-    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
-    // And again: what is delivered stays so.
-    pool.kill9();
-    pool.restart().await;
-    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
-    assert_eq!(front.heard("/end").len(), 4);
 }
 
 #[tokio::test]

@@ -130,25 +130,6 @@ async fn of_a_duplicated_parameter_the_first_counts() {
 }
 
 #[tokio::test]
-async fn parameters_reach_the_node_in_order_with_their_own_bytes() {
-    let (pool, acme) = pool().await;
-    let before = "name=A+b%20c&&unknown=1&empty=&flag&unknown=2&welcome=%3Cb%3E/~*'()&";
-    let after = "&meta_Course-Title=%c3%BC&userdata-x=y";
-    acme.get("create", &format!("{before}meetingID=room{after}")).await.success();
-    let seen = pool.node(0).requests();
-    let create = seen.iter().find(|seen| seen.path.ends_with("/create")).expect("a create");
-    assert_eq!(create.method, http::Method::GET);
-    let (query, checksum) = create.query.rsplit_once("&checksum=").expect("a checksum at the end");
-    let (query, _) = query.rsplit_once("&meetingEndedURL=").expect("a hook of ours behind it");
-    assert_eq!(query, format!("{before}meetingID=room%40acme{after}"));
-    assert_eq!(checksum.len(), 64, "sha256 is the default towards nodes");
-    assert_eq!(
-        pool.node(0).meetings()[0].metadata,
-        [("course-title".to_owned(), "\u{fc}".to_owned())]
-    );
-}
-
-#[tokio::test]
 async fn the_clusters_checksum_is_used_towards_its_nodes() {
     for (name, hex_chars) in [("sha1", 40), ("sha384", 96), ("sha512", 128)] {
         let config = Config::new().cluster("main", "checksum", name).tenant(Tenant::new("acme"));

@@ -19,6 +19,7 @@ mod command_line;
 mod connections;
 mod create;
 mod edit;
+mod encodings;
 mod every_call;
 mod faults;
 mod health;

@@ -68,7 +68,8 @@ impl Raw {
         for line in lines {
             let (name, value) = line.split_once(':').expect("a header");
             let name: HeaderName = name.parse().expect("a name");
-            headers.append(name, HeaderValue::from_str(value.trim()).expect("a value"));
+            headers
+                .append(name, HeaderValue::from_bytes(value.trim().as_bytes()).expect("a value"));
         }
         let length = headers.get("content-length").map_or(0, |length| {
             length.to_str().expect("ASCII").parse::<usize>().expect("a number")
