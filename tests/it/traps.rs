@@ -175,6 +175,38 @@ async fn trap_08_callbacks_are_neither_lost_nor_repeated_and_carry_the_tenants_i
 }
 
 #[tokio::test]
+async fn trap_09_no_change_of_recordings_is_half_done_and_said_to_be_done() {
+    let (pool, acme) = pool(3).await;
+    let own: Vec<_> =
+        pool.nodes().iter().flat_map(|node| node.add_recordings("room@acme", 1)).collect();
+    let ids = own.join(",");
+    let count = async |query: &str| {
+        let list = acme.get("getRecordings", query).await.success();
+        list.body.matches("<recordID>").count()
+    };
+    for (call, more, wanted, left) in [
+        ("updateRecordings", "&meta_Tag=x", "meta_tag=x", 3),
+        ("publishRecordings", "&publish=false", "state=unpublished", 3),
+        ("deleteRecordings", "", "", 0),
+    ] {
+        let query = format!("recordID={ids}{more}");
+        // One of them cannot do it; then one cannot even say what it has.
+        for (faulty, key) in [(call, "internalError"), ("getRecordings", "serverUnavailable")] {
+            pool.node(1).set_call_fault(faulty, Some(Fault::Status(500)));
+            assert_eq!(acme.get(call, &query).await.key(), key, "{call}, {faulty}");
+            pool.node(1).set_call_fault(faulty, None);
+            assert_ne!(count(wanted).await, left, "{call}, {faulty}");
+        }
+        // What was not done is done when it is asked for again.
+        acme.get(call, &query).await.success();
+        assert_eq!(count(wanted).await, left, "{call}");
+    }
+    // In any state.
+    assert_eq!(count("state=published,unpublished").await, 0);
+    assert_eq!(count("state=deleted").await, 3);
+}
+
+#[tokio::test]
 async fn trap_10_front_end_secrets_open_no_operators_door() {
     let (_pool, acme) = pool(1).await;
     for path in

@@ -1,19 +1,23 @@
 //! `publishRecordings`, `deleteRecordings`, `updateRecordings`: sent to the nodes that have the recordings, if
 //! they are the caller's. What is another's is as unknown as what does not exist.
 
+use std::collections::HashSet;
+
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
 use super::recordings::{check_count, locate, record_ids};
 use super::{Asked, Decision};
-use crate::bbb::{Call, Failure};
+use crate::bbb::{Answer, Call, Failure};
 use crate::edge::Edge;
-use crate::edge::refusal::Refusal;
+use crate::edge::refusal::{self, Refusal};
 
 /// Nodes that change something at once.
 const AT_ONCE: usize = 16;
 
-/// Changes recordings. As with one node, some of them are enough for a success.
+/// Changes recordings. As with one node, ids that nobody has do not matter beside one that somebody has. But
+/// what a node failed to change, and what may be on a node that does not answer, is not said to be changed:
+/// whoever hears of a failure asks again, and what is changed already stays so.
 pub(super) async fn change(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     check_count(&asked.params)?;
     let ids = record_ids(&asked.params);
@@ -27,23 +31,37 @@ pub(super) async fn change(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     if located.on.is_empty() {
         return Err(located.missing(Failure::RECORDINGS_NOT_FOUND));
     }
+    let may_be_elsewhere = located.may_have_missed(&ids);
     let mut asking: Vec<BoxFuture<'_, _>> = Vec::with_capacity(located.on.len());
     for (node, ids) in located.on {
         asked.track.node(node.name());
         let mut params = asked.params.as_ref().clone();
         params.set("recordID", &ids.join(","));
-        asking.push(Box::pin(async move { edge.ask(&node, asked.call, &params, None).await }));
+        let answer = async move { edge.ask(&node, asked.call, &params, None).await };
+        asking.push(Box::pin(async { (ids, answer.await) }));
     }
     let answers: Vec<_> = stream::iter(asking).buffered(AT_ONCE).collect().await;
-    let is_success = |answer: &Result<crate::bbb::Answer, _>| {
-        answer.as_ref().is_ok_and(crate::bbb::Answer::is_success)
-    };
-    let best = match answers.iter().position(is_success) {
-        Some(first) => first,
-        None => answers.iter().position(Result::is_ok).unwrap_or_default(),
-    };
-    match answers.into_iter().nth(best) {
-        Some(answer) => Ok(Decision::Respond(asked.passed_on(&answer?))),
-        None => Err(Refusal::client(Failure::RECORDINGS_NOT_FOUND)),
+    let changed: HashSet<Box<str>> = answers
+        .iter()
+        .filter(|(_, answer)| answer.as_ref().is_ok_and(Answer::is_success))
+        .flat_map(|(ids, _)| ids.iter().cloned())
+        .collect();
+    let mut best: Option<Answer> = None;
+    for (ids, answer) in answers {
+        match answer {
+            Ok(answer) if best.as_ref().is_none_or(|best| !best.is_success()) => {
+                best = Some(answer);
+            }
+            Err(trouble) if ids.iter().any(|id| !changed.contains(id)) => {
+                return Err(trouble.into());
+            }
+            // One that several nodes have, because they share their disks, is changed by any of them.
+            Ok(_) | Err(_) => {}
+        }
     }
+    if may_be_elsewhere {
+        return Err(Refusal::node(refusal::recordings_unavailable()));
+    }
+    let answer = best.ok_or_else(|| Refusal::client(Failure::RECORDINGS_NOT_FOUND))?;
+    Ok(Decision::Respond(asked.passed_on(&answer)))
 }

@@ -71,6 +71,12 @@ impl Located {
             Refusal::node(refusal::recordings_unavailable())
         }
     }
+
+    /// Whether one of these ids was found nowhere, but not every node was heard.
+    pub(super) fn may_have_missed(&self, ids: &[String]) -> bool {
+        let is_found = |id: &String| self.on.iter().any(|(_, on)| on.iter().any(|it| **it == **id));
+        self.unheard > 0 && !ids.iter().all(is_found)
+    }
 }
 
 /// The words of `recordID`.
@@ -294,7 +300,6 @@ fn is_like(value: &str, pattern: &str) -> bool {
     }
 }
 
-/// The words of a comma-separated parameter.
 /// Refuses lists of ids that nobody has, each of which would be compared with each recording.
 pub(super) fn check_count(params: &Params<'_>) -> Result<(), Refusal> {
     let count = |name| params.get(name).map_or(0, |list| list.matches(',').count());
@@ -304,6 +309,7 @@ pub(super) fn check_count(params: &Params<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The words of a comma-separated parameter.
 fn list(params: &Params<'_>, name: &str) -> Vec<String> {
     let list = params.get(name).unwrap_or_default();
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
