@@ -10,6 +10,8 @@ mod meeting;
 mod node;
 mod reach;
 mod rules;
+#[cfg(test)]
+mod sample;
 mod secret;
 mod tenant;
 

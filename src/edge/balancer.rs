@@ -238,10 +238,7 @@ impl BackendIter for Walk {
 mod tests {
     use super::*;
     use crate::fleet::Thresholds;
-    use crate::model::{
-        Branding, Cluster, ClusterGroup, Inventory, Limits, MeetingIds, RecordingSettings, Rules,
-        Secret, Tenant,
-    };
+    use crate::model::{Cluster, ClusterGroup, Inventory, Secret, Tenant};
 
     /// Three nodes behind one address; of `busy` meetings each carries its number.
     fn fleet() -> Arc<Fleet> {
@@ -255,27 +252,11 @@ mod tests {
             tags: Vec::new(),
             load_url: None,
         };
-        let tenant = Tenant {
-            slug: "acme".parse().expect("a slug"),
-            name: "Acme".into(),
-            is_default: false,
-            domains: Vec::new(),
-            cluster_group: "default".into(),
-            required_tags: Vec::new(),
-            secrets: Vec::new(),
-            checksums: Vec::new(),
-            limits: Limits::default(),
-            rules: Rules::default(),
-            meeting_ids: MeetingIds::Scoped,
-            branding: Branding::default(),
-            recording: RecordingSettings::default(),
-            stats_token: None,
-        };
         let inventory = Inventory {
             clusters: vec![Cluster { name: "main".into(), ..Cluster::default() }],
-            groups: vec![ClusterGroup { name: "default".into(), clusters: vec!["main".into()] }],
+            groups: vec![ClusterGroup { name: "all".into(), clusters: vec!["main".into()] }],
             nodes: vec![node("a"), node("b"), node("c")],
-            tenants: vec![tenant],
+            tenants: vec![Tenant::sample("acme", &[])],
         };
         Arc::new(Fleet::new(inventory, |_| crate::model::AdminState::Ready))
     }

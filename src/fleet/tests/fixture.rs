@@ -3,9 +3,8 @@
 use crate::bbb::{Element, MeetingInfo};
 use crate::fleet::{Fleet, Reconciled, Thresholds, identity};
 use crate::model::{
-    AdminState, Branding, Cluster, ClusterGroup, Inventory, Limits, Meeting, MeetingIds,
-    MeetingKey, Node, NodeName, Policy, RecordingSettings, Rules, Scope, Secret, Tenant,
-    TenantSecret,
+    AdminState, Cluster, ClusterGroup, Inventory, Meeting, MeetingIds, MeetingKey, Node, NodeName,
+    Policy, Scope, Secret, Tenant,
 };
 
 pub(super) const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
@@ -32,29 +31,8 @@ pub(super) fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
 }
 
 pub(super) fn tenant(slug: &str, required_tags: &[&str]) -> Tenant {
-    let secret = |sub_id| TenantSecret {
-        sub_id: crate::model::SubId::new(sub_id).unwrap(),
-        secret: Secret::new("s"),
-        secret2: None,
-        limits: Limits::default(),
-        rules: Rules::default(),
-    };
-    Tenant {
-        slug: slug.parse().unwrap(),
-        name: slug.to_owned(),
-        is_default: false,
-        domains: Vec::new(),
-        cluster_group: "all".to_owned(),
-        required_tags: required_tags.iter().map(ToString::to_string).collect(),
-        secrets: vec![secret(0), secret(5)],
-        checksums: Vec::new(),
-        limits: Limits::default(),
-        rules: Rules::default(),
-        meeting_ids: MeetingIds::Scoped,
-        branding: Branding::default(),
-        recording: RecordingSettings::default(),
-        stats_token: None,
-    }
+    let required_tags = required_tags.iter().map(ToString::to_string).collect();
+    Tenant { required_tags, ..Tenant::sample(slug, &[0, 5]) }
 }
 
 pub(super) fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
