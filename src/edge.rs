@@ -28,6 +28,7 @@ mod limits;
 mod metrics;
 mod overlap;
 mod pages;
+mod ping;
 mod pipeline;
 mod protection;
 mod proxy;
@@ -89,6 +90,7 @@ pub struct Edge {
     settings: Settings,
     coalesced: coalesce::Coalesced,
     kept: fan_out::Kept,
+    ping: ping::Ping,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
     rate: Option<pingora_limits::rate::Rate>,
@@ -133,6 +135,7 @@ impl Edge {
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::default(),
             kept: fan_out::Kept::default(),
+            ping: ping::Ping::default(),
             metrics: metrics::Metrics::register(registry)?,
         })
     }

@@ -37,6 +37,9 @@ use crate::model::{AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node,
 /// after it.
 #[async_trait]
 pub trait Store: Callbacks + Send + Sync + 'static {
+    /// Whether a write succeeds at this moment. It changes nothing.
+    async fn probe(&self) -> Result<(), Error>;
+
     /// Everything that is kept. For the start only: it takes as long as there is data.
     async fn load(&self) -> Result<Saved, Error>;
 

@@ -34,6 +34,14 @@ enum What {
     Metrics,
 }
 
+/// What is to be answered.
+pub(super) enum Answer {
+    /// This.
+    Reply(Reply),
+    /// What a ping gets, which takes a look at the store.
+    Ping,
+}
+
 impl Edge {
     /// The answer to a request for one of these; `None` for any other path.
     pub(super) fn b3lb(
@@ -43,16 +51,16 @@ impl Edge {
         method: &Method,
         headers: &HeaderMap,
         track: &Track,
-    ) -> Option<Reply> {
+    ) -> Option<Answer> {
         let (what, scope) = parse(path)?;
         if method != Method::GET {
             track.blame("methodNotAllowed".to_owned(), Fault::Client);
             let mut reply = Reply::new(StatusCode::METHOD_NOT_ALLOWED, HTML, "");
             reply.allow = Some("GET");
-            return Some(reply);
+            return Some(Answer::Reply(reply));
         }
         if what == What::Ping {
-            return Some(Reply::new(StatusCode::OK, TEXT, "OK!"));
+            return Some(Answer::Ping);
         }
         let snapshot = self.fleet.snapshot();
         let base_domain = self.settings.base_domain.as_deref();
@@ -62,14 +70,15 @@ impl Edge {
         let is_right = opens(headers, token.map(Secret::expose).unwrap_or_default());
         let Some((tenant, at)) = found.filter(|_| is_right) else {
             track.blame("unauthorized".to_owned(), Fault::Client);
-            return Some(Reply::new(StatusCode::UNAUTHORIZED, HTML, "Unauthorized"));
+            let reply = Reply::new(StatusCode::UNAUTHORIZED, HTML, "Unauthorized");
+            return Some(Answer::Reply(reply));
         };
         let sub = tenant.tenant.secrets[at].sub_id;
         track.scope(&tenant.tenant.scope(sub));
-        Some(match what {
+        Some(Answer::Reply(match what {
             What::Metrics => Reply::new(StatusCode::OK, TEXT, metrics(tenant, sub)),
             _ => Reply::new(StatusCode::OK, JSON, self.stats(tenant)),
-        })
+        }))
     }
 
     /// What the tenant runs, by where its meetings come from: server name, then product.

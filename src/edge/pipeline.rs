@@ -20,7 +20,7 @@ use super::reply::{Dialect, Reply};
 use super::request::Request;
 use super::route::{Route, Who, route};
 use super::upload::{self, Broken, MAX_FORM_BYTES, Pump, Upload};
-use super::{Edge, assets, branding, form, head};
+use super::{Edge, assets, b3lb, branding, form, head};
 use crate::bbb::{Call, Failure};
 use crate::fleet::{HOOK_PREFIX, Snapshot};
 
@@ -67,9 +67,12 @@ impl Edge {
             let received = Box::pin(self.receive(session, incoming, &ctx.track)).await;
             return Ok(Decision::Respond(received));
         }
-        if let Some(reply) = self.b3lb(&host, target.path(), &req.method, &req.headers, &ctx.track)
-        {
-            return Ok(Decision::Respond(reply));
+        match self.b3lb(&host, target.path(), &req.method, &req.headers, &ctx.track) {
+            Some(b3lb::Answer::Reply(reply)) => return Ok(Decision::Respond(reply)),
+            Some(b3lb::Answer::Ping) => {
+                return Ok(Decision::Respond(Box::pin(self.ping(&ctx.track)).await));
+            }
+            None => {}
         }
         let base_domain = self.settings.base_domain.as_deref();
         let Some(Route { who, call: name }) = route(&host, target.path(), base_domain) else {

@@ -125,6 +125,10 @@ impl Drop for Embedded {
 
 #[async_trait]
 impl Store for Embedded {
+    async fn probe(&self) -> Result<(), Error> {
+        self.write(Op::Probe).await
+    }
+
     async fn load(&self) -> Result<Saved, Error> {
         self.ask(Job::Load).await
     }
@@ -290,9 +294,14 @@ mod tests {
         let node = SavedNode { name: NodeName::new("n"), state: AdminState::Ready, spec: None };
         let error = store.put_node(&node).await.unwrap_err();
         assert!(matches!(&error, Error::Locked(locked) if *locked == path), "{error}");
+        assert!(matches!(store.probe().await, Err(Error::Locked(_))));
 
         other.execute_batch("ROLLBACK").unwrap();
         store.put_node(&node).await.unwrap();
+        store.probe().await.unwrap();
+        // And has changed nothing.
+        drop(schema::open(&path).unwrap());
+        assert_eq!(store.load().await.unwrap().nodes, [node]);
     }
 
     #[test]

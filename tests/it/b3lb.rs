@@ -46,6 +46,25 @@ async fn ping_needs_nothing() {
     }
 }
 
+/// As in B3LB, whose answer it is, too.
+#[tokio::test]
+async fn ping_tells_when_the_store_does_not_work() {
+    let pool = pool().await;
+    let database = pool.dir().join("data").join("portico.db");
+    let other = rusqlite::Connection::open(database).expect("the database");
+    let ping = async || {
+        let reply = get(&pool, "any", "/b3lb/ping", "").await;
+        assert_eq!(reply.header("content-type"), "text/plain");
+        (reply.status.as_u16(), reply.body)
+    };
+    assert_eq!(ping().await, (200, "OK!".to_owned()));
+    // It can still be read, but nothing can be kept.
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    eventually("it is told", async || ping().await == (503, "Doh!".to_owned())).await;
+    other.execute_batch("ROLLBACK").expect("no lock");
+    eventually("all is well", async || ping().await == (200, "OK!".to_owned())).await;
+}
+
 #[tokio::test]
 async fn nobody_sees_a_tenants_figures_without_its_token() {
     let pool = pool().await;

@@ -12,7 +12,10 @@ use crate::store::{SavedNode, node_row};
 /// A change. It can be applied again with the same outcome.
 pub(super) enum Op {
     PutMeeting(Box<Meeting>),
-    RemoveMeeting { key: MeetingKey, internal_id: Box<str> },
+    RemoveMeeting {
+        key: MeetingKey,
+        internal_id: Box<str>,
+    },
     PutNode(Box<SavedNode>),
     RemoveNode(NodeName),
     Callbacks(Change),
@@ -20,12 +23,19 @@ pub(super) enum Op {
     RemoveAsset(AssetKey),
     PutHook(Box<Hook>),
     RemoveHook(u64),
+    /// Writes what is there already.
+    Probe,
 }
 
 impl Op {
     pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
         match self {
             Self::Callbacks(change) => return change.apply(db),
+            Self::Probe => {
+                // Read in the same transaction: a newer process may have raised it.
+                let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+                return db.pragma_update(None, "user_version", version);
+            }
             Self::PutMeeting(meeting) => db
                 .prepare_cached(
                     "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
