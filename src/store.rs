@@ -21,7 +21,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox};
+pub use callbacks::{
+    CALLBACKS_KEPT_MS, Callbacks, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places, Put,
+};
 pub use embedded::Embedded;
 pub use error::Error;
 

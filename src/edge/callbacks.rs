@@ -8,6 +8,7 @@
 mod base;
 mod incoming;
 mod outgoing;
+mod overflow;
 
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ impl Callbacks {
 pub(super) struct Counters {
     dropped: IntCounterVec,
     received: IntCounterVec,
+    pub(super) overflow: overflow::Overflow,
 }
 
 impl Counters {
@@ -73,6 +75,7 @@ impl Counters {
             Ok::<_, prometheus::Error>(counters)
         };
         Ok(Self {
+            overflow: overflow::Overflow::register(registry)?,
             dropped: counters(
                 "portico_callbacks_dropped_total",
                 "Callback URLs of front ends that were left out of a create, by kind and reason.",

@@ -19,7 +19,7 @@ use crate::chain::Chain;
 use crate::fleet::{
     HOOK_PREFIX, Node, Phase, Snapshot, callback_urls, hook_path, identity, now_ms,
 };
-use crate::model::{MeetingKey, NewDelivery, NodeName, SubId};
+use crate::model::{CallbackKind, MeetingKey, NewDelivery, NodeName, SubId};
 
 const PLAIN: &str = "text/plain;charset=utf-8";
 /// A body of bbb-webhooks: events of a moment.
@@ -218,10 +218,11 @@ impl Edge {
                 payload: payload.clone(),
                 received_at_ms: now_ms(),
             };
-            self.store.put_delivery(&delivery).await.map_err(|trouble| {
+            let put = self.store.put_delivery(&delivery).await.map_err(|trouble| {
                 error!("an event cannot be saved, its node may tell it again: {}", Chain(&trouble));
                 StatusCode::SERVICE_UNAVAILABLE
             })?;
+            self.metrics.callbacks.overflow.note(put, CallbackKind::Hook, &hook.scope);
         }
         self.settings.callbacks.wake();
         if event.id == "meeting-ended" {

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use super::Node;
 use crate::model::{Hook, Scope, Slug};
 
-/// Hooks that one scope may have; a front end makes one for all its meetings, or one for each.
-const MAX_OF_SCOPE: usize = 1_000;
+/// Hooks that one scope may have; a front end makes one for all its meetings, or one for each that runs. Each
+/// is looked at for every event of every node, and each event is told to all that want it.
+const MAX_OF_SCOPE: usize = 100;
 
 /// Where nodes post what happens, before their name and token.
 pub const HOOK_PREFIX: &str = "/b3lb/h/";

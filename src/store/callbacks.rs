@@ -8,6 +8,14 @@ use crate::model::{Callback, CallbackToken, Delivery, MeetingKey, NewDelivery, S
 /// How long a callback is answered after its meeting has ended, and a dead delivery can be looked at.
 pub const CALLBACKS_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
+/// What may wait to be delivered for one tenant; [`CallbackKind::Hook`](crate::model::CallbackKind::Hook)
+/// leaves half of it to what nodes tell but once.
+pub const MAX_PENDING: u64 = 10_000;
+/// The same in bytes.
+pub const MAX_PENDING_BYTES: u64 = 256 * 1024 * 1024;
+/// What is kept for one tenant of what was given up.
+pub const MAX_DEAD: u64 = 1_000;
+
 /// The part of a [`Store`](super::Store) that keeps callbacks. Writes are as durable as all others.
 #[async_trait]
 pub trait Callbacks: Send + Sync {
@@ -37,11 +45,13 @@ pub trait Callbacks: Send + Sync {
     /// Notes that the meeting of this callback was over at this time, in ms since 1970. The first time counts.
     async fn end_callbacks(&self, token: &CallbackToken, at_ms: u64) -> Result<(), Error>;
 
-    /// Puts something into the outbox, unless the same is or was in it.
-    async fn put_delivery(&self, delivery: &NewDelivery) -> Result<(), Error>;
+    /// Puts something into the outbox, unless the same is or was in it. Beyond [`MAX_PENDING`] and
+    /// [`MAX_PENDING_BYTES`] it is given up at once; what was given up before the last [`MAX_DEAD`] is forgotten.
+    async fn put_delivery(&self, delivery: &NewDelivery) -> Result<Put, Error>;
 
-    /// What is due: at most `max`, of each origin at most `per_origin`, those that wait longest first.
-    async fn outbox(&self, now_ms: u64, per_origin: u32, max: u32) -> Result<Outbox, Error>;
+    /// What is due, those of a tenant that wait longest first, and of the tenants each one's first before any
+    /// one's second. However much waits, this takes as long as there are places.
+    async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error>;
 
     /// What a delivery is to tell; nothing once it was delivered.
     async fn payload_of(&self, id: i64) -> Result<Vec<u8>, Error>;
@@ -52,6 +62,26 @@ pub trait Callbacks: Send + Sync {
     /// Notes which meetings are over though no node has said so, and forgets what was over
     /// [`CALLBACKS_KEPT_MS`] ago. Nothing that is still to be delivered goes.
     async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error>;
+}
+
+/// How much is delivered at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// To one origin of a tenant.
+    pub of_origin: u32,
+    /// For one tenant.
+    pub of_tenant: u32,
+    /// For all of them.
+    pub all: u32,
+}
+
+/// What became of something that was put into the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is in it, or was.
+    Kept,
+    /// Too much waits for its tenant: it was given up at once.
+    GivenUp,
 }
 
 /// The outbox at one moment.

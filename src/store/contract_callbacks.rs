@@ -1,12 +1,14 @@
 //! What every [`Store`] must do with callbacks, as functions over one: each expects an empty store.
 
+use super::callbacks::{MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES};
 use super::contract::meeting;
-use super::{CALLBACKS_KEPT_MS, Store};
+use super::{CALLBACKS_KEPT_MS, Places, Put, Store};
 use crate::model::{
     Callback, CallbackKind, CallbackToken, Delivery, MeetingKey, NewDelivery, NodeName, Scope,
     Settled,
 };
 
+const ANY: Places = Places { of_origin: 9, of_tenant: 99, all: 99 };
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 fn token(number: u8) -> CallbackToken {
@@ -37,7 +39,7 @@ fn delivery(number: u8, subject: &str, received_at_ms: u64) -> NewDelivery {
 }
 
 async fn due(store: &dyn Store, now_ms: u64) -> Vec<Delivery> {
-    store.outbox(now_ms, 9, 99).await.unwrap().due
+    store.outbox(now_ms, ANY).await.unwrap().due
 }
 
 pub(super) async fn callbacks_come_back_as_they_were_put(store: &dyn Store) {
@@ -82,13 +84,13 @@ pub(super) async fn what_comes_twice_is_delivered_once(store: &dyn Store) {
 
     let again = Settled::Again { at_ms: 200, error: "status 503".to_owned() };
     store.settle_delivery(second.id, 100, &again).await.unwrap();
-    let outbox = store.outbox(199, 9, 99).await.unwrap();
+    let outbox = store.outbox(199, ANY).await.unwrap();
     assert_eq!((outbox.due.len(), outbox.next_due_ms, outbox.pending), (0, Some(200), 1));
     assert_eq!(due(store, 200).await, [Delivery { attempts: 1, ..second.clone() }]);
 
     let dead = Settled::Dead { error: "status 503".to_owned() };
     store.settle_delivery(second.id, 300, &dead).await.unwrap();
-    let outbox = store.outbox(400, 9, 99).await.unwrap();
+    let outbox = store.outbox(400, ANY).await.unwrap();
     assert_eq!((outbox.due.len(), outbox.pending, outbox.dead), (0, 0, 1));
 }
 
@@ -98,9 +100,137 @@ pub(super) async fn one_origin_does_not_crowd_out_the_others(store: &dyn Store) 
         store.put_delivery(&delivery(1, &number.to_string(), number)).await.unwrap();
     }
     store.put_delivery(&delivery(2, "", 99)).await.unwrap();
-    let outbox = store.outbox(100, 2, 10).await.unwrap();
+    let outbox = store.outbox(100, Places { of_origin: 2, of_tenant: 9, all: 10 }).await.unwrap();
     let received: Vec<_> = outbox.due.iter().map(|due| due.received_at_ms).collect();
     assert_eq!((received, outbox.pending), (vec![0, 1, 99], 51));
+}
+
+/// A callback of another tenant.
+fn callback_of(tenant: &str, number: u8) -> Callback {
+    let key = MeetingKey { scope: Scope::parse(tenant).unwrap(), id: "m".to_owned() };
+    Callback { key, ..callback(number) }
+}
+
+fn received(due: &[Delivery]) -> Vec<u64> {
+    due.iter().map(|due| due.received_at_ms).collect()
+}
+
+/// However many origins it has, and however long its deliveries have waited.
+pub(super) async fn one_tenant_does_not_crowd_out_the_others(store: &dyn Store) {
+    let mut own: Vec<_> = (1..=20).map(|number| callback_of("acme", number)).collect();
+    own.extend([callback_of("other", 21), callback_of("third", 22)]);
+    store.put_callbacks(&own).await.unwrap();
+    for number in 1..=20 {
+        for subject in 0..3 {
+            let at_ms = u64::from(number) * 3 + subject;
+            store.put_delivery(&delivery(number, &subject.to_string(), at_ms)).await.unwrap();
+        }
+    }
+    for (number, subject, at_ms) in [(21, "", 70), (21, "second", 90), (22, "", 80)] {
+        store.put_delivery(&delivery(number, subject, at_ms)).await.unwrap();
+    }
+    let places = Places { of_origin: 2, of_tenant: 4, all: 10 };
+    let outbox = store.outbox(100, places).await.unwrap();
+    // Of the first origin the third has no place.
+    assert_eq!(received(&outbox.due), [3, 70, 80, 4, 90, 6, 7]);
+    assert_eq!(outbox.pending, 63);
+    // Where there is not enough for all, everybody's first comes first.
+    let few = store.outbox(100, Places { all: 3, ..places }).await.unwrap();
+    assert_eq!(received(&few.due), [3, 70, 80]);
+    // What is not due yet has no place, and is waited for.
+    let early = store.outbox(6, places).await.unwrap();
+    assert_eq!((received(&early.due), early.next_due_ms), (vec![3, 4, 6], Some(7)));
+}
+
+/// Whoever delivers gets those again that are under way, and nothing in their places.
+pub(super) async fn those_under_way_keep_their_places(store: &dyn Store) {
+    let own = [callback_of("acme", 1), callback_of("acme", 2), callback_of("acme", 3)];
+    store.put_callbacks(&own).await.unwrap();
+    for number in 1..=3 {
+        store.put_delivery(&delivery(number, "", u64::from(number))).await.unwrap();
+    }
+    let places = Places { of_origin: 1, of_tenant: 2, all: 9 };
+    let due = async |now_ms| store.outbox(now_ms, places).await.unwrap().due;
+    let under_way = due(10).await;
+    assert_eq!(received(&under_way), [1, 2]);
+    store.put_delivery(&delivery(1, "another", 11)).await.unwrap();
+    assert_eq!(due(20).await, under_way);
+    // One that failed makes room, and comes behind who waits by then.
+    let again = Settled::Again { at_ms: 50, error: "status 503".to_owned() };
+    store.settle_delivery(under_way[0].id, 20, &again).await.unwrap();
+    assert_eq!(received(&due(60).await), [2, 3]);
+    store.settle_delivery(under_way[1].id, 60, &Settled::Delivered).await.unwrap();
+    assert_eq!(received(&due(60).await), [3, 11]);
+    for place in due(60).await {
+        store.settle_delivery(place.id, 60, &Settled::Delivered).await.unwrap();
+    }
+    assert_eq!(received(&due(60).await), [1]);
+    store.remove_callbacks(&[token(1)]).await.unwrap();
+    let outbox = store.outbox(60, places).await.unwrap();
+    assert_eq!((outbox.due, outbox.pending, outbox.next_due_ms), (Vec::new(), 0, None));
+}
+
+pub(super) async fn what_waits_for_a_tenant_is_bounded(store: &dyn Store) {
+    let hook = Callback { kind: CallbackKind::Hook, ..callback_of("acme", 1) };
+    let other = Callback { kind: CallbackKind::Hook, ..callback_of("other", 3) };
+    store.put_callbacks(&[hook, callback_of("acme", 2), other]).await.unwrap();
+    let put = async |number, subject: u64| {
+        store.put_delivery(&delivery(number, &subject.to_string(), subject)).await.unwrap()
+    };
+    let all = async |number, subjects: std::ops::Range<u64>| {
+        use futures::StreamExt;
+        let puts = futures::stream::iter(subjects.map(|subject| put(number, subject)));
+        puts.buffered(500).collect::<Vec<_>>().await
+    };
+    let (half, full) = (MAX_PENDING / 2, MAX_PENDING);
+    assert!(all(1, 0..half).await.iter().all(|put| *put == Put::Kept));
+    // No more events, but there is room for what nodes tell but once.
+    assert_eq!(put(1, half).await, Put::GivenUp);
+    assert!(all(2, half..full).await.iter().all(|put| *put == Put::Kept));
+    assert_eq!(put(2, full).await, Put::GivenUp);
+    // What comes twice is neither new nor given up; other tenants have room of their own.
+    for (number, subject) in [(1, 0), (1, half), (2, half), (2, full), (3, 0)] {
+        assert_eq!(put(number, subject).await, Put::Kept);
+    }
+    let outbox = store.outbox(full, ANY).await.unwrap();
+    assert_eq!((outbox.pending, outbox.dead), (full + 1, 2));
+    // What is delivered makes room.
+    let own = outbox.due.iter().find(|due| due.key.scope.tenant.as_str() == "acme").unwrap();
+    store.settle_delivery(own.id, full, &Settled::Delivered).await.unwrap();
+    assert_eq!((put(1, full + 1).await, put(2, full + 2).await), (Put::GivenUp, Put::Kept));
+
+    // Bytes count, too.
+    let large = vec![b'x'; 4 * 1024 * 1024];
+    for number in 0..MAX_PENDING_BYTES / 2 / (large.len() as u64) - 1 {
+        let delivery = delivery(3, &format!("large {number}"), 9);
+        let delivery = NewDelivery { payload: large.clone(), ..delivery };
+        assert_eq!(store.put_delivery(&delivery).await.unwrap(), Put::Kept);
+    }
+    let delivery = NewDelivery { payload: large, ..delivery(3, "too large", 9) };
+    assert_eq!(store.put_delivery(&delivery).await.unwrap(), Put::GivenUp);
+    assert_eq!(put(3, 10).await, Put::Kept);
+}
+
+pub(super) async fn what_was_given_up_is_bounded(store: &dyn Store) {
+    store.put_callbacks(&[callback_of("acme", 1), callback_of("other", 2)]).await.unwrap();
+    let give_up = async |number, at_ms: u64| {
+        store.put_delivery(&delivery(number, &at_ms.to_string(), at_ms)).await.unwrap();
+        let due = due(store, at_ms).await;
+        let settled = Settled::Dead { error: "refused".to_owned() };
+        store.settle_delivery(due[0].id, at_ms, &settled).await.unwrap();
+        due[0].id
+    };
+    let of_other = give_up(2, 0).await;
+    let first = give_up(1, 1).await;
+    let second = give_up(1, 2).await;
+    for at_ms in 3..=MAX_DEAD + 1 {
+        give_up(1, at_ms).await;
+    }
+    assert_eq!(store.outbox(0, ANY).await.unwrap().dead, MAX_DEAD + 1);
+    // The oldest of those who have too many.
+    for (id, kept) in [(of_other, "true"), (first, ""), (second, "true")] {
+        assert_eq!(store.payload_of(id).await.unwrap(), kept.as_bytes());
+    }
 }
 
 pub(super) async fn callbacks_stay_for_a_while_after_the_end(store: &dyn Store) {
@@ -138,9 +268,9 @@ pub(super) async fn what_is_not_delivered_stays(store: &dyn Store) {
     store.settle_delivery(dead.id, given_up_ms, &settled).await.unwrap();
 
     store.expire_callbacks(given_up_ms + CALLBACKS_KEPT_MS).await.unwrap();
-    let outbox = store.outbox(given_up_ms, 9, 99).await.unwrap();
+    let outbox = store.outbox(given_up_ms, ANY).await.unwrap();
     assert_eq!((outbox.due, outbox.dead), (vec![pending], 1));
     store.expire_callbacks(given_up_ms + CALLBACKS_KEPT_MS + 1).await.unwrap();
-    let outbox = store.outbox(given_up_ms, 9, 99).await.unwrap();
+    let outbox = store.outbox(given_up_ms, ANY).await.unwrap();
     assert_eq!((outbox.pending, outbox.dead), (1, 0));
 }

@@ -9,6 +9,7 @@
 mod assets;
 mod callbacks;
 mod op;
+mod outbox;
 mod rows;
 mod schema;
 mod writer;
@@ -212,6 +213,10 @@ mod tests {
         contract_callbacks::callbacks_come_back_as_they_were_put(&fresh().1).await;
         contract_callbacks::what_comes_twice_is_delivered_once(&fresh().1).await;
         contract_callbacks::one_origin_does_not_crowd_out_the_others(&fresh().1).await;
+        contract_callbacks::one_tenant_does_not_crowd_out_the_others(&fresh().1).await;
+        contract_callbacks::those_under_way_keep_their_places(&fresh().1).await;
+        contract_callbacks::what_waits_for_a_tenant_is_bounded(&fresh().1).await;
+        contract_callbacks::what_was_given_up_is_bounded(&fresh().1).await;
         contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().1).await;
         contract_callbacks::what_is_not_delivered_stays(&fresh().1).await;
     }

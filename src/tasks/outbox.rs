@@ -2,8 +2,8 @@
 //! unless we die between sending and writing that down.
 //!
 //! The queue is the store's: it survives whatever happens to us. Attempts are repeated for a day, at first
-//! after a second, then after twice as long each time. No front end gets more than a few at once, so that
-//! one that hangs does not hold up the others. While an upgrade lets two processes run, neither delivers.
+//! after a second, then after twice as long each time. No front end gets more than a few at once, and no
+//! tenant either, so that those that hang do not hold up the others. While an upgrade lets two processes run, neither delivers.
 
 mod sender;
 
@@ -20,15 +20,18 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::{Delivery, Settled};
-use crate::store::Store;
+use crate::store::{Places, Store};
 
 pub use sender::Sender;
 use sender::Verdict;
 
 /// Attempts to one front end at the same time.
 const PER_ORIGIN: u32 = 2;
+/// Attempts for one tenant at the same time, however many front ends it has.
+const PER_TENANT: u32 = 4;
 /// Attempts at the same time; each may hold some MiB of analytics.
 const AT_ONCE: u32 = 32;
+const PLACES: Places = Places { of_origin: PER_ORIGIN, of_tenant: PER_TENANT, all: AT_ONCE };
 /// From the first attempt to the second; doubled from there on.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
@@ -152,7 +155,7 @@ impl Outbox {
     ) -> Duration {
         let now = now_ms();
         // Those under way are still due, and so keep their place.
-        let outbox = match self.store.outbox(now, PER_ORIGIN, AT_ONCE).await {
+        let outbox = match self.store.outbox(now, PLACES).await {
             Ok(outbox) => outbox,
             Err(trouble) => {
                 warn!("callbacks to be delivered cannot be read: {}", Chain(&trouble));

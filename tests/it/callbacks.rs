@@ -367,3 +367,28 @@ async fn without_an_address_of_ours_a_create_goes_on_without_callbacks() {
     let warning = "set server.public_url";
     eventually("the operator is told", async || pool.log().contains(warning)).await;
 }
+
+#[tokio::test]
+async fn a_tenant_whose_front_ends_hang_does_not_hold_up_the_others() {
+    let (pool, front) = (Pool::start(config()).await, Front::start(&[]).await);
+    let (acme, other) = (pool.tenant("acme"), pool.tenant("other"));
+    // They take connections and never answer.
+    let hanging: Vec<_> =
+        (0..40).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    for (number, hangs) in hanging.iter().enumerate() {
+        let url = format!("http%3A%2F%2F{}%2F", hangs.local_addr().expect("it is bound"));
+        let query = format!("name=A+room&meetingID=room{number}&meta_endCallbackUrl={url}");
+        acme.get("create", &query).await.success();
+        acme.get("end", &format!("meetingID=room{number}")).await.success();
+    }
+    let pending = async || pool.metrics().await.get("portico_callbacks_pending");
+    eventually("all of them wait", async || pending().await > 39.5).await;
+    let query = format!("name=A+room&meetingID=room&meta_endCallbackUrl={}", front.encoded("/end"));
+    other.get("create", &query).await.success();
+    other.get("end", "meetingID=room").await.success();
+    eventually("the other one is told", async || front.heard("/end").len() == 1).await;
+    let metrics = pool.metrics().await;
+    let given_up = metrics.sum("portico_callback_deliveries_total", &["outcome=\"timeout\""]);
+    assert!(given_up < 4.5, "it waited for those that hang: {given_up}");
+    assert!(metrics.get("portico_callbacks_in_flight") < 5.5);
+}

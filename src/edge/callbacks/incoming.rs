@@ -20,6 +20,7 @@ use crate::edge::track::Track;
 use crate::edge::upload::{self, Broken};
 use crate::fleet::{Entry, Phase, callback_urls, identity, now_ms};
 use crate::model::{Callback, CallbackKind, CallbackToken, NewDelivery};
+use crate::store;
 
 /// B3LB's own form.
 const B3LB_END: &str = "/b3lb/b/meeting/end";
@@ -158,7 +159,11 @@ impl Edge {
         });
         let deliver = async {
             match &delivery {
-                Some(delivery) => self.store.put_delivery(delivery).await,
+                Some(delivery) => {
+                    let put = self.store.put_delivery(delivery).await?;
+                    self.metrics.callbacks.overflow.note(put, callback.kind, &callback.key.scope);
+                    Ok::<_, store::Error>(())
+                }
                 None => Ok(()),
             }
         };

@@ -1,14 +1,18 @@
-//! The SQL of callbacks and their deliveries.
+//! The SQL of callbacks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Embedded;
 use super::op::Op;
+use super::outbox::{self, Deliver};
 use super::rows::{integer, scope, unreadable, word};
-use crate::model::{Callback, CallbackToken, Delivery, MeetingKey, NewDelivery, NodeName, Settled};
+use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::Error;
-use crate::store::callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox};
+use crate::store::callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox, Places, Put};
 
 const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node, node_meeting_id,
     internal_id, target, created_at_ms FROM callbacks";
@@ -22,7 +26,7 @@ pub(super) enum Change {
     Bind { tokens: Vec<CallbackToken>, internal_id: String },
     Remove(Vec<CallbackToken>),
     End { token: CallbackToken, at_ms: u64 },
-    Deliver(NewDelivery),
+    Deliver(Deliver),
     Settle { id: i64, at_ms: u64, settled: Settled },
     Expire { now_ms: u64 },
 }
@@ -52,21 +56,8 @@ impl Change {
                 )?
                 .execute(params![token.expose(), ms(*at_ms)])
                 .map(drop),
-            Self::Deliver(delivery) => db
-                .prepare_cached(
-                    "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload,
-                         received_at_ms, attempts, next_attempt_at_ms, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5, 'pending')",
-                )?
-                .execute(params![
-                    delivery.token.expose(),
-                    delivery.subject,
-                    delivery.origin,
-                    delivery.payload,
-                    ms(delivery.received_at_ms),
-                ])
-                .map(drop),
-            Self::Settle { id, at_ms, settled } => settle(db, *id, *at_ms, settled),
+            Self::Deliver(deliver) => deliver.apply(db),
+            Self::Settle { id, at_ms, settled } => outbox::settle(db, *id, *at_ms, settled),
             Self::Expire { now_ms } => expire(db, *now_ms),
         }
     }
@@ -91,32 +82,6 @@ fn put(db: &Connection, callback: &Callback) -> rusqlite::Result<()> {
         ms(callback.created_at_ms),
     ])
     .map(drop)
-}
-
-/// What is delivered is kept without its content, so that the same does not come in again.
-fn settle(db: &Connection, id: i64, at_ms: u64, settled: &Settled) -> rusqlite::Result<()> {
-    let (sql, error) = match settled {
-        Settled::Delivered => (
-            "UPDATE deliveries SET attempts = attempts + 1, state = 'delivered', payload = x'',
-                 settled_at_ms = ?2, last_error = ?3 WHERE id = ?1 AND state = 'pending'",
-            None,
-        ),
-        Settled::Again { at_ms, error } => {
-            return db
-                .prepare_cached(
-                    "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at_ms = ?2,
-                         last_error = ?3 WHERE id = ?1 AND state = 'pending'",
-                )?
-                .execute(params![id, ms(*at_ms), error])
-                .map(drop);
-        }
-        Settled::Dead { error } => (
-            "UPDATE deliveries SET attempts = attempts + 1, state = 'dead', settled_at_ms = ?2,
-                 last_error = ?3 WHERE id = ?1 AND state = 'pending'",
-            Some(error),
-        ),
-    };
-    db.prepare_cached(sql)?.execute(params![id, ms(at_ms), error]).map(drop)
 }
 
 /// An event that a node tells again comes within hours.
@@ -174,37 +139,6 @@ fn of_meeting(
         .collect()
 }
 
-fn outbox(db: &Connection, now_ms: u64, per_origin: u32, max: u32) -> rusqlite::Result<Outbox> {
-    let due = db
-        .prepare_cached(
-            "SELECT tenant, sub_id, meeting_id, id, kind, target, received_at_ms, attempts
-             FROM (SELECT id, ROW_NUMBER() OVER
-                     (PARTITION BY origin ORDER BY next_attempt_at_ms, id) AS place
-                 FROM deliveries JOIN callbacks USING (token)
-                 WHERE state = 'pending' AND next_attempt_at_ms <= ?1 AND target IS NOT NULL)
-             JOIN deliveries USING (id) JOIN callbacks USING (token)
-             WHERE place <= ?2 ORDER BY next_attempt_at_ms, id LIMIT ?3",
-        )?
-        .query_map(params![ms(now_ms), per_origin, max], delivery)?
-        .collect::<Result<_, _>>()?;
-    let count = |state: &str| {
-        db.prepare_cached("SELECT count(*) FROM deliveries WHERE state = ?1")?
-            .query_row([state], |row| integer(row, 0))
-    };
-    let next_due_ms: Option<i64> = db
-        .prepare_cached(
-            "SELECT min(next_attempt_at_ms) FROM deliveries
-             WHERE state = 'pending' AND next_attempt_at_ms > ?1",
-        )?
-        .query_row([ms(now_ms)], |row| row.get(0))?;
-    Ok(Outbox {
-        due,
-        next_due_ms: next_due_ms.map(i64::unsigned_abs),
-        pending: count("pending")?,
-        dead: count("dead")?,
-    })
-}
-
 fn callback(row: &Row<'_>) -> rusqlite::Result<Callback> {
     let token: String = row.get(3)?;
     Ok(Callback {
@@ -220,19 +154,8 @@ fn callback(row: &Row<'_>) -> rusqlite::Result<Callback> {
     })
 }
 
-fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
-    Ok(Delivery {
-        id: row.get(3)?,
-        kind: word(row, 4)?,
-        key: MeetingKey { scope: scope(row)?, id: row.get(2)? },
-        target: row.get(5)?,
-        received_at_ms: integer(row, 6)?,
-        attempts: row.get(7)?,
-    })
-}
-
 /// `SQLite`'s integers are signed; the cap is 292 million years away.
-fn ms(ms: u64) -> i64 {
+pub(super) fn ms(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
@@ -273,12 +196,15 @@ impl Callbacks for Embedded {
         self.write(Op::Callbacks(Change::End { token: token.clone(), at_ms })).await
     }
 
-    async fn put_delivery(&self, delivery: &NewDelivery) -> Result<(), Error> {
-        self.write(Op::Callbacks(Change::Deliver(delivery.clone()))).await
+    async fn put_delivery(&self, delivery: &NewDelivery) -> Result<Put, Error> {
+        let is_given_up = Arc::<AtomicBool>::default();
+        let deliver = Deliver { delivery: delivery.clone(), is_given_up: Arc::clone(&is_given_up) };
+        self.write(Op::Callbacks(Change::Deliver(deliver))).await?;
+        Ok(if is_given_up.load(Ordering::Relaxed) { Put::GivenUp } else { Put::Kept })
     }
 
-    async fn outbox(&self, now_ms: u64, per_origin: u32, max: u32) -> Result<Outbox, Error> {
-        self.read(move |db| outbox(db, now_ms, per_origin, max)).await
+    async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error> {
+        self.read(move |db| outbox::read(db, now_ms, places)).await
     }
 
     async fn payload_of(&self, id: i64) -> Result<Vec<u8>, Error> {

@@ -16,10 +16,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0002_callbacks.sql"),
     include_str!("../../../migrations/embedded/0003_assets.sql"),
     include_str!("../../../migrations/embedded/0004_hooks.sql"),
+    include_str!("../../../migrations/embedded/0005_outbox.sql"),
 ];
 
 /// The `user_version` of the present schema.
-const PRESENT: u32 = 4;
+const PRESENT: u32 = 5;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,6 +81,18 @@ fn migrate(db: &mut Connection) -> rusqlite::Result<u32> {
         step.pragma_update(None, "user_version", version + 1)?;
         step.commit()?;
     }
+}
+
+/// The file as the process of an older schema has it open.
+#[cfg(test)]
+pub(super) fn open_at(path: &Path, version: u32) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    set_up(&db)?;
+    for sql in &MIGRATIONS[..version as usize] {
+        db.execute_batch(sql)?;
+    }
+    db.pragma_update(None, "user_version", version)?;
+    Ok(db)
 }
 
 #[cfg(test)]
