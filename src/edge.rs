@@ -89,7 +89,7 @@ pub struct Edge {
     balancer: Arc<Balancer>,
     settings: Settings,
     coalesced: coalesce::Coalesced,
-    kept: fan_out::Kept,
+    kept: Arc<fan_out::Kept>,
     ping: ping::Ping,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
@@ -134,7 +134,7 @@ impl Edge {
             tenant_rates: protection::TenantRates::new(),
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::default(),
-            kept: fan_out::Kept::default(),
+            kept: fan_out::Kept::register(registry)?,
             ping: ping::Ping::default(),
             metrics: metrics::Metrics::register(registry)?,
         })

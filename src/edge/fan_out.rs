@@ -1,9 +1,10 @@
 //! One question to many nodes: what each of them lists, item by item.
 //!
 //! Nodes are asked side by side, under one deadline. Nothing is held but what the question keeps, and that
-//! is bounded for each node, for each question and for all of them together. A node that fails is logged,
-//! counted and left out.
+//! is bounded for each node, for each tenant and for all of them together, until the client has read the
+//! answer that was made of it. A node that fails is logged, counted and left out.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use log::warn;
+use parking_lot::Mutex;
+use prometheus::{IntGauge, Registry};
 use tokio::time::Instant;
 
 use super::Edge;
@@ -19,7 +22,7 @@ use super::ask::{self, Trouble};
 use crate::bbb::{Call, Element, ListError, ListNames, ListParser, Params};
 use crate::chain::Chain;
 use crate::fleet::{Node, now_ms};
-use crate::model::Health;
+use crate::model::{Health, Slug};
 use crate::node;
 
 /// Nodes that are asked at once.
@@ -32,43 +35,81 @@ const MAX_FORM_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const MAX_NODE_BYTES: usize = 64 * 1024 * 1024;
 /// One recording; a long presentation has hundreds of thumbnails.
 const MAX_ITEM_BYTES: usize = 256 * 1024;
-/// What one question may keep, and all that are under way together.
-const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// What all questions together may keep.
 const MAX_KEPT_TOGETHER: usize = 256 * 1024 * 1024;
+/// What those of one tenant may keep: with clients that do not read, it has no more to take from the others.
+const MAX_KEPT_OF_TENANT: usize = MAX_KEPT_TOGETHER / 4;
 /// What an item costs beside its bytes.
 const ITEM_BYTES: usize = 64;
 
-/// What all questions under way keep, in bytes.
-#[derive(Debug, Default)]
-pub(super) struct Kept(AtomicUsize);
+/// What all questions keep whose answers are not out, in bytes.
+#[derive(Debug)]
+pub(super) struct Kept {
+    together: AtomicUsize,
+    of_tenants: Mutex<HashMap<Slug, Arc<AtomicUsize>>>,
+    gauge: IntGauge,
+}
 
-/// The share of one question; given back when it is answered.
-struct Share<'k> {
-    kept: &'k Kept,
+impl Kept {
+    /// Makes its size known to `registry`.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Arc<Self>> {
+        let gauge = IntGauge::new(
+            "portico_gathered_bytes",
+            "Memory for answers that are gathered from many nodes, until they are sent.",
+        )?;
+        registry.register(Box::new(gauge.clone()))?;
+        let (together, of_tenants) = (AtomicUsize::default(), Mutex::default());
+        Ok(Arc::new(Self { together, of_tenants, gauge }))
+    }
+}
+
+/// The share of one question; given back when its answer is out.
+#[derive(Debug)]
+pub(super) struct Share {
+    kept: Arc<Kept>,
+    of_tenant: Arc<AtomicUsize>,
     bytes: AtomicUsize,
 }
 
-impl<'k> Share<'k> {
-    fn of(kept: &'k Kept) -> Self {
-        Self { kept, bytes: AtomicUsize::new(0) }
+impl Share {
+    fn of(kept: &Arc<Kept>, tenant: &Slug) -> Self {
+        let of_tenant = kept.of_tenants.lock().entry(tenant.clone()).or_default().clone();
+        Self { kept: kept.clone(), of_tenant, bytes: AtomicUsize::new(0) }
     }
 
     /// Whether there is room for so many more.
     fn take(&self, bytes: usize) -> bool {
-        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let together = self.kept.0.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        own <= MAX_KEPT_BYTES && together <= MAX_KEPT_TOGETHER
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.kept.gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let of_tenant = self.of_tenant.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let together = self.kept.together.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        of_tenant <= MAX_KEPT_OF_TENANT && together <= MAX_KEPT_TOGETHER
+    }
+
+    /// Gives all back but this.
+    fn shrink_to(&mut self, bytes: usize) {
+        let own = *self.bytes.get_mut();
+        let less = own.saturating_sub(bytes);
+        *self.bytes.get_mut() = own - less;
+        self.of_tenant.fetch_sub(less, Ordering::Relaxed);
+        self.kept.together.fetch_sub(less, Ordering::Relaxed);
+        self.kept.gauge.sub(i64::try_from(less).unwrap_or(i64::MAX));
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Share {
     fn drop(&mut self) {
-        self.kept.0.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        self.shrink_to(0);
     }
 }
 
 /// What the nodes are asked.
 pub(super) struct Question<'q> {
+    /// Who asks.
+    pub(super) tenant: &'q Slug,
     pub(super) call: Call,
     pub(super) names: ListNames,
     pub(super) params: &'q Params<'q>,
@@ -86,12 +127,20 @@ pub(super) struct Item {
 }
 
 /// What the nodes have said.
-pub(super) struct Heard<'k> {
+pub(super) struct Heard {
     /// The items of each node that answered, nodes in the order in which they were given.
     pub(super) lists: Vec<(Arc<Node>, Vec<Item>)>,
     /// Nodes that did not answer.
     pub(super) unheard: usize,
-    _share: Share<'k>,
+    share: Share,
+}
+
+impl Heard {
+    /// The memory of an answer that was made of it, to be held until that is out.
+    pub(super) fn into_share(mut self, body_bytes: usize) -> Arc<Share> {
+        self.share.shrink_to(body_bytes);
+        Arc::new(self.share)
+    }
 }
 
 impl Edge {
@@ -105,9 +154,9 @@ impl Edge {
         nodes: &[Arc<Node>],
         question: &Question<'_>,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
-    ) -> Heard<'_> {
+    ) -> Heard {
         let deadline = Instant::now() + WITHIN;
-        let share = Share::of(&self.kept);
+        let share = Share::of(&self.kept, question.tenant);
         let mut asked: Vec<_> = nodes
             .iter()
             .enumerate()
@@ -132,7 +181,7 @@ impl Edge {
         drop(answers);
         lists.sort_by_key(|(index, ..)| *index);
         let lists: Vec<_> = lists.into_iter().map(|(_, node, items)| (node, items)).collect();
-        Heard { unheard: nodes.len() - lists.len(), lists, _share: share }
+        Heard { unheard: nodes.len() - lists.len(), lists, share }
     }
 
     /// What one node lists.
@@ -141,7 +190,7 @@ impl Edge {
         node: &Node,
         question: &Question<'_>,
         deadline: Instant,
-        share: &Share<'_>,
+        share: &Share,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
     ) -> Result<Vec<Item>, Trouble> {
         let mut reading = Reading {
@@ -205,7 +254,7 @@ impl Reading {
     fn push(
         &mut self,
         chunk: &[u8],
-        share: &Share<'_>,
+        share: &Share,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
     ) -> ControlFlow<()> {
         let Self { parser, items, sure, .. } = self;
@@ -230,7 +279,7 @@ impl Reading {
             Some(Halt::NotXml) => return Err(Trouble::NotXml),
             Some(Halt::TooMuch) => {
                 let target = node.spec.url.to_string();
-                return Err(node::Error::TooLarge { target, max_bytes: MAX_KEPT_BYTES }.into());
+                return Err(node::Error::TooLarge { target, max_bytes: MAX_KEPT_OF_TENANT }.into());
             }
             None => {}
         }
@@ -250,16 +299,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_keeps_no_more_than_its_share_and_gives_it_back() {
-        let kept = Kept::default();
-        let share = Share::of(&kept);
-        assert!(share.take(MAX_KEPT_BYTES) && !share.take(1));
-        drop(share);
-        let shares: Vec<_> = (0..4).map(|_| Share::of(&kept)).collect();
-        assert!(shares.iter().all(|share| share.take(MAX_KEPT_BYTES)));
-        let late = Share::of(&kept);
+    fn a_tenant_keeps_no_more_than_its_share_and_gives_it_back() {
+        let kept = Kept::register(&Registry::new()).expect("a new name");
+        let slugs = ["a", "b", "c", "d", "e"].map(|slug| slug.parse::<Slug>().expect("a slug"));
+        let share = |at: usize| Share::of(&kept, &slugs[at]);
+        let (first, second) = (share(0), share(0));
+        assert!(first.take(MAX_KEPT_OF_TENANT / 2) && second.take(MAX_KEPT_OF_TENANT / 2));
+        assert!(!second.take(1), "however many questions it asks");
+        drop(second);
+        let mut again = share(0);
+        assert!(again.take(MAX_KEPT_OF_TENANT / 2));
+        again.shrink_to(MAX_KEPT_OF_TENANT / 4);
+        assert!(again.take(MAX_KEPT_OF_TENANT / 4), "what it does not need is free");
+        let others: Vec<_> = (1..4).map(share).collect();
+        assert!(others.iter().all(|share| share.take(MAX_KEPT_OF_TENANT)), "they have their own");
+        let late = share(4);
         assert!(!late.take(1), "all of them together have a bound, too");
-        drop((shares, late));
-        assert_eq!(kept.0.load(Ordering::Relaxed), 0);
+        drop((first, again, others, late));
+        assert_eq!((kept.together.load(Ordering::Relaxed), kept.gauge.get()), (0, 0));
+        let of_tenants = kept.of_tenants.lock();
+        assert!(of_tenants.values().all(|bytes| bytes.load(Ordering::Relaxed) == 0));
     }
 }

@@ -1,10 +1,13 @@
 //! What the edge answers by itself, and the one place that writes it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::fan_out::Share;
 use super::protection;
 use crate::bbb::Failure;
 
@@ -32,6 +35,8 @@ pub(super) struct Reply {
     pub(super) allow: Option<&'static str>,
     /// Further headers, which win over ours.
     pub(super) extra: Vec<(HeaderName, HeaderValue)>,
+    /// The share of memory that the body has until it is out.
+    _share: Option<Arc<Share>>,
 }
 
 impl Reply {
@@ -52,7 +57,13 @@ impl Reply {
             retry_after: None,
             allow: None,
             extra: Vec::new(),
+            _share: None,
         }
+    }
+
+    /// The same, with the memory that its body has.
+    pub(super) fn with_share(self, share: Arc<Share>) -> Self {
+        Self { _share: Some(share), ..self }
     }
 
     /// A failure in BigBlueButton's words, in the form the caller reads.

@@ -461,3 +461,42 @@ async fn mistakes_with_text_tracks_are_told_as_the_node_tells_them() {
     assert_eq!(reply.seen(), (200, wrong.as_str()));
     assert!(pool.node(0).text_track_bytes(id).is_empty());
 }
+
+/// It is the client that decides for how long, so it must not be forgotten before.
+#[tokio::test]
+async fn the_memory_of_an_answer_counts_until_the_client_has_read_it() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let pool = pool(2).await;
+    let acme = pool.tenant("acme");
+    for node in pool.nodes() {
+        node.add_recordings("room@acme", 3_000);
+    }
+    let gathered = async || pool.metrics().await.get("portico_gathered_bytes");
+    assert!(gathered().await < 0.5);
+    // Of the many only a page is kept.
+    acme.get("getRecordings", "limit=1").await.success();
+    // With buffers that do not take it all.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    let mut stream = socket.connect(pool.address()).await.expect("somebody listens");
+    let target = acme.target("getRecordings", "");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it is open");
+    let mut head = [0; 64];
+    stream.read_exact(&mut head).await.expect("an answer");
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "it is being written");
+    let bytes = gathered().await;
+    assert!(bytes > 5_000_000.0, "{bytes}");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("all of it");
+    assert!(rest.ends_with(b"</recordings></response>"));
+    eventually("it is given back", async || gathered().await < 0.5).await;
+    // By a client that goes away, too.
+    let mut raw = pool.raw().await;
+    raw.send(request.as_bytes()).await;
+    drop(raw);
+    let calls = || pool.node_calls("getRecordings");
+    eventually("the nodes were asked", async || calls() >= 6).await;
+    eventually("it is given back", async || gathered().await < 0.5).await;
+}

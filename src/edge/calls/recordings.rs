@@ -35,7 +35,7 @@ pub(super) async fn get_recordings(edge: &Edge, asked: &Asked<'_>) -> Result<Dec
     check_count(&asked.params)?;
     let (wanted, page) = (Wanted::read(&asked.params), Page::read(&asked.params));
     let params = wanted.for_nodes(asked);
-    let question = Question { call: asked.call, names: ListNames::RECORDINGS, params: &params };
+    let question = question(asked, &params);
     let keep = |before, recording: Element| {
         let Accepted { id, parent, recording } = wanted.accept(asked, recording)?;
         let xml = if before < page.end { recording.to_vec().into() } else { Box::default() };
@@ -50,8 +50,15 @@ pub(super) async fn get_recordings(edge: &Edge, asked: &Asked<'_>) -> Result<Dec
     if heard.lists.is_empty() && heard.unheard > 0 {
         return Err(Refusal::node(refusal::recordings_unavailable()));
     }
-    let lists = heard.lists.into_iter().map(|(_, items)| items).collect();
-    Ok(Decision::Respond(Reply::xml(page.of(lists))))
+    let lists = std::mem::take(&mut heard.lists).into_iter().map(|(_, items)| items).collect();
+    let body = page.of(lists);
+    let share = heard.into_share(body.capacity());
+    Ok(Decision::Respond(Reply::xml(body).with_share(share)))
+}
+
+fn question<'q>(asked: &'q Asked<'_>, params: &'q Params<'q>) -> Question<'q> {
+    let tenant = &asked.caller.scope.tenant;
+    Question { tenant, call: Call::GetRecordings, names: ListNames::RECORDINGS, params }
 }
 
 /// The nodes that have some of the caller's recordings.
@@ -88,8 +95,7 @@ pub(super) fn record_ids(params: &Params<'_>) -> Vec<String> {
 pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Located {
     let mut params = Params::default();
     params.push("recordID", &ids.join(","));
-    let call = Call::GetRecordings;
-    let question = Question { call, names: ListNames::RECORDINGS, params: &params };
+    let question = question(asked, &params);
     // Nodes match by beginnings.
     let keep = |_before, recording: Element| {
         let Accepted { id, parent, .. } = Wanted::default().accept(asked, recording)?;
@@ -110,7 +116,7 @@ pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Lo
 
 /// Leaves out recordings of breakout rooms whose parents are not the caller's. Where the list was filtered, parents
 /// that are not in it are asked for.
-async fn find_parents(edge: &Edge, asked: &Asked<'_>, heard: &mut Heard<'_>, is_filtered: bool) {
+async fn find_parents(edge: &Edge, asked: &Asked<'_>, heard: &mut Heard, is_filtered: bool) {
     let items = || heard.lists.iter().flat_map(|(_, items)| items);
     let mut unknown: HashSet<&str> = items().filter_map(|item| item.parent.as_deref()).collect();
     if unknown.is_empty() {
@@ -125,8 +131,7 @@ async fn find_parents(edge: &Edge, asked: &Asked<'_>, heard: &mut Heard<'_>, is_
         let ids: Vec<_> = unknown.into_iter().take(MAX_IDS_FOR_NODES).collect();
         let mut params = Params::default();
         params.push("recordID", &ids.join(","));
-        let question =
-            Question { call: Call::GetRecordings, names: ListNames::RECORDINGS, params: &params };
+        let question = question(asked, &params);
         let keep = |_before, recording: Element| {
             let Accepted { id, parent, .. } = Wanted::default().accept(asked, recording)?;
             let is_own = parent.is_none() && ids.contains(&&*id);

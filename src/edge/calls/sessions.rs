@@ -26,8 +26,12 @@ pub(super) async fn get_sessions(edge: &Edge, asked: &Asked<'_>) -> Result<Decis
     let nodes: Vec<Arc<Node>> =
         asked.snapshot.nodes().filter(|node| used.contains(node.name())).cloned().collect();
     drop(meetings);
-    let question =
-        Question { call: asked.call, names: ListNames::SESSIONS, params: asked.params.as_ref() };
+    let question = Question {
+        tenant: &asked.caller.scope.tenant,
+        call: asked.call,
+        names: ListNames::SESSIONS,
+        params: asked.params.as_ref(),
+    };
     let keep = |_before, mut session: Element| {
         let entry = edge.fleet.directory.get_internal(&session.child_text("meetingID")?)?;
         if entry.phase() == Phase::Lost || !asked.caller.scope.sees(&entry.key().scope) {
@@ -50,5 +54,6 @@ pub(super) async fn get_sessions(edge: &Edge, asked: &Asked<'_>) -> Result<Decis
         return Ok(Decision::Respond(Reply::xml(NONE)));
     }
     body.extend_from_slice(TAIL);
-    Ok(Decision::Respond(Reply::xml(body)))
+    let share = heard.into_share(body.len());
+    Ok(Decision::Respond(Reply::xml(body).with_share(share)))
 }
