@@ -24,6 +24,7 @@
 //! begin and end, people who join, and recordings; a recorded meeting counts as marked once somebody was in it;
 //! `https` callbacks are not sent.
 
+mod breakout;
 mod callbacks;
 mod calls;
 pub mod cli;
@@ -300,6 +301,12 @@ impl Node {
         ids
     }
 
+    /// Opens breakout rooms of a running meeting, as people in it do; gives their internal ids, none if there
+    /// is no such meeting.
+    pub fn open_breakout_rooms(&self, meeting_id: &str, count: u64) -> Vec<String> {
+        self.shared.world.lock().open_rooms(meeting_id, count, Instant::now(), now_ms())
+    }
+
     /// The bytes of each text track that was uploaded for a recording.
     pub fn text_track_bytes(&self, record_id: &str) -> Vec<usize> {
         let world = self.shared.world.lock();
@@ -389,7 +396,8 @@ impl Shared {
         let mut world = self.world.lock();
         let Some(meeting) = world.find_past(id).cloned() else { return false };
         world.recordings.retain(|known| known.record_id != meeting.internal_id);
-        world.recordings.push(Recording::of(&meeting, now_ms()));
+        let rooms = world.rooms_of(&meeting.internal_id);
+        world.recordings.push(Recording::of(&meeting, rooms, now_ms()));
         drop(world);
         self.callbacks.recording_ready(&meeting);
         self.hooks.recording_published(&meeting, &self.callbacks);

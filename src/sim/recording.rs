@@ -41,6 +41,8 @@ pub(super) struct Recording {
     pub(super) meeting_id: String,
     name: String,
     breakout: Option<Breakout>,
+    /// Internal ids of its breakout rooms.
+    rooms: Vec<String>,
     pub(super) state: State,
     pub(super) text_tracks: Vec<TextTrack>,
     start_ms: u64,
@@ -49,7 +51,7 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn of(meeting: &Meeting, now_ms: u64) -> Self {
+    pub(super) fn of(meeting: &Meeting, rooms: Vec<String>, now_ms: u64) -> Self {
         let is_breakout = meeting.breakout.is_some();
         let mut metadata = vec![
             ("isBreakout".to_owned(), is_breakout.to_string()),
@@ -62,6 +64,7 @@ impl Recording {
             meeting_id: meeting.external_id.clone(),
             name: meeting.name.clone(),
             breakout: meeting.breakout.clone(),
+            rooms,
             state: State::Published,
             text_tracks: Vec::new(),
             start_ms: meeting.created_ms,
@@ -78,6 +81,7 @@ impl Recording {
             meeting_id: meeting_id.to_owned(),
             name: name.clone(),
             breakout: None,
+            rooms: Vec::new(),
             state: State::Published,
             text_tracks: Vec::new(),
             start_ms,
@@ -119,6 +123,13 @@ impl Recording {
                 .number("sequence", breakout.sequence)
                 .flag("freeJoin", breakout.free_join)
                 .close("breakout");
+        }
+        if !self.rooms.is_empty() {
+            xml.open("breakoutRooms");
+            for room in &self.rooms {
+                xml.text("breakoutRoom", room);
+            }
+            xml.close("breakoutRooms");
         }
         xml.open("playback");
         for format in FORMATS {

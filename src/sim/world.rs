@@ -72,6 +72,16 @@ impl World {
         self.find(id).or_else(|| self.past.iter().rev().find(is_meant))
     }
 
+    /// Internal ids of the breakout rooms that a meeting has had.
+    pub(super) fn rooms_of(&self, internal_id: &str) -> Vec<String> {
+        let is_room = |meeting: &&Meeting| {
+            let breakout = meeting.breakout.as_ref();
+            breakout.is_some_and(|breakout| breakout.parent_internal_id == internal_id)
+        };
+        let all = self.past.iter().chain(self.meetings.values());
+        all.filter(is_room).map(|room| room.internal_id.clone()).collect()
+    }
+
     pub(super) fn contains(&self, internal_id: &str) -> bool {
         self.meetings.contains_key(internal_id)
     }

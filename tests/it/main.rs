@@ -35,6 +35,7 @@ mod protection;
 mod recordings;
 mod reload;
 mod rollover;
+mod room_recordings;
 mod rules;
 mod seeing;
 mod survival;

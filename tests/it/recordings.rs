@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use crate::calls::{assert_same, at};
 use crate::harness::{Client, Config, Pool, Reply, Tenant, assert_failed, eventually, failed};
 
-const UNKNOWN: (&str, &str) = ("notFound", "We could not find recordings");
-const NONE: &str = "<response><returncode>SUCCESS</returncode><recordings></recordings>\
+pub(crate) const UNKNOWN: (&str, &str) = ("notFound", "We could not find recordings");
+pub(crate) const NONE: &str = "<response><returncode>SUCCESS</returncode><recordings></recordings>\
     <messageKey>noRecordings</messageKey>\
     <message>There are no recordings for the meeting(s).</message></response>";
-const CHANGES: [(&str, &str); 4] = [
+pub(crate) const CHANGES: [(&str, &str); 4] = [
     ("publishRecordings", "&publish=false"),
     ("publishRecordings", "&publish=true"),
     ("updateRecordings", "&meta_Tag=x&meta_gl-listed="),
@@ -31,23 +31,23 @@ fn recordings(reply: &Reply) -> Vec<Element> {
     xml.child("recordings").expect("a list").elements().cloned().collect()
 }
 
-fn texts(reply: &Reply, name: &str) -> Vec<String> {
+pub(crate) fn texts(reply: &Reply, name: &str) -> Vec<String> {
     let text = |recording: &Element| recording.child_text(name).expect("it has one").into_owned();
     recordings(reply).iter().map(text).collect()
 }
 
 /// The ids of the caller's recordings, sorted.
-async fn ids(client: &Client, query: &str) -> Vec<String> {
+pub(crate) async fn ids(client: &Client, query: &str) -> Vec<String> {
     let mut ids = texts(&client.get("getRecordings", query).await.success(), "recordID");
     ids.sort();
     ids
 }
 
-fn beginning(record_id: &str) -> &str {
+pub(crate) fn beginning(record_id: &str) -> &str {
     record_id.get(..30).expect("a digest")
 }
 
-fn sorted(lists: &[&[String]]) -> Vec<String> {
+pub(crate) fn sorted(lists: &[&[String]]) -> Vec<String> {
     let mut all = lists.concat();
     all.sort();
     all
@@ -141,44 +141,6 @@ async fn two_tenants_with_the_same_meeting_on_three_nodes_see_their_own_recordin
         let reply = wrong.get(call, &format!("recordID={}{more}", of_acme[0])).await;
         assert_failed(&reply, refused.0, refused.1);
     }
-}
-
-#[tokio::test]
-async fn recordings_of_breakout_rooms_are_whose_their_parents_are() {
-    let pool = pool(2).await;
-    let (acme, five, other) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("other"));
-    let mut expected = Vec::new();
-    for client in [&acme, &five, &other] {
-        let parent = client.create("parent").await.text("internalMeetingID");
-        let query = "name=Room&meetingID=room&isBreakout=true&sequence=2&parentMeetingID=parent";
-        let external = client.get("create", query).await.success().text("meetingID");
-        let meetings =
-            pool.nodes().iter().flat_map(portico::sim::Node::meetings).collect::<Vec<_>>();
-        let room = meetings.iter().find(|meeting| meeting.external_id == external).expect("one");
-        let runs = |node: &&portico::sim::Node| {
-            node.meetings().iter().any(|meeting| meeting.internal_id == parent)
-        };
-        let node = pool.nodes().iter().find(runs).expect("its node");
-        assert!(node.publish_recording(&room.internal_id) && node.publish_recording(&parent));
-        expected.push((room.internal_id.clone(), parent, external));
-    }
-    for (client, own) in [(&five, &expected[1]), (&other, &expected[2])] {
-        let (room, parent, external) = own;
-        assert_eq!(ids(client, "").await, sorted(&[&[room.clone(), parent.clone()]]));
-        assert_eq!(ids(client, "meetingID=parent").await, [parent.as_str()]);
-        for query in [format!("recordID={room}"), "meta_isBreakout=true".to_owned()] {
-            let reply = client.get("getRecordings", &query).await.success();
-            assert_eq!(texts(&reply, "recordID"), [room.as_str()], "{query}");
-            assert_eq!(texts(&reply, "meetingID"), [external.as_str()]);
-            assert!(reply.body.contains(&format!("<parentId>{parent}</parentId>")));
-        }
-        assert_eq!(ids(client, "limit=1&offset=1").await.len(), 1);
-        let foreign = format!("recordID={}&meta_x=y", expected[0].0);
-        assert_failed(&client.get("updateRecordings", &foreign).await, UNKNOWN.0, UNKNOWN.1);
-        client.get("updateRecordings", &format!("recordID={room}&meta_x=y")).await.success();
-        assert_eq!(ids(client, "meta_x=y").await, [room.as_str()]);
-    }
-    assert_eq!(ids(&acme, "").await.len(), 4, "its own and those of its part");
 }
 
 #[tokio::test]
