@@ -141,7 +141,7 @@ impl Portico {
         let mut server = Server::new_with_opt_and_conf(options, conf);
         server.bootstrap();
 
-        let outbox = outbox(&settings, &fleet, &store, &registry)?;
+        let outbox = outbox(&settings, &fleet, &store, &client, &registry)?;
         let balancing = background_service("balancer", edge::balancer(&fleet));
         let edge = Edge::new(
             fleet.clone(),
@@ -385,11 +385,13 @@ fn outbox(
     settings: &Settings,
     fleet: &Arc<Fleet>,
     store: &Arc<dyn Store>,
+    client: &Client,
     registry: &Registry,
 ) -> anyhow::Result<Arc<Outbox>> {
     Ok(Arc::new(Outbox {
         fleet: fleet.clone(),
         store: store.clone(),
+        client: client.clone(),
         sender: Sender::new(reach(settings), node::load_roots()?),
         wake: Arc::default(),
         metrics: OutboxMetrics::register(registry)?,

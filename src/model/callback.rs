@@ -124,6 +124,8 @@ pub struct NewDelivery {
 pub struct Delivery {
     /// Its number in the store.
     pub id: i64,
+    /// The node that the meeting was created on.
+    pub node: NodeName,
     /// What it tells of.
     pub kind: CallbackKind,
     /// Whose meeting, and what the front end calls it.

@@ -76,6 +76,7 @@ pub(super) async fn what_comes_twice_is_delivered_once(store: &dyn Store) {
     assert_eq!((first.attempts, store.payload_of(first.id).await.unwrap()), (0, b"true".to_vec()));
     assert_eq!(Some(&first.target), callback(1).target.as_ref());
     assert_eq!((first.kind, &first.key), (CallbackKind::End, &callback(1).key));
+    assert_eq!(first.node, callback(1).node);
 
     store.settle_delivery(first.id, 60, &Settled::Delivered).await.unwrap();
     assert_eq!(store.payload_of(first.id).await.unwrap(), b"");

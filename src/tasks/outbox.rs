@@ -5,6 +5,7 @@
 //! after a second, then after twice as long each time. No front end gets more than a few at once, and no
 //! tenant either, so that those that hang do not hold up the others. While an upgrade lets two processes run, neither delivers.
 
+mod listed;
 mod sender;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::{Delivery, Settled};
+use crate::node::Client;
 use crate::store::{Places, Store};
 
 pub use sender::Sender;
@@ -99,6 +101,8 @@ pub struct Outbox {
     pub fleet: Arc<Fleet>,
     /// The queue.
     pub store: Arc<dyn Store>,
+    /// The way to nodes.
+    pub client: Client,
     /// The way to front ends.
     pub sender: Sender,
     /// Notified when something was added to the queue.
@@ -121,7 +125,7 @@ impl Outbox {
                     expire_at = Instant::now() + EXPIRE_EVERY;
                     self.expire().await;
                 }
-                self.begin_what_is_due(&mut attempts, &mut under_way).await
+                self.begin_what_is_due(&mut attempts, &mut under_way, &stop).await
             };
             tokio::select! {
                 // An error is a sender that is gone, which also means to stop.
@@ -152,6 +156,7 @@ impl Outbox {
         self: &Arc<Self>,
         attempts: &mut JoinSet<()>,
         under_way: &mut HashMap<Id, i64>,
+        stop: &watch::Receiver<bool>,
     ) -> Duration {
         let now = now_ms();
         // Those under way are still due, and so keep their place.
@@ -169,8 +174,8 @@ impl Outbox {
             if !is_new || attempts.len() >= AT_ONCE as usize {
                 continue;
             }
-            let (id, this) = (delivery.id, self.clone());
-            let attempt = attempts.spawn(async move { this.attempt(delivery).await });
+            let (id, this, stop) = (delivery.id, self.clone(), stop.clone());
+            let attempt = attempts.spawn(async move { this.attempt(delivery, stop).await });
             under_way.insert(attempt.id(), id);
         }
         let next = outbox.next_due_ms.map(|due| Duration::from_millis(due.saturating_sub(now)));
@@ -179,12 +184,15 @@ impl Outbox {
 
     /// One attempt, and what became of it in the store: before that is written it is not over, or it would
     /// be repeated.
-    async fn attempt(&self, delivery: Delivery) {
+    async fn attempt(&self, delivery: Delivery, stop: watch::Receiver<bool>) {
         self.metrics.in_flight.inc();
         let _counted = Counted(&self.metrics.in_flight);
         let verdict = match self.secret_of(&delivery) {
             Some(secret) => match self.store.payload_of(delivery.id).await {
-                Ok(payload) => self.sender.send(&delivery, payload, &secret, now_ms()).await,
+                Ok(payload) => match self.tell(&delivery, payload, &secret, stop).await {
+                    Some(verdict) => verdict,
+                    None => return,
+                },
                 Err(trouble) => {
                     warn!("a callback cannot be read: {}", Chain(&trouble));
                     // It stays due.
@@ -210,6 +218,28 @@ impl Outbox {
         while let Err(trouble) = self.store.settle_delivery(delivery.id, now, &settled).await {
             warn!("what became of a callback cannot be written: {}", Chain(&trouble));
             sleep(STORE_AGAIN).await;
+        }
+    }
+
+    /// Tells the front end, if it is time to. `None` if we stop before: then there may be no time left to see
+    /// what becomes of it, and it stays due.
+    async fn tell(
+        &self,
+        delivery: &Delivery,
+        payload: Vec<u8>,
+        secret: &str,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<Verdict> {
+        let node = self.fleet.peek().node(delivery.node.as_str()).cloned();
+        let (node, now) = (node.as_deref(), now_ms());
+        let waits = tokio::select! {
+            biased;
+            waits = listed::must_wait(&self.client, node, delivery, &payload, now) => waits,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => return None,
+        };
+        match waits {
+            Some(verdict) => Some(verdict),
+            None => Some(self.sender.send(delivery, payload, secret, now_ms()).await),
         }
     }
 
@@ -267,6 +297,7 @@ mod tests {
     fn delivery(attempts: u32) -> Delivery {
         Delivery {
             id: 1,
+            node: crate::model::NodeName::new("bbb01"),
             kind: CallbackKind::End,
             key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() },
             target: "https://front.example/".to_owned(),

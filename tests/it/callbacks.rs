@@ -206,6 +206,9 @@ async fn nobody_learns_anything_from_guessing() {
         let reply = acme.send(Method::POST, &ours, &[], body).await;
         assert_eq!(reply.status, status);
     }
+    // Even what the node has signed is told only when there is one.
+    assert!(front.heard("/ready").is_empty());
+    assert!(pool.node(0).publish_recording("room@acme"));
     eventually("it is announced", async || front.heard("/ready").len() == 1).await;
 }
 
@@ -366,6 +369,39 @@ async fn without_an_address_of_ours_a_create_goes_on_without_callbacks() {
     assert_eq!(sent_to_node(&pool, "meetingEndedURL"), None);
     let warning = "set server.public_url";
     eventually("the operator is told", async || pool.log().contains(warning)).await;
+}
+
+/// Front ends ask for the recording while they are told of it.
+#[tokio::test]
+async fn a_recording_is_announced_when_its_node_lists_it() {
+    let (pool, front) = (Pool::start(config()).await, Front::start(&[]).await);
+    let acme = pool.tenant("acme");
+    let query = format!(
+        "name=A+room&meetingID=room&meta_bbb-recording-ready-url={}",
+        front.encoded("/ready")
+    );
+    let created = acme.get("create", &query).await.success();
+    pool.node(0).set_call_fault("getRecordings", Some(Fault::Status(503)));
+    assert!(pool.node(0).publish_recording("room@acme"));
+    let waits = async || {
+        let name = "portico_callback_deliveries_total";
+        pool.metrics().await.sum(name, &["outcome=\"not_listed\""])
+    };
+    eventually("it waits", async || waits().await > 0.5).await;
+    // By now it can be asked, and the recording is away.
+    let node = crate::calls::at(pool.node(0));
+    let id = created.text("internalMeetingID");
+    node.get("deleteRecordings", &format!("recordID={id}")).await.success();
+    pool.node(0).set_call_fault("getRecordings", None);
+    let before = waits().await;
+    eventually("it waits again", async || waits().await > before + 0.5).await;
+    assert!(front.heard("/ready").is_empty());
+    assert!(pool.node(0).publish_recording("room@acme"));
+    eventually("it is announced", async || front.heard("/ready").len() == 1).await;
+    let seen = acme.get("getRecordings", &format!("recordID={id}")).await.success();
+    assert!(seen.body.contains(&id), "{}", seen.body);
+    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
+    assert_eq!(front.heard("/ready").len(), 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::callbacks::ms;
 use super::rows::{integer, scope, word};
-use crate::model::{Delivery, MeetingKey, NewDelivery, Settled};
+use crate::model::{Delivery, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::callbacks::{MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places};
 
 /// Why a delivery never was tried.
@@ -24,7 +24,7 @@ const LINES: &str = "SELECT origin FROM outbox_lines WHERE tenant = ?1 AND next_
 /// What is due of a tenant to an origin.
 const OF_LINE: &str =
     "SELECT tenant, sub_id, meeting_id, id, kind, target, received_at_ms, attempts,
-        next_attempt_at_ms
+        next_attempt_at_ms, node
     FROM deliveries JOIN callbacks USING (token)
     WHERE owner = ?1 AND origin = ?2 AND state = 'pending' AND next_attempt_at_ms <= ?3
         AND target IS NOT NULL
@@ -196,6 +196,7 @@ fn due_of(
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: row.get(3)?,
+        node: NodeName::new(row.get::<_, String>(9)?),
         kind: word(row, 4)?,
         key: MeetingKey { scope: scope(row)?, id: row.get(2)? },
         target: row.get(5)?,

@@ -75,7 +75,7 @@ impl Verdict {
         }
     }
 
-    fn failed(kind: &'static str, error: &impl ToString) -> Self {
+    pub(super) fn failed(kind: &'static str, error: &impl ToString) -> Self {
         Self::Failed { kind, error: error.to_string().chars().take(MAX_ERROR_CHARS).collect() }
     }
 }
@@ -306,6 +306,7 @@ mod tests {
     fn delivery(target: &str) -> Delivery {
         Delivery {
             id: 1,
+            node: crate::model::NodeName::new("bbb01"),
             kind: CallbackKind::End,
             key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "a b&c/ü".to_owned() },
             target: target.to_owned(),
