@@ -26,7 +26,18 @@ pub struct Hooks {
 #[derive(Debug, Default)]
 struct Table {
     hooks: Vec<Hook>,
+    /// Those that have a number, and are not on the disk yet.
+    saving: Vec<Saving>,
     last_id: u64,
+}
+
+#[derive(Debug)]
+struct Saving {
+    id: u64,
+    scope: Scope,
+    callback_url: String,
+    /// Closes when it is saved, or was given up.
+    done: watch::Receiver<()>,
 }
 
 /// The path under which a node posts what happens. Nobody can guess it who does not know the node's secret.
@@ -42,40 +53,83 @@ pub fn hook_path(node: &Node) -> String {
 }
 
 /// What becomes of a wish for a hook.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// It has a number now, and is to be saved and then [entered](Hooks::enter).
-    New(Hook),
+#[derive(Debug)]
+pub enum Wish<'h> {
+    /// It has a number now, and is to be saved and then [entered](Wished::enter).
+    New(Wished<'h>),
     /// The scope has a hook with this URL.
     Known(Hook),
+    /// Somebody is saving a hook of the scope with this URL. When this closes, the wish is to be made again.
+    Saving(watch::Receiver<()>),
     /// The scope has too many.
     TooMany,
+}
+
+/// A hook that is being saved. Dropped, it is given up.
+#[must_use = "a dropped hook is given up"]
+#[derive(Debug)]
+pub struct Wished<'h> {
+    hooks: &'h Hooks,
+    hook: Hook,
+    _until_done: watch::Sender<()>,
+}
+
+impl Wished<'_> {
+    /// The hook, with its number.
+    pub fn hook(&self) -> &Hook {
+        &self.hook
+    }
+
+    /// Begins to count the hook.
+    pub fn enter(self) {
+        // What is dropped then finds nothing to give up.
+        self.hooks.enter(self.hook.clone());
+    }
+}
+
+impl Drop for Wished<'_> {
+    fn drop(&mut self) {
+        self.hooks.table.write().saving.retain(|saving| saving.id != self.hook.id);
+    }
 }
 
 impl Hooks {
     /// Takes up the hooks that there were when we last looked.
     pub fn restore(&self, hooks: Vec<Hook>) {
         let last_id = hooks.iter().map(|hook| hook.id).max().unwrap_or_default();
-        *self.table.write() = Table { hooks, last_id };
+        *self.table.write() = Table { hooks, saving: Vec::new(), last_id };
     }
 
-    /// Gives a wish its number, which its `id` need not have. The hook does not count before it is entered.
-    pub fn wish(&self, hook: Hook) -> Wish {
+    /// Gives a wish its number, which its `id` need not have. The hook does not count before it is entered, but
+    /// the same wish is not granted a second time.
+    pub fn wish(&self, hook: Hook) -> Wish<'_> {
         let mut table = self.table.write();
-        let mut own = table.hooks.iter().filter(|own| own.scope == hook.scope);
-        if let Some(known) = own.clone().find(|own| own.callback_url == hook.callback_url) {
+        let is_own = |scope: &Scope| *scope == hook.scope;
+        let hooks = table.hooks.iter().filter(|own| is_own(&own.scope));
+        let saving = table.saving.iter().filter(|own| is_own(&own.scope));
+        if let Some(known) = hooks.clone().find(|own| own.callback_url == hook.callback_url) {
             return Wish::Known(known.clone());
         }
-        if own.by_ref().count() >= MAX_OF_SCOPE {
+        if let Some(same) = saving.clone().find(|own| own.callback_url == hook.callback_url) {
+            return Wish::Saving(same.done.clone());
+        }
+        if hooks.count() + saving.count() >= MAX_OF_SCOPE {
             return Wish::TooMany;
         }
         table.last_id += 1;
-        Wish::New(Hook { id: table.last_id, ..hook })
+        let hook = Hook { id: table.last_id, ..hook };
+        let (until_done, done) = watch::channel(());
+        let (scope, callback_url) = (hook.scope.clone(), hook.callback_url.clone());
+        table.saving.push(Saving { id: hook.id, scope, callback_url, done });
+        Wish::New(Wished { hooks: self, hook, _until_done: until_done })
     }
 
     /// Begins to count a hook.
     pub fn enter(&self, hook: Hook) {
-        self.table.write().hooks.push(hook);
+        let mut table = self.table.write();
+        table.saving.retain(|saving| saving.id != hook.id);
+        table.hooks.push(hook);
+        drop(table);
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -147,10 +201,28 @@ mod tests {
     }
 
     fn entered(hooks: &Hooks, hook: Hook) -> u64 {
-        let Wish::New(hook) = hooks.wish(hook) else { panic!("it is not new") };
-        let id = hook.id;
-        hooks.enter(hook);
+        let Wish::New(wished) = hooks.wish(hook) else { panic!("it is not new") };
+        let id = wished.hook().id;
+        wished.enter();
         id
+    }
+
+    #[test]
+    fn a_wish_waits_for_an_equal_one_and_is_granted_if_that_was_given_up() {
+        let hooks = Hooks::default();
+        let wish = || hooks.wish(hook("acme", "http://a", None));
+        let Wish::New(first) = wish() else { panic!("it is new") };
+        let Wish::Saving(done) = wish() else { panic!("the first is not saved yet") };
+        assert!(matches!(hooks.wish(hook("acme-5", "http://a", None)), Wish::New(_)));
+        assert!(done.has_changed().is_ok() && hooks.list(&first.hook().scope, None).is_empty());
+        drop(first);
+        assert!(done.has_changed().is_err(), "whoever waits goes on");
+        let Wish::New(second) = wish() else { panic!("the first was given up") };
+        let Wish::Saving(done) = wish() else { panic!("the second is not saved yet") };
+        let id = second.hook().id;
+        second.enter();
+        assert!(done.has_changed().is_err());
+        assert!(matches!(wish(), Wish::Known(own) if own.id == id));
     }
 
     #[test]
@@ -182,10 +254,15 @@ mod tests {
         let hooks = Hooks::default();
         hooks.restore(vec![Hook { id: 7, ..hook("acme", "http://a", None) }]);
         assert_eq!(entered(&hooks, hook("acme", "http://b", None)), 8);
-        for number in 2..MAX_OF_SCOPE {
+        for number in 3..MAX_OF_SCOPE {
             entered(&hooks, hook("acme", &number.to_string(), None));
         }
-        assert_eq!(hooks.wish(hook("acme", "http://c", None)), Wish::TooMany);
+        let Wish::New(last) = hooks.wish(hook("acme", "http://c", None)) else {
+            panic!("one more")
+        };
+        assert!(matches!(hooks.wish(hook("acme", "http://d", None)), Wish::TooMany));
+        last.enter();
+        assert!(matches!(hooks.wish(hook("acme", "http://d", None)), Wish::TooMany));
         assert!(matches!(hooks.wish(hook("acme-1", "http://c", None)), Wish::New(_)));
     }
 }

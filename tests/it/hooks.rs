@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use portico::sim::Fault;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
@@ -170,4 +171,18 @@ async fn hooks_are_answered_as_by_bbb_webhooks_and_belong_to_their_scope() {
         let reply = acme.send(http::Method::POST, path, &[], "event=[]").await;
         assert_eq!(reply.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn of_equal_wishes_at_once_one_becomes_a_hook_and_all_get_its_number() {
+    let pool = pool(1).await;
+    let (acme, front) = (pool.tenant("acme"), Front::start(&[]).await);
+    let query = format!("callbackURL={}", front.encoded("/hook"));
+    let replies = join_all((0..20).map(|_| acme.get("hooks/create", &query))).await;
+    let ids: Vec<_> = replies.into_iter().map(|reply| reply.success()).collect();
+    assert!(ids.iter().all(|reply| reply.text("hookID") == ids[0].text("hookID")), "{ids:?}");
+    let made = ids.iter().filter(|reply| reply.key().is_empty()).count();
+    assert_eq!(made, 1, "the others are told that it is there");
+    let listed = acme.get("hooks/list", "").await.success();
+    assert_eq!(listed.body.matches("<hookID>").count(), 1);
 }

@@ -48,14 +48,19 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         raw: text(asked, "getRaw").is_some_and(|raw| raw == "true"),
         created_at_ms: now_ms(),
     };
-    let hook = match edge.fleet.hooks.wish(hook) {
-        Wish::New(hook) => hook,
-        Wish::Known(hook) => return Ok(respond(&known(&hook))),
-        Wish::TooMany => return Err(Refusal::client(Failure::CREATE_HOOK_ERROR)),
+    let wished = loop {
+        match edge.fleet.hooks.wish(hook.clone()) {
+            Wish::New(wished) => break wished,
+            Wish::Known(hook) => return Ok(respond(&known(&hook))),
+            // No number is told before it is saved. An error says that it is, or will not be.
+            Wish::Saving(mut done) => while done.changed().await.is_ok() {},
+            Wish::TooMany => return Err(Refusal::client(Failure::CREATE_HOOK_ERROR)),
+        }
     };
+    let hook = wished.hook();
     let saved = async {
-        edge.store.put_callbacks(&[callback(&hook)]).await?;
-        edge.store.put_hook(&hook).await
+        edge.store.put_callbacks(&[callback(hook)]).await?;
+        edge.store.put_hook(hook).await
     };
     if let Err(error) = saved.await {
         warn!("a webhook is refused because it cannot be saved: {}", Chain(&error));
@@ -63,8 +68,8 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     }
     let mut response = success();
     response.push_text("hookID", &hook.id.to_string());
-    describe(&mut response, &hook);
-    edge.fleet.hooks.enter(hook);
+    describe(&mut response, hook);
+    wished.enter();
     Ok(respond(&response))
 }
 
