@@ -1,5 +1,7 @@
 //! `params`: rules on the parameters of `create` and `join`.
 
+use std::ops::RangeInclusive;
+
 use super::formats::{Format, Of};
 use super::reader::Item;
 use crate::model::{Rule, RuleMode, Rules};
@@ -30,13 +32,28 @@ const MODES: [(&str, Mode); 5] = [
     ("append", Mode::Append),
 ];
 
+/// What is written anew for every node, after the rules.
+const OURS: [&str; 3] = ["meetingID", "checksum", "checksumHash"];
+const NOT_RULED: &str = "the name of a parameter that can be ruled; meetingID, checksum and checksumHash are \
+    set by Portico itself for each node: remove this rule";
+/// BigBlueButton counts in Java's `int`; 0 is its word for "no limit".
+const CAPS: RangeInclusive<u64> = 1..=i32::MAX as u64;
+
 fn rule(item: &Item<'_>, call: Of) -> Option<Rule> {
     item.fields(|fields| {
         let name = fields.required("name", "the parameter that the rule is about");
-        let name = name.parse("the name of a parameter, without spaces, & or =", |text| {
-            let odd = |c: char| c.is_whitespace() || c.is_control() || "&=#".contains(c);
-            (!text.is_empty() && !text.contains(odd)).then_some(text)
-        });
+        let name = name
+            .parse("the name of a parameter, without spaces, & or =", |text| {
+                let odd = |c: char| c.is_whitespace() || c.is_control() || "&=#".contains(c);
+                (!text.is_empty() && !text.contains(odd)).then_some(text)
+            })
+            .filter(|text| {
+                let is_ours = OURS.contains(text);
+                if is_ours {
+                    name.refuse(NOT_RULED);
+                }
+                !is_ours
+            });
         let words = MODES.map(|(word, _)| word).join(", ");
         let mode = fields.required("mode", format_args!("one of {words}")).one_of(&MODES);
         let value = fields.optional("value");
@@ -57,7 +74,7 @@ fn rule(item: &Item<'_>, call: Of) -> Option<Rule> {
             Mode::Append if format.is_some_and(|format| format != Format::Text) => {
                 unfit(&value, "append adds to a comma list", name?, format?)
             }
-            Mode::Max => value.whole(0..=u64::from(u32::MAX)).map(RuleMode::Max),
+            Mode::Max => value.whole(CAPS).map(RuleMode::Max),
             Mode::Set => fit(&value, name, format).map(RuleMode::Set),
             Mode::Override => fit(&value, name, format).map(RuleMode::Override),
             Mode::Append => fit(&value, name, format).map(RuleMode::Append),
