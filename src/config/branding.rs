@@ -17,16 +17,17 @@ use crate::model::{Asset, AssetKey, AssetKind, Branding, Look, Slug};
 /// A node takes no larger body.
 const MAX_BYTES: u64 = 30 * 1024 * 1024;
 
-/// File name extensions and how such a file begins, where it always begins the same.
-type Kind = (&'static str, &'static [u8]);
-const SVG: Kind = ("svg", b"");
-const PNG: Kind = ("png", b"\x89PNG\r\n\x1a\n");
-const JPG: Kind = ("jpg", b"\xff\xd8\xff");
-const JPEG: Kind = ("jpeg", b"\xff\xd8\xff");
-const GIF: Kind = ("gif", b"GIF8");
-const WEBP: Kind = ("webp", b"RIFF");
-const PDF: Kind = ("pdf", b"%PDF-");
-const CSS: Kind = ("css", b"");
+/// A file name extension, and whether a file holds what it says.
+type Kind = (&'static str, fn(&[u8]) -> bool);
+const SVG: Kind = ("svg", is_svg);
+const PNG: Kind = ("png", |bytes| bytes.starts_with(b"\x89PNG\r\n\x1a\n"));
+const JPG: Kind = ("jpg", is_jpeg);
+const JPEG: Kind = ("jpeg", is_jpeg);
+const GIF: Kind = ("gif", |bytes| bytes.starts_with(b"GIF8"));
+const WEBP: Kind =
+    ("webp", |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"));
+const PDF: Kind = ("pdf", |bytes| bytes.starts_with(b"%PDF-"));
+const CSS: Kind = ("css", is_text);
 
 /// A branding file that is not there. It is a mistake, unless a copy of it was kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,15 +110,82 @@ fn kind_of<'k>(path: &Path, kinds: &'k [Kind]) -> Option<&'k Kind> {
 }
 
 fn check(path: &Path, kinds: &[Kind]) -> Result<Vec<u8>, String> {
-    let Some((extension, start)) = kind_of(path, kinds) else {
+    let Some((extension, holds)) = kind_of(path, kinds) else {
         return Err("is of another type".to_owned());
     };
     let bytes = files::read(path, MAX_BYTES)?;
     if bytes.is_empty() {
         return Err("is empty".to_owned());
     }
-    if !bytes.starts_with(start) {
+    if !holds(&bytes) {
         return Err(format!("does not hold what its name says, {extension}"));
     }
     Ok(bytes)
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xd8\xff")
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0'))
+}
+
+fn is_svg(bytes: &[u8]) -> bool {
+    let name = str::from_utf8(bytes).ok().and_then(first_element);
+    name.is_some_and(|name| name.rsplit(':').next() == Some("svg"))
+}
+
+/// The name of the first element, whatever stands before it: a declaration, comments, a DOCTYPE with or
+/// without definitions.
+fn first_element(text: &str) -> Option<&str> {
+    let mut rest = text.trim_start_matches('\u{feff}');
+    loop {
+        rest = rest.trim_start().strip_prefix('<')?;
+        let end = match rest {
+            _ if rest.starts_with('?') => "?>",
+            _ if rest.starts_with("!--") => "-->",
+            _ if rest.starts_with('!') => {
+                let defines = rest.find('[').is_some_and(|at| rest.find('>') > Some(at));
+                if defines {
+                    rest = rest.split_once(']')?.1;
+                }
+                ">"
+            }
+            _ => return rest.split(|c: char| c.is_whitespace() || "/>".contains(c)).next(),
+        };
+        rest = rest.split_once(end)?.1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_svg_is_known_by_its_first_element() {
+        for svg in [
+            "<svg/>",
+            "\u{feff}<?xml version=\"1.0\"?>\n<!-- <html> -->\n<svg width=\"1\">",
+            "<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\" \"x.dtd\"><svg>",
+            "<!DOCTYPE svg PUBLIC \"a\" \"b\" [\n<!ENTITY ns \"http://x/\">\n]>\n<svg:svg xmlns:svg=\"&ns;\">",
+        ] {
+            assert!(is_svg(svg.as_bytes()), "{svg}");
+        }
+        for other in [
+            "",
+            "svg",
+            "<svgs>",
+            "<html><svg/></html>",
+            "<!DOCTYPE html><html><svg/>",
+            "<!-- <svg/>",
+            "<!-- --><g><svg/>",
+            "<? <svg/>",
+            "<!DOCTYPE a [ <svg/>",
+            "\u{1f}\u{8b}<svg/>",
+        ] {
+            assert!(!is_svg(other.as_bytes()), "{other}");
+        }
+        assert!(!is_svg(b"<svg>\xff"));
+    }
 }
