@@ -1,5 +1,6 @@
 //! Rules on the parameters of `create` and `join`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Deref;
 
@@ -19,7 +20,7 @@ pub struct Rules {
 /// One rule on one parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The parameter's name, any.
+    /// The parameter's name, any. Behind `meta_` its case does not matter, as nodes lower it.
     pub name: String,
     /// What to do with it.
     pub mode: RuleMode,
@@ -48,7 +49,7 @@ pub enum RuleMode {
 pub struct RuleList {
     rules: Vec<Rule>,
     named: Vec<Named>,
-    /// Positions in `named`.
+    /// Positions in `named`, by names as nodes read them.
     by_name: HashMap<Box<[u8]>, usize, RandomState>,
 }
 
@@ -66,7 +67,8 @@ impl From<Vec<Rule>> for RuleList {
         let mut list = Self { rules, ..Self::default() };
         for (at, rule) in list.rules.iter().enumerate() {
             let named = &mut list.named;
-            let position = *list.by_name.entry(rule.name.as_bytes().into()).or_insert_with(|| {
+            let name = as_nodes_read(rule.name.as_bytes()).into_owned();
+            let position = *list.by_name.entry(name.into()).or_insert_with(|| {
                 named.push(Named { rules: Vec::new(), if_absent: None });
                 named.len() - 1
             });
@@ -74,7 +76,8 @@ impl From<Vec<Rule>> for RuleList {
         }
         for named in &mut list.named {
             let mut params = Params::default();
-            named.rules.iter().for_each(|at| list.rules[*at].apply(&mut params));
+            let name = named.name(&list.rules);
+            named.rules.iter().for_each(|at| list.rules[*at].apply(name, &mut params));
             named.if_absent = (!params.is_empty()).then(|| params.write().into());
         }
         list
@@ -96,15 +99,27 @@ impl RuleList {
             return;
         }
         let mut present = vec![false; self.named.len()];
+        // Of metadata, how it is spelled. Nearly always there is none that is ruled.
+        let mut spelled = Vec::new();
         for name in params.names() {
-            if let Some(position) = self.by_name.get(&*name) {
-                present[*position] = true;
+            if let Some(&position) = self.by_name.get(&*as_nodes_read(&name)) {
+                present[position] = true;
+                if name.starts_with(METADATA) {
+                    spelled.push((position, String::from_utf8_lossy(&name).into_owned()));
+                }
             }
         }
         params.reserve(self.named.len());
-        for (named, is_present) in self.named.iter().zip(present) {
+        for (position, (named, is_present)) in self.named.iter().zip(present).enumerate() {
             if is_present {
-                named.rules.iter().for_each(|at| self.rules[*at].apply(params));
+                let mut own =
+                    spelled.iter().filter(|(at, _)| *at == position).map(|(_, name)| name);
+                let first = own.next().map_or(named.name(&self.rules), String::as_str);
+                // For a node they are one parameter, and of a repeated one the first value counts.
+                own.filter(|other| *other != first).for_each(|other| {
+                    params.remove(other);
+                });
+                named.rules.iter().for_each(|at| self.rules[*at].apply(first, params));
             } else if let Some(item) = &named.if_absent {
                 params.push_encoded(item);
             }
@@ -112,9 +127,26 @@ impl RuleList {
     }
 }
 
+impl Named {
+    /// The name as its first rule spells it.
+    fn name<'r>(&self, rules: &'r [Rule]) -> &'r str {
+        self.rules.first().map_or("", |at| &rules[*at].name)
+    }
+}
+
+/// Before the names of metadata. Nodes know it in this one case.
+const METADATA: &[u8] = b"meta_";
+
+/// A name as nodes tell it from others.
+fn as_nodes_read(name: &[u8]) -> Cow<'_, [u8]> {
+    match name.strip_prefix(METADATA) {
+        Some(key) if key.iter().any(u8::is_ascii_uppercase) => name.to_ascii_lowercase().into(),
+        _ => name.into(),
+    }
+}
+
 impl Rule {
-    fn apply(&self, params: &mut Params<'_>) {
-        let name = self.name.as_str();
+    fn apply(&self, name: &str, params: &mut Params<'_>) {
         match &self.mode {
             RuleMode::Block => {
                 params.remove(name);
@@ -199,6 +231,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn metadata_is_ruled_in_whatever_case_it_comes() {
+        let rule = |name: &str, mode| Rule { name: name.into(), mode };
+        let set = |value: &str| RuleMode::Set(value.into());
+        for (rules, query, after) in [
+            (
+                vec![rule("meta_a-B", RuleMode::Block)],
+                "meta_A-b=1&x=2&meta_a-b=3&%6deta_A-B=4",
+                "x=2",
+            ),
+            (vec![rule("meta_a", set("9"))], "meta_A=1&meta_a=2&meta_A=3", "meta_A=1&meta_A=3"),
+            (
+                vec![rule("meta_A", RuleMode::Override("9".into()))],
+                "x=1&meta_a=2&meta_A=3",
+                "x=1&meta_a=9",
+            ),
+            (vec![rule("meta_A", RuleMode::Block), rule("meta_a", set("9"))], "", "meta_A=9"),
+            (
+                vec![rule("meta_A", RuleMode::Block), rule("meta_a", set("9"))],
+                "meta_a=1",
+                "meta_a=9",
+            ),
+            // The prefix and all other names are what they are.
+            (
+                vec![rule("meta_a", RuleMode::Block), rule("p", set("1"))],
+                "Meta_a=1&P=2",
+                "Meta_a=1&P=2&p=1",
+            ),
+        ] {
+            assert_eq!(applied(rules, query), after, "{query}");
+        }
+    }
+
     fn any_rule() -> impl Strategy<Value = Rule> {
         let value = || "[a-c,]{1,3}".prop_map(String::from);
         let mode = prop_oneof![
@@ -219,7 +284,7 @@ mod tests {
         ) {
             let mut params = Params::parse(query.as_bytes());
             for rule in &rules {
-                rule.apply(&mut params);
+                rule.apply(&rule.name, &mut params);
             }
             let sorted = |query: &[u8]| {
                 let params = Params::parse(query);

@@ -76,3 +76,22 @@ async fn a_value_that_no_node_would_take_is_refused_before_anything_starts() {
         "tenants[0].params.create[0].value: \"maybe\" is not what record takes: true or false";
     assert!(done.stderr.contains(said), "{}", done.stderr);
 }
+
+#[tokio::test]
+async fn rules_on_metadata_mean_every_spelling_that_a_node_takes_for_the_same() {
+    let create = "[{name: meta_gl-listed, mode: block}, {name: meta_Origin, mode: override, value: ours}, \
+                   {name: meta_kept, mode: set, value: ours}, {name: meta_list, mode: append, value: b}]";
+    let tenant = Tenant::new("acme").set("params", format!("{{ create: {create} }}"));
+    let pool = Pool::start(Config::new().tenant(tenant)).await;
+    let query = "name=Algebra&meta_GL-Listed=true&meta_origin=x&meta_ORIGIN=y&Meta_gl-listed=1\
+                 &meta_KEPT=own&meta_LIST=a&meetingID=room";
+    pool.tenant("acme").get("create", query).await.success();
+    // Of the prefix a node knows one spelling.
+    assert_eq!(
+        last(&pool, "/create"),
+        "name=Algebra&meta_origin=ours&Meta_gl-listed=1&meta_KEPT=own&meta_LIST=a%2Cb&meetingID=room%40acme"
+    );
+    let metadata = [("origin", "ours"), ("kept", "own"), ("list", "a,b")];
+    let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(pool.node(0).meetings()[0].metadata, metadata);
+}
