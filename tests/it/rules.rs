@@ -1,6 +1,6 @@
 //! Rules on parameters, as the nodes see what becomes of them.
 
-use crate::harness::{Config, Pool, Tenant, portico};
+use crate::harness::{Config, Pool, Tenant, assert_failed, portico};
 
 /// The query of the last call that a node got, without its checksum and what we want to be told.
 fn last(pool: &Pool, call: &str) -> String {
@@ -75,6 +75,47 @@ async fn a_value_that_no_node_would_take_is_refused_before_anything_starts() {
     let said =
         "tenants[0].params.create[0].value: \"maybe\" is not what record takes: true or false";
     assert!(done.stderr.contains(said), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn what_is_checked_is_what_the_rules_have_made() {
+    let rules = "{ create: [{name: name, mode: set, value: Untitled}], \
+                 join: [{name: fullName, mode: set, value: Guest}, \
+                        {name: errorRedirectUrl, mode: override, value: \"https://lms.test/sorry\"}] }";
+    let blocked = "{ create: [{name: name, mode: block}], \
+                   join: [{name: errorRedirectUrl, mode: block}, {name: redirect, mode: block}, \
+                          {name: fullName, mode: block}] }";
+    let config = Config::new()
+        .tenant(Tenant::new("acme").set("params", rules))
+        .tenant(Tenant::new("other").set("params", blocked))
+        .tenant(Tenant::new("plain"));
+    let pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    acme.get("create", "meetingID=room").await.success();
+    assert_eq!(last(&pool, "/create"), "meetingID=room%40acme&name=Untitled");
+    let joined = acme.get("join", "meetingID=room&role=VIEWER").await;
+    assert_eq!(joined.status, 302);
+    assert!(joined.header("location").contains("&fullName=Guest&"), "{joined:?}");
+    let own = "errorRedirectUrl=https%3A%2F%2Fown.test%2F";
+    for query in
+        [format!("meetingID=nowhere&{own}"), "meetingID=nowhere".to_owned(), own.to_owned()]
+    {
+        let refused = acme.get("join", &query).await;
+        assert!(
+            refused.header("location").starts_with("https://lms.test/sorry?errors="),
+            "{query}"
+        );
+    }
+
+    let other = pool.tenant("other");
+    let nameless = other.get("create", "meetingID=room&name=Algebra").await;
+    assert_failed(&nameless, "validationError", "You must provide a meeting name");
+    let query = format!("meetingID=nowhere&fullName=Ada&{own}&redirect=false");
+    assert_failed(
+        &other.get("join", &query).await,
+        "missingParamFullName",
+        "You must provide your name",
+    );
 }
 
 #[tokio::test]

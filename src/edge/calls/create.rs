@@ -67,14 +67,13 @@ struct Order<'a> {
 impl<'a> Order<'a> {
     fn read(edge: &Edge, asked: &Asked<'a>) -> Result<Self, Refusal> {
         let id = asked.meeting_id()?;
-        let name = asked.params.get("name").unwrap_or_default();
-        match name.trim().chars().count() {
+        let mut params = asked.params.as_ref().clone();
+        rules::apply(&asked.caller, &mut params, |rules| &rules.create);
+        match params.get("name").unwrap_or_default().trim().chars().count() {
             0 => return Err(Refusal::client(Failure::MISSING_MEETING_NAME)),
             2..=256 => {}
             _ => return Err(Refusal::client(Failure::MEETING_NAME_LENGTH)),
         }
-        let mut params = asked.params.as_ref().clone();
-        rules::apply(&asked.caller, &mut params, |rules| &rules.create);
         branding::dress_create(asked, &mut params);
         let parent = parent(edge, asked, &params)?;
         let callbacks = Wanted::take(edge, asked.base.as_deref(), &asked.caller.scope, &mut params);

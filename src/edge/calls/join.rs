@@ -15,31 +15,35 @@ use crate::fleet::Node;
 
 /// Sends a person into a meeting.
 pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+    // Also what we check, and where we send those who cannot join, is what the rules have made.
+    let mut params = asked.params.as_ref().clone();
+    rules::apply(&asked.caller, &mut params, |rules| &rules.join);
     let id = match asked.meeting_id() {
         Ok(id) => id,
-        Err(refusal) => return Ok(cannot_join(asked, &refusal.failure, Hope::None)),
+        Err(refusal) => return Ok(cannot_join(asked, &params, &refusal.failure, Hope::None)),
     };
-    if asked.params.is_blank("fullName") {
-        return Ok(cannot_join(asked, &Failure::MISSING_FULL_NAME, Hope::None));
+    if params.is_blank("fullName") {
+        return Ok(cannot_join(asked, &params, &Failure::MISSING_FULL_NAME, Hope::None));
     }
     let Some(entry) = asked.find(edge, &id) else {
-        return Ok(cannot_join(asked, &Failure::INVALID_MEETING_IDENTIFIER, Hope::MeetingStarts));
+        let unknown = &Failure::INVALID_MEETING_IDENTIFIER;
+        return Ok(cannot_join(asked, &params, unknown, Hope::MeetingStarts));
     };
     let Ok(node) = asked.reachable_node(&entry) else {
         asked.track.node_at_fault();
-        return Ok(cannot_join(asked, &refusal::meeting_unavailable(), Hope::NodeReturns));
+        let away = refusal::meeting_unavailable();
+        return Ok(cannot_join(asked, &params, &away, Hope::NodeReturns));
     };
-    let mut params = asked.params_for(&entry);
-    rules::apply(&asked.caller, &mut params, |rules| &rules.join);
     if let Err(reached) = limits::admit_person(asked, &params, &entry) {
-        return Ok(cannot_join(asked, &reached, Hope::None));
+        return Ok(cannot_join(asked, &params, &reached, Hope::None));
     }
+    params.set("meetingID", &entry.node_meeting_id());
     branding::dress_join(asked, &mut params);
     node.live.count_join();
     if let Some(uses) = asked.caller.uses() {
         uses.count_join();
     }
-    if params.get("redirect").is_some_and(|redirect| redirect.trim() == "false") {
+    if wants_no_redirect(&params) {
         let path_and_query = signed(node.spec.url.path(), node, &params);
         return Ok(Decision::Forward(Forward { node: node.clone(), path_and_query }));
     }
@@ -68,12 +72,12 @@ enum Hope {
 
 /// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` or `logoutURL` if there is one, a page
 /// that tries again to a person, the plain failure to a program.
-fn cannot_join(asked: &Asked<'_>, failure: &Failure, hope: Hope) -> Decision {
+fn cannot_join(asked: &Asked<'_>, params: &Params<'_>, failure: &Failure, hope: Hope) -> Decision {
     asked.track.failed(failure);
-    if let Some(url) = error_redirect(&asked.params, failure) {
+    if let Some(url) = error_redirect(params, failure) {
         return Decision::Redirect(url);
     }
-    let wants_xml = asked.params.get("redirect").is_some_and(|redirect| redirect.trim() == "false");
+    let wants_xml = wants_no_redirect(params);
     if !asked.request.is_browser() || wants_xml || asked.dialect() == Dialect::Json {
         return Decision::Respond(Reply::failure(failure, asked.dialect()));
     }
@@ -83,6 +87,10 @@ fn cannot_join(asked: &Asked<'_>, failure: &Failure, hope: Hope) -> Decision {
         Hope::MeetingStarts => pages::not_started(name),
         Hope::NodeReturns => pages::node_away(name),
     })
+}
+
+fn wants_no_redirect(params: &Params<'_>) -> bool {
+    params.get("redirect").is_some_and(|redirect| redirect.trim() == "false")
 }
 
 /// `errorRedirectUrl`, else `logoutURL`, with the failure appended as bbb-web does it.
