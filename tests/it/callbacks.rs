@@ -294,6 +294,37 @@ async fn a_late_end_is_told_and_does_not_end_what_was_created_meanwhile() {
     eventually("the second end is told", async || front.heard("/end").len() == 2).await;
 }
 
+/// The node has the callbacks of the first create, and tells so in the answer to the second one.
+#[tokio::test]
+async fn an_end_is_told_though_the_answer_to_the_first_create_was_lost() {
+    let (pool, front) =
+        (Pool::start(config().set("polling.interval", "10m")).await, Front::start(&[]).await);
+    let acme = pool.tenant("acme");
+    let query = format!("name=A+room&meetingID=room&meta_endCallbackUrl={}", front.encoded("/end"));
+    pool.node(0).set_call_fault("create", Some(Fault::WrongId));
+    assert!(!acme.get("create", &query).await.is_success());
+    let ours = ["meta_endCallbackUrl", "meetingEndedURL"]
+        .map(|name| target(&sent_to_node(&pool, name).expect("a URL of ours")));
+    pool.node(0).set_call_fault("create", None);
+    assert_eq!(acme.get("create", &query).await.success().key(), "duplicateWarning");
+
+    // A store that cannot be read loses nothing: the node calls again.
+    let path = pool.dir().join("data").join("portico.db");
+    let db = rusqlite::Connection::open(path).expect("the database");
+    db.busy_timeout(Duration::from_secs(10)).expect("a connection");
+    let unreadable = "INSERT INTO callbacks SELECT 'x', 'end', tenant, sub_id, meeting_id, node,
+         node_meeting_id, internal_id, '', created_at_ms, NULL FROM (SELECT * FROM meetings)";
+    db.execute(unreadable, []).expect("a row");
+    for url in &ours {
+        assert_eq!(call(&acme, Method::GET, url).await, 503);
+    }
+    assert_eq!(acme.listed().await, ["room"]);
+    db.execute("DELETE FROM callbacks WHERE token = 'x'", []).expect("a row");
+
+    pool.node(0).end_meeting("room@acme");
+    eventually("the end is told", async || front.heard("/end").len() == 1).await;
+}
+
 #[tokio::test]
 async fn the_end_of_a_double_is_not_told() {
     let config = config().nodes(2).set("polling.interval", "50ms");

@@ -134,7 +134,11 @@ impl Edge {
             }
         };
         if is_end {
-            match self.meeting_of(callback).await {
+            let meeting = self.meeting_of(callback).await.map_err(|trouble| {
+                error!("the meeting of a callback cannot be looked up: {}", Chain(&trouble));
+                unavailable(track)
+            })?;
+            match meeting {
                 Meeting::Another => return Ok(()),
                 Meeting::Own(entry) => {
                     let is_hook = callback.kind == CallbackKind::MeetingEnded;
@@ -182,7 +186,7 @@ impl Edge {
 
     /// The meeting of a callback. One that was never tied to a meeting belongs to what its node runs by that
     /// name, unless that has callbacks of its own.
-    async fn meeting_of(&self, callback: &Callback) -> Meeting {
+    async fn meeting_of(&self, callback: &Callback) -> Result<Meeting, store::Error> {
         let directory = &self.fleet.directory;
         let key = &callback.key;
         if let Some(internal_id) = &callback.internal_id {
@@ -191,22 +195,20 @@ impl Edge {
             // On a node that was away, and created anew elsewhere: what ends is the double.
             let is_lost = entry.as_ref().is_some_and(|entry| entry.phase() == Phase::Lost);
             let other = directory.get(&key.scope, &key.id);
-            return match other.filter(|other| is_lost && other.phase() == Phase::Running) {
+            return Ok(match other.filter(|other| is_lost && other.phase() == Phase::Running) {
                 Some(_) => Meeting::Another,
                 None => Meeting::Own(entry),
-            };
+            });
         }
-        match directory.get(&key.scope, &key.id) {
+        Ok(match directory.get(&key.scope, &key.id) {
             None => Meeting::Own(None),
             Some(entry) if *entry.node() == callback.node => {
-                match self.store.callbacks_of(key, entry.internal_id()).await {
-                    Ok(own) if own.is_empty() => Meeting::Own(Some(entry)),
-                    Ok(_) | Err(_) => Meeting::Another,
-                }
+                let own = self.store.callbacks_of(key, entry.internal_id()).await?;
+                if own.is_empty() { Meeting::Own(Some(entry)) } else { Meeting::Another }
             }
             Some(entry) if entry.phase() == Phase::Running => Meeting::Another,
             Some(_ended) => Meeting::Own(None),
-        }
+        })
     }
 
     /// Reads the token of a recording that is ready; gives its name and what to tell.

@@ -245,7 +245,7 @@ async fn again(
         _ => {
             entry.mark_ended();
             let entry = edge.fleet.directory.adopt(meeting, false);
-            save(edge, &entry, &issued).await;
+            save(edge, &entry, &issued, &answer).await;
             Ok(respond(asked, &entry, answer))
         }
     }
@@ -330,7 +330,7 @@ async fn anew(
                         }
                         _ => edge.fleet.directory.adopt(meeting, false),
                     };
-                    save(edge, &entry, &issued).await;
+                    save(edge, &entry, &issued, &answer).await;
                     return Ok(respond(asked, &entry, answer));
                 }
                 Err(trouble) => trouble,
@@ -356,10 +356,15 @@ async fn anew(
 ///
 /// A store that fails does not fail the create: the meeting runs, its node remembers whose it is, and
 /// the next poll tries again to save it.
-async fn save(edge: &Edge, entry: &Arc<Entry>, issued: &Issued<'_>) {
+async fn save(edge: &Edge, entry: &Arc<Entry>, issued: &Issued<'_>, answer: &Answer) {
     // Both at once share a transaction.
     let meeting = entry.to_meeting();
-    let bound = issued.bind(edge, entry.internal_id());
+    let bound = async {
+        // What the node had already has the callbacks of a create whose answer was lost: those are untied.
+        if answer.message_key().as_deref() != Some("duplicateWarning") {
+            issued.bind(edge, entry.internal_id()).await;
+        }
+    };
     let (saved, ()) = join(edge.store.put_meeting(&meeting), bound).await;
     match saved {
         Ok(()) => entry.mark_saved(),
