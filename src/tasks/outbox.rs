@@ -187,9 +187,9 @@ impl Outbox {
     async fn attempt(&self, delivery: Delivery, stop: watch::Receiver<bool>) {
         self.metrics.in_flight.inc();
         let _counted = Counted(&self.metrics.in_flight);
-        let verdict = match self.secret_of(&delivery) {
-            Some(secret) => match self.store.payload_of(delivery.id).await {
-                Ok(payload) => match self.tell(&delivery, payload, &secret, stop).await {
+        let verdict = match self.secrets_of(&delivery) {
+            Some(secrets) => match self.store.payload_of(delivery.id).await {
+                Ok(payload) => match self.tell(&delivery, payload, &secrets, stop).await {
                     Some(verdict) => verdict,
                     None => return,
                 },
@@ -227,7 +227,7 @@ impl Outbox {
         &self,
         delivery: &Delivery,
         payload: Vec<u8>,
-        secret: &str,
+        secrets: &[String],
         mut stop: watch::Receiver<bool>,
     ) -> Option<Verdict> {
         let node = self.fleet.peek().node(delivery.node.as_str()).cloned();
@@ -239,16 +239,16 @@ impl Outbox {
         };
         match waits {
             Some(verdict) => Some(verdict),
-            None => Some(self.sender.send(delivery, payload, secret, now_ms()).await),
+            None => Some(self.sender.send(delivery, payload, secrets, now_ms()).await),
         }
     }
 
-    /// The secret that the front end knows, as it is now.
-    fn secret_of(&self, delivery: &Delivery) -> Option<String> {
+    /// The values of the secret as they are now; the front end knows one of them.
+    fn secrets_of(&self, delivery: &Delivery) -> Option<Vec<String>> {
         let scope = &delivery.key.scope;
         let snapshot = self.fleet.peek();
         let secret = snapshot.tenant(scope.tenant.as_str())?.tenant.secret(scope.sub)?;
-        Some(secret.secret.expose().to_owned())
+        Some(secret.values().map(|value| value.expose().to_owned()).collect())
     }
 
     async fn expire(&self) {

@@ -459,3 +459,30 @@ async fn a_tenant_whose_front_ends_hang_does_not_hold_up_the_others() {
     assert!(given_up < 4.5, "it waited for those that hang: {given_up}");
     assert!(metrics.get("portico_callbacks_in_flight") < 5.5);
 }
+
+/// A front end has one of the two values, and which one only its answer tells.
+#[tokio::test]
+async fn during_a_rollover_what_one_value_signs_in_vain_the_other_signs_at_once() {
+    let new = "the new value, which front ends are given one by one";
+    let tenant = Tenant::new("acme").secret_key(0, "secret2", format!("\"{new}\""));
+    let config = Config::new().tenant(tenant).set("callbacks.allow_targets", "[127.0.0.0/8]");
+    // Greenlight says 401, Moodle 400.
+    let (pool, fronts) =
+        (Pool::start(config).await, [Front::start(&[401]).await, Front::start(&[400]).await]);
+    let acme = pool.tenant("acme");
+    for (number, front) in fronts.iter().enumerate() {
+        let url = front.encoded("/ready");
+        let query = format!(
+            "name=A+room&meetingID=room{number}&record=true&meta_bbb-recording-ready-url={url}"
+        );
+        acme.secret(new).get("create", &query).await.success();
+        pool.node(0).publish_recording(&format!("room{number}@acme"));
+        eventually("it is announced", async || front.heard("/ready").len() == 2).await;
+        let heard = front.heard("/ready");
+        assert!(claims(&heard[0], &acme.secret).is_some());
+        assert!(claims(&heard[1], new).is_some());
+    }
+    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
+    assert!((delivered(&pool, "recording_ready").await - 2.0).abs() < 0.5);
+    assert!(fronts.iter().all(|front| front.heard("/ready").len() == 2), "as one attempt");
+}

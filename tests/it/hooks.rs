@@ -7,6 +7,7 @@ use portico::sim::Fault;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
+use crate::callbacks::is_all_delivered;
 use crate::edit;
 use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, assert_failed, eventually};
 
@@ -185,4 +186,26 @@ async fn of_equal_wishes_at_once_one_becomes_a_hook_and_all_get_its_number() {
     assert_eq!(made, 1, "the others are told that it is there");
     let listed = acme.get("hooks/list", "").await.success();
     assert_eq!(listed.body.matches("<hookID>").count(), 1);
+}
+
+#[tokio::test]
+async fn during_a_rollover_a_refusal_counts_only_when_both_values_were_refused() {
+    let new = "the new value, which front ends are given one by one";
+    let tenant = Tenant::new("acme").secret_key(0, "secret2", format!("\"{new}\""));
+    let pool = reachable(Config::new().tenant(tenant)).await;
+    let (acme, front) = (pool.tenant("acme"), Front::start(&[401, 200, 401, 401]).await);
+    hook(&acme, &front, "").await;
+    nodes_have_ours(&pool, 1).await;
+    acme.create("room").await;
+    eventually("the second value counts", async || front.heard("/hook").len() == 2).await;
+    acme.get("end", "meetingID=room").await.success();
+    eventually("neither counts", async || front.heard("/hook").len() == 4).await;
+    eventually("it came across", async || is_all_delivered(&pool).await).await;
+    for (heard, secret) in front.heard("/hook").iter().zip([&*acme.secret, new].iter().cycle()) {
+        let (target, sum) = heard.target.split_once("?checksum=").expect("a checksum");
+        let signed = format!("{}{}{secret}", front.url(target), heard.body);
+        assert_eq!(sum, hex::encode(Sha1::digest(signed)));
+    }
+    assert_eq!(front.heard("/hook").len(), 4);
+    assert!(pool.metrics().await.get("portico_callbacks_dead") < 0.5);
 }

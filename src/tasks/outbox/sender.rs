@@ -1,5 +1,8 @@
 //! One attempt to tell a front end something: signed with its own secret, to an address that was checked.
 //!
+//! A secret may have two values while it is rolled over, and which one a front end has it does not say. So
+//! what is refused when it is signed with one is sent once more, signed with the other.
+//!
 //! The name is resolved here and only here: what was checked is what is connected to, so that a name
 //! cannot stand for another address a moment later. Redirects are followed where BigBlueButton does, each
 //! checked like the first. Of an answer only its head is read.
@@ -109,12 +112,12 @@ impl Sender {
         Self { client, reach }
     }
 
-    /// Tries once. `secret` is the front end's own.
+    /// Tries once. `secrets` are the values of the front end's own.
     pub(super) async fn send(
         &self,
         delivery: &Delivery,
         payload: Vec<u8>,
-        secret: &str,
+        secrets: &[String],
         now_ms: u64,
     ) -> Verdict {
         let url = match self.reach.read(&delivery.target) {
@@ -125,45 +128,49 @@ impl Sender {
             match delivery.kind {
                 CallbackKind::End => self.get(with_end(url, delivery, &payload)).await,
                 CallbackKind::MeetingEnded => self.get(url).await,
-                CallbackKind::RecordingReady => {
-                    let Ok(claims) = serde_json::from_slice::<Value>(&payload) else {
-                        return Verdict::failed("damaged", &"what was saved of it is no JSON");
-                    };
-                    let token = jwt::hs256(&claims, secret);
-                    let form = form_urlencoded::Serializer::new(String::new())
-                        .append_pair("signed_parameters", &token)
-                        .finish();
-                    let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
-                    self.post(&url, &headers, form.into()).await
+                CallbackKind::RecordingReady | CallbackKind::Analytics | CallbackKind::Hook => {
+                    self.post(url, delivery, &payload.into(), secrets, now_ms).await
                 }
-                CallbackKind::Analytics => {
-                    let expires = json!({"exp": now_ms / 1000 + ANALYTICS_TOKEN_S});
-                    let bearer = format!("Bearer {}", jwt::hs512(&expires, secret));
-                    let headers =
-                        [(CONTENT_TYPE, "application/json".to_owned()), (AUTHORIZATION, bearer)];
-                    self.post(&url, &headers, payload.into()).await
-                }
-                CallbackKind::Hook => self.event(delivery, payload, secret).await,
             }
         };
         let within = timeout(TIMEOUT, attempt).await;
         within.unwrap_or_else(|_elapsed| Verdict::failed("timeout", &"no answer in time"))
     }
 
-    /// Posts an event as bbb-webhooks does it. To that a 401 is an answer like any other: it came across.
-    async fn event(&self, delivery: &Delivery, payload: Vec<u8>, secret: &str) -> Verdict {
-        let target = &delivery.target;
-        let sum =
-            Sha1::new().chain_update(target).chain_update(&payload).chain_update(secret).finalize();
-        let separator = if target.contains('?') { '&' } else { '?' };
-        let url = format!("{target}{separator}checksum={}", hex::encode(sum));
-        let Ok(url) = Url::parse(&url) else { return Forbidden::NotHttp.into() };
-        let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
-        match self.exchange(Method::POST, &url, &headers, payload.into()).await {
-            Ok((StatusCode::UNAUTHORIZED, _)) => Verdict::Delivered,
-            Ok((status, _)) => judged(status),
-            Err(verdict) => verdict,
+    /// Posts what is signed, with one value of the secret after the other while it is refused.
+    async fn post(
+        &self,
+        url: Url,
+        delivery: &Delivery,
+        payload: &Bytes,
+        secrets: &[String],
+        now_ms: u64,
+    ) -> Verdict {
+        let mut verdict = Verdict::failed("no_tenant", &"its secret is gone");
+        let mut is_unauthorized = false;
+        // Another one first each time: some fail in other ways over a signature that they do not know.
+        let first = delivery.attempts as usize % secrets.len().max(1);
+        let (later, sooner) = secrets.split_at(first);
+        for secret in sooner.iter().chain(later) {
+            let Some(post) = Post::signed(url.clone(), delivery, payload, secret, now_ms) else {
+                return Verdict::failed("damaged", &"what was saved of it is no JSON");
+            };
+            let sent = self.exchange(Method::POST, &post.url, &post.headers, post.body).await;
+            let status = match sent {
+                Ok((status, _)) => status,
+                Err(verdict) => return verdict,
+            };
+            verdict = judged(status);
+            is_unauthorized |= status == StatusCode::UNAUTHORIZED;
+            if !may_be_the_signature(status) {
+                return verdict;
+            }
         }
+        // To bbb-webhooks a 401 is an answer like any other: it came across.
+        if is_unauthorized && delivery.kind == CallbackKind::Hook {
+            return Verdict::Delivered;
+        }
+        verdict
     }
 
     /// Follows the redirects that bbb-web follows.
@@ -187,18 +194,6 @@ impl Sender {
             }
         }
         Verdict::failed("redirects", &"too many redirects")
-    }
-
-    async fn post(
-        &self,
-        url: &Url,
-        headers: &[(http::HeaderName, String)],
-        body: Bytes,
-    ) -> Verdict {
-        match self.exchange(Method::POST, url, headers, body).await {
-            Ok((status, _)) => judged(status),
-            Err(verdict) => verdict,
-        }
     }
 
     /// Status and `Location` of the answer.
@@ -252,6 +247,68 @@ fn with_end(mut url: Url, delivery: &Delivery, payload: &[u8]) -> Url {
         .append_pair("recordingmarks", marks)
         .append_pair("meetingID", &delivery.key.id);
     url
+}
+
+/// A request that its front end can tell to be ours.
+struct Post {
+    url: Url,
+    headers: Vec<(http::HeaderName, String)>,
+    body: Bytes,
+}
+
+impl Post {
+    /// `None` if the payload is not what it should be.
+    fn signed(
+        mut url: Url,
+        delivery: &Delivery,
+        payload: &Bytes,
+        secret: &str,
+        now_ms: u64,
+    ) -> Option<Self> {
+        let form = (CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned());
+        let (headers, body) = match delivery.kind {
+            CallbackKind::RecordingReady => {
+                let claims: Value = serde_json::from_slice(payload).ok()?;
+                let body = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("signed_parameters", &jwt::hs256(&claims, secret))
+                    .finish();
+                (vec![form], body.into())
+            }
+            CallbackKind::Analytics => {
+                let expires = json!({"exp": now_ms / 1000 + ANALYTICS_TOKEN_S});
+                let bearer = format!("Bearer {}", jwt::hs512(&expires, secret));
+                let json = (CONTENT_TYPE, "application/json".to_owned());
+                (vec![json, (AUTHORIZATION, bearer)], payload.clone())
+            }
+            CallbackKind::Hook => {
+                url = with_checksum(&delivery.target, payload, secret)?;
+                (vec![form], payload.clone())
+            }
+            CallbackKind::End | CallbackKind::MeetingEnded => return None,
+        };
+        Some(Self { url, headers, body })
+    }
+}
+
+/// As bbb-webhooks appends it by default.
+fn with_checksum(target: &str, body: &[u8], secret: &str) -> Option<Url> {
+    let sum = Sha1::new().chain_update(target).chain_update(body).chain_update(secret).finalize();
+    let separator = if target.contains('?') { '&' } else { '?' };
+    Url::parse(&format!("{target}{separator}checksum={}", hex::encode(sum))).ok()
+}
+
+/// What a front end may say to a signature that it does not know: 401 as it should, or 400, 403, 422.
+fn may_be_the_signature(status: StatusCode) -> bool {
+    status.is_client_error()
+        && !matches!(
+            status,
+            StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::GONE
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 fn judged(status: StatusCode) -> Verdict {
@@ -338,7 +395,7 @@ mod tests {
         let refused = resolver.call(name).await.unwrap_err();
         assert!(refused.is::<Forbidden>(), "{refused}");
         for target in ["http://127.0.0.1:1/", "ftp://f/", "http://localhost:1/"] {
-            let verdict = sender.send(&delivery(target), Vec::new(), "secret", 0).await;
+            let verdict = sender.send(&delivery(target), Vec::new(), &[], 0).await;
             assert_eq!(verdict.kind(), "forbidden", "{target}");
         }
         // Past the look at the URL, too.
@@ -363,7 +420,35 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
         };
         let delivery = delivery(&format!("http://{address}/"));
-        let (verdict, ()) = tokio::join!(sender.send(&delivery, Vec::new(), "secret", 0), serve);
+        let (verdict, ()) = tokio::join!(sender.send(&delivery, Vec::new(), &[], 0), serve);
         assert_eq!(verdict.kind(), "forbidden");
+    }
+
+    #[tokio::test]
+    async fn each_attempt_begins_with_another_value_of_the_secret() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reach = Reach { allowed: vec![format!("{}/32", address.ip()).parse().unwrap()] };
+        let sender = Sender::new(reach, RootCertStore::empty());
+        let target = format!("http://{address}/");
+        let serve = async || {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        };
+        let secrets = ["old".to_owned(), "new".to_owned()];
+        for (attempts, secret) in [(0, "old"), (1, "new"), (2, "old")] {
+            let kind = CallbackKind::Hook;
+            let delivery = Delivery { kind, attempts, ..delivery(&target) };
+            let sending = sender.send(&delivery, b"event=1".to_vec(), &secrets, 0);
+            let (verdict, request) = tokio::join!(sending, serve());
+            assert_eq!(verdict.kind(), "status");
+            let sum = hex::encode(Sha1::digest([&*target, "event=1", secret].concat()));
+            assert!(request.contains(&format!("?checksum={sum} ")), "{request}");
+        }
     }
 }
