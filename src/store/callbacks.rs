@@ -50,7 +50,8 @@ pub trait Callbacks: Send + Sync {
     async fn put_delivery(&self, delivery: &NewDelivery) -> Result<Put, Error>;
 
     /// What is due, those of a tenant that wait longest first, and of the tenants each one's first before any
-    /// one's second. However much waits, this takes as long as there are places.
+    /// one's second. Of a hook's events only the one that came first. However much waits, this takes as long
+    /// as there are places.
     async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error>;
 
     /// What a delivery is to tell; nothing once it was delivered.

@@ -171,6 +171,46 @@ pub(super) async fn those_under_way_keep_their_places(store: &dyn Store) {
     assert_eq!((outbox.due, outbox.pending, outbox.next_due_ms), (Vec::new(), 0, None));
 }
 
+/// While one waits or is under way, none of those behind it.
+pub(super) async fn events_of_a_hook_are_due_one_after_the_other(store: &dyn Store) {
+    let hook = |number| Callback {
+        kind: CallbackKind::Hook,
+        target: Some("https://front/".to_owned()),
+        ..callback_of("acme", number)
+    };
+    let end = Callback { kind: CallbackKind::End, ..hook(3) };
+    store.put_callbacks(&[hook(1), hook(2), end]).await.unwrap();
+    for (number, at_ms) in [(1, 1), (1, 2), (2, 3), (1, 4), (3, 5), (3, 6)] {
+        let delivery = delivery(number, &at_ms.to_string(), at_ms);
+        let origin = "https://front".to_owned();
+        store.put_delivery(&NewDelivery { origin, ..delivery }).await.unwrap();
+    }
+    let found = due(store, 10).await;
+    assert_eq!(received(&found), [1, 3, 5, 6]);
+    let settle = async |delivery: &Delivery, at_ms, settled| {
+        store.settle_delivery(delivery.id, at_ms, &settled).await.unwrap();
+    };
+    let error = || "status 503".to_owned();
+    settle(&found[0], 10, Settled::Again { at_ms: 50, error: error() }).await;
+    let outbox = store.outbox(20, ANY).await.unwrap();
+    assert_eq!((received(&outbox.due), outbox.next_due_ms), (vec![3, 5, 6], Some(50)));
+    // Those of another hook, and what is not an event, do not wait for it.
+    settle(&found[1], 20, Settled::Delivered).await;
+    let first = &due(store, 50).await[2];
+    assert_eq!(first.received_at_ms, 1);
+    settle(first, 60, Settled::Delivered).await;
+    let outbox = store.outbox(60, ANY).await.unwrap();
+    assert_eq!((received(&outbox.due), outbox.next_due_ms), (vec![5, 6, 2], None));
+    // What is given up makes way, too.
+    settle(&outbox.due[2], 70, Settled::Dead { error: error() }).await;
+    let last = due(store, 70).await;
+    assert_eq!((received(&last), last[2].attempts), (vec![5, 6, 4], 0));
+    settle(&last[2], 80, Settled::Delivered).await;
+    let again = NewDelivery { origin: "https://front".to_owned(), ..delivery(1, "new", 90) };
+    store.put_delivery(&again).await.unwrap();
+    assert_eq!(received(&due(store, 90).await), [5, 6, 90]);
+}
+
 pub(super) async fn what_waits_for_a_tenant_is_bounded(store: &dyn Store) {
     let hook = Callback { kind: CallbackKind::Hook, ..callback_of("acme", 1) };
     let other = Callback { kind: CallbackKind::Hook, ..callback_of("other", 3) };

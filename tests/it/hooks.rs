@@ -209,3 +209,23 @@ async fn during_a_rollover_a_refusal_counts_only_when_both_values_were_refused()
     assert_eq!(front.heard("/hook").len(), 4);
     assert!(pool.metrics().await.get("portico_callbacks_dead") < 0.5);
 }
+
+#[tokio::test]
+async fn events_of_a_hook_come_in_order_though_one_is_repeated() {
+    let pool = pool(1).await;
+    let (acme, front) = (pool.tenant("acme"), Front::start(&[500]).await);
+    hook(&acme, &front, "").await;
+    nodes_have_ours(&pool, 1).await;
+    acme.create("room").await;
+    eventually("the first has failed", async || front.heard("/hook").len() == 1).await;
+    acme.get("end", "meetingID=room").await.success();
+    eventually("both are told", async || front.heard("/hook").len() == 3).await;
+    let heard: Vec<_> = front.heard("/hook").iter().map(event_of).collect();
+    assert_eq!(heard, ["meeting-created", "meeting-created", "meeting-ended"]);
+}
+
+fn event_of(heard: &Heard) -> String {
+    let form: Vec<_> = form_urlencoded::parse(heard.body.as_bytes()).collect();
+    let event: Value = serde_json::from_str(&form[1].1).expect("JSON");
+    event[0]["data"]["id"].as_str().expect("an id").to_owned()
+}

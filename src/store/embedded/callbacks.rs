@@ -88,6 +88,7 @@ fn put(db: &Connection, callback: &Callback) -> rusqlite::Result<()> {
 const TOLD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 
 fn expire(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
+    outbox::give_turns(db, now_ms)?;
     let unnoticed = ms(now_ms.saturating_sub(UNNOTICED_END_MS));
     db.prepare_cached(
         "UPDATE callbacks SET ended_at_ms = ?1 WHERE ended_at_ms IS NULL AND created_at_ms < ?2

@@ -1,6 +1,9 @@
 //! The SQL of the outbox: what goes in, what is due, what became of it.
 //!
 //! Triggers keep what waits by tenant and origin, so that all of this costs the same however much waits.
+//!
+//! Events of one hook go out one after the other, as bbb-webhooks promises it: while one waits or is under
+//! way, those behind it are [never](never) due. When it is settled, the next one's turn comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +17,9 @@ use crate::store::callbacks::{MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, 
 
 /// Why a delivery never was tried.
 const OVERFLOW: &str = "too much was waiting for this tenant";
+
+/// Who is due from here on waits for its turn.
+const NEVER: i64 = i64::MAX - 0xffff;
 
 /// Tenants of whom something is due.
 const TENANTS: &str = "SELECT tenant FROM outbox_tenants WHERE next_attempt_at_ms <= ?1
@@ -31,7 +37,20 @@ const OF_LINE: &str =
     ORDER BY next_attempt_at_ms, id LIMIT ?4";
 /// When something will be due that is not yet.
 const FIRST_LATER: &str = "SELECT min(next_attempt_at_ms) FROM deliveries
-    WHERE state = 'pending' AND next_attempt_at_ms > ?1";
+    WHERE state = 'pending' AND next_attempt_at_ms > ?1 AND next_attempt_at_ms < ?2";
+/// Whether an event of a hook is to be delivered: one that waits for its turn, or one whose turn it is.
+/// Those of one hook all go to one origin, and of other things not many are on their way there.
+const OF_HOOK: &str = "SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_of_line
+        WHERE owner = ?1 AND origin = ?2 AND state = 'pending' AND next_attempt_at_ms = ?4
+            AND token = ?3)
+    OR EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_of_line
+        WHERE owner = ?1 AND origin = ?2 AND state = 'pending' AND next_attempt_at_ms < ?5
+            AND token = ?3)";
+/// The first of a hook's events that wait for their turn.
+const NEXT_OF_HOOK: &str = "SELECT id FROM deliveries INDEXED BY deliveries_of_line
+    WHERE owner = ?1 AND origin = ?2 AND state = 'pending' AND next_attempt_at_ms = ?4
+        AND token = ?3
+    ORDER BY id LIMIT 1";
 
 /// Something for the outbox, and whether it was given up at once.
 pub(super) struct Deliver {
@@ -48,7 +67,13 @@ impl Deliver {
             .optional()?;
         // Its callback was forgotten: there is nobody to tell.
         let Some((owner, kind)) = owner else { return Ok(()) };
-        let is_full = is_full(db, &owner, kind == "hook", delivery.payload.len() as u64)?;
+        let is_event = kind == "hook";
+        let is_full = is_full(db, &owner, is_event, delivery.payload.len() as u64)?;
+        let due_at = if is_event && !is_full && self.waits_behind(db, &owner)? {
+            never(delivery.token.expose())
+        } else {
+            ms(delivery.received_at_ms)
+        };
         let (state, settled_at, error) = if is_full {
             ("dead", Some(ms(delivery.received_at_ms)), Some(OVERFLOW))
         } else {
@@ -59,7 +84,7 @@ impl Deliver {
             .prepare_cached(
                 "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload, received_at_ms,
                      attempts, next_attempt_at_ms, state, settled_at_ms, last_error, owner, bytes)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?11, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 delivery.token.expose(),
@@ -72,11 +97,29 @@ impl Deliver {
                 error,
                 owner,
                 ms(payload.len() as u64),
+                due_at,
             ])?;
         let is_given_up = is_full && inserted > 0;
         self.is_given_up.store(is_given_up, Ordering::Relaxed);
         if is_given_up { trim_dead(db, &owner) } else { Ok(()) }
     }
+
+    /// Whether another event of its hook is to be delivered before.
+    fn waits_behind(&self, db: &Connection, owner: &str) -> rusqlite::Result<bool> {
+        let delivery = &self.delivery;
+        let token = delivery.token.expose();
+        db.prepare_cached(OF_HOOK)?
+            .query_row(params![owner, delivery.origin, token, never(token), NEVER], |row| {
+                row.get(0)
+            })
+    }
+}
+
+/// When an event is due that waits for its turn. Those of one hook stand together, so that the many of one
+/// need not be looked through for those of another.
+fn never(token: &str) -> i64 {
+    let part = token.get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    NEVER + i64::from(part.unwrap_or_default())
 }
 
 /// Whether so much more is too much. Events leave half of the room to what is told but once.
@@ -109,34 +152,51 @@ pub(super) fn settle(
     at_ms: u64,
     settled: &Settled,
 ) -> rusqlite::Result<()> {
-    match settled {
-        Settled::Delivered => db
-            .prepare_cached(
-                "UPDATE deliveries SET attempts = attempts + 1, state = 'delivered',
-                     payload = x'', settled_at_ms = ?2, last_error = NULL
-                 WHERE id = ?1 AND state = 'pending'",
-            )?
-            .execute(params![id, ms(at_ms)])
-            .map(drop),
-        Settled::Again { at_ms, error } => db
-            .prepare_cached(
-                "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at_ms = ?2,
-                     last_error = ?3 WHERE id = ?1 AND state = 'pending'",
-            )?
-            .execute(params![id, ms(*at_ms), error])
-            .map(drop),
-        Settled::Dead { error } => {
-            let owner: Option<String> = db
+    let (state, error) = match settled {
+        Settled::Delivered => ("delivered", None),
+        Settled::Dead { error } => ("dead", Some(error)),
+        Settled::Again { at_ms, error } => {
+            return db
                 .prepare_cached(
-                    "UPDATE deliveries SET attempts = attempts + 1, state = 'dead',
-                         settled_at_ms = ?2, last_error = ?3
-                     WHERE id = ?1 AND state = 'pending' RETURNING owner",
+                    "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at_ms = ?2,
+                         last_error = ?3 WHERE id = ?1 AND state = 'pending'",
                 )?
-                .query_row(params![id, ms(at_ms), error], |row| row.get(0))
-                .optional()?;
-            owner.map_or(Ok(()), |owner| trim_dead(db, &owner))
+                .execute(params![id, ms(*at_ms), error])
+                .map(drop);
         }
+    };
+    let line: Option<(String, String, String)> = db
+        .prepare_cached(
+            "UPDATE deliveries SET attempts = attempts + 1, state = ?2, settled_at_ms = ?3,
+                 last_error = ?4, payload = CASE ?2 WHEN 'delivered' THEN x'' ELSE payload END
+             WHERE id = ?1 AND state = 'pending' RETURNING owner, origin, token",
+        )?
+        .query_row(params![id, state, ms(at_ms), error], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((owner, origin, token)) = line else { return Ok(()) };
+    let next: Option<i64> = db
+        .prepare_cached(NEXT_OF_HOOK)?
+        .query_row(params![owner, origin, token, never(&token)], |row| row.get(0))
+        .optional()?;
+    if let Some(next) = next {
+        db.prepare_cached("UPDATE deliveries SET next_attempt_at_ms = ?2 WHERE id = ?1")?
+            .execute(params![next, ms(at_ms)])?;
     }
+    if error.is_some() { trim_dead(db, &owner) } else { Ok(()) }
+}
+
+/// Gives those their turn that wait behind nothing: while an upgrade lets two processes write, the older
+/// one settles events and knows nothing of turns.
+pub(super) fn give_turns(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE deliveries SET next_attempt_at_ms = ?1 WHERE id IN
+             (SELECT min(id) FROM deliveries WHERE state = 'pending' GROUP BY token
+              HAVING min(next_attempt_at_ms) >= ?2)",
+    )?
+    .execute(params![ms(now_ms), NEVER])
+    .map(drop)
 }
 
 /// The first of what is due are those of the tenants, and of the lines in them, whose first ones have
@@ -154,7 +214,7 @@ pub(super) fn read(db: &Connection, now_ms: u64, places: Places) -> rusqlite::Re
     due.sort_by_key(|(place, (at_ms, delivery))| (*place, *at_ms, delivery.id));
     due.truncate(places.all as usize);
     let next_due_ms: Option<i64> =
-        db.prepare_cached(FIRST_LATER)?.query_row([ms(now_ms)], |row| row.get(0))?;
+        db.prepare_cached(FIRST_LATER)?.query_row([ms(now_ms), NEVER], |row| row.get(0))?;
     let (pending, dead) = db
         .prepare_cached(
             "SELECT coalesce(sum(pending), 0), coalesce(sum(dead), 0) FROM outbox_tenants",
@@ -330,16 +390,33 @@ mod tests {
     }
 
     #[test]
+    fn an_event_that_waits_behind_nothing_gets_its_turn() {
+        let (_dir, db) = fresh();
+        callback(&db, "abcd", "acme");
+        callback(&db, "ef01", "acme");
+        for (token, subject, at_ms) in
+            [("abcd", "1", 5), ("abcd", "2", never("abcd")), ("ef01", "3", never("ef01"))]
+        {
+            db.execute(BEFORE, params![token, subject, "o", at_ms]).unwrap();
+        }
+        give_turns(&db, 9).unwrap();
+        assert_kept(&db);
+        let due = read(&db, 9, Places { of_origin: 9, ..PLACES }).unwrap().due;
+        assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
     fn nothing_is_looked_at_that_need_not_be() {
         let (_dir, db) = fresh();
-        for sql in [TENANTS, LINES, OF_LINE, FIRST_LATER] {
+        for sql in [TENANTS, LINES, OF_LINE, FIRST_LATER, OF_HOOK, NEXT_OF_HOOK] {
             let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let places = plan.parameter_count();
             let nine = rusqlite::params_from_iter(std::iter::repeat_n(9, places));
             let steps = plan.query_map(nine, |row| row.get::<_, String>(3)).unwrap();
             for step in steps {
                 let step = step.unwrap();
-                assert!(step.starts_with("SEARCH"), "{step}: {sql}");
+                let is_frame = step == "SCAN CONSTANT ROW" || step.starts_with("SCALAR SUBQUERY");
+                assert!(is_frame || step.starts_with("SEARCH"), "{step}: {sql}");
             }
         }
     }
