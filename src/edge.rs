@@ -35,6 +35,7 @@ mod proxy;
 mod refusal;
 mod reply;
 mod request;
+mod rewound;
 mod route;
 mod rules;
 mod tls;

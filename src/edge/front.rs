@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use ipnet::IpNet;
 use log::debug;
 use pingora::apps::{HttpServerOptions, ServerApp};
@@ -25,11 +26,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Edge;
 use super::metrics::Metrics;
+use super::rewound::Rewound;
 
 /// Pingora keeps an idle connection for so long.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// After the listener is closed, a client that had just connected gets this long for its request.
 const LAST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
+/// What every HTTP/2 connection begins with.
+const H2_PREFACE_BYTES: usize = 24;
 /// A v1 header has at most 107 bytes; of a v2 header, addresses and TLVs fit into this.
 const MAX_V1_BYTES: usize = 107;
 const MAX_V2_BYTES: usize = 1024;
@@ -160,7 +164,12 @@ impl ServerApp for Front {
         metrics.connections.inc();
         let is_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let left = if is_h2 {
-            ServerApp::process_new(proxy, stream, shutdown).await
+            if let Some(stream) = self.after_preface(stream).await {
+                ServerApp::process_new(proxy, stream, shutdown).await
+            } else {
+                refused("slow_head");
+                None
+            }
         } else {
             let left = self.with_deadline(stream, shutdown).await;
             if left.is_none() {
@@ -190,6 +199,18 @@ impl BeforeTls {
 }
 
 impl Front {
+    /// An HTTP/2 connection, once its client has said that it means it; `None` if it does not in time.
+    /// Pingora would wait for ever; from then on it closes the connection when it is idle.
+    async fn after_preface(&self, mut stream: Stream) -> Option<Stream> {
+        let mut preface = BytesMut::zeroed(H2_PREFACE_BYTES);
+        match timeout(self.doorway.header_timeout, stream.read_exact(&mut preface)).await {
+            Ok(Ok(_)) => Some(Box::new(Rewound::new(preface.freeze(), stream))),
+            // Gone; pingora finds that out, too.
+            Ok(Err(_)) => Some(stream),
+            Err(_) => None,
+        }
+    }
+
     /// Serves a connection as long as its heads come in time; `None` if one did not.
     async fn with_deadline(
         &self,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -11,12 +12,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::harness::{Client, Config, Pool, Reply, Tenant, eventually};
+use crate::harness::{Client, Config, Pool, Raw, Reply, Tenant, eventually};
 
 const HOST: &str = "bbb.example.org";
 
@@ -245,14 +247,47 @@ async fn the_proxy_protocol_stands_before_the_handshake() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
-    let pair = Pair::new();
+    let pool = hurried(&Pair::new()).await;
+    let mut raw = Raw::connect(pool.listener(1)).await;
+    assert!(raw.rest().await.is_empty());
+}
+
+/// A pool whose connections have to say soon what they want, and how many were closed for not doing so.
+async fn hurried(pair: &Pair) -> Pool {
     let config = Config::new().tenant(Tenant::new("acme")).set("limits.header_timeout", "500ms");
     let cert = config.file("cert.pem", &pair.cert);
     let key = config.file("key.pem", &pair.key);
     let tls = format!("tls: {{ cert: {}, key: {} }}", cert.display(), key.display());
-    let pool = Pool::start(config.listener(&tls)).await;
-    let mut raw = crate::harness::Raw::connect(pool.listener(1)).await;
-    assert!(raw.rest().await.is_empty());
+    Pool::start(config.listener(&tls)).await
+}
+
+async fn refused(pool: &Pool, reason: &str) -> f64 {
+    let series = format!("portico_connections_refused_total{{reason=\"{reason}\"}}");
+    pool.metrics().await.get(&series)
+}
+
+#[tokio::test]
+async fn an_http2_connection_without_its_preface_is_closed() {
+    let pair = Pair::new();
+    let pool = hurried(&pair).await;
+    for start in ["", "PRI * HTTP/2.0\r\n"] {
+        let before = refused(&pool, "slow_head").await;
+        let mut stream =
+            connect(pool.listener(1), &[&pair], &["h2"], "").await.expect("a handshake");
+        stream.write_all(start.as_bytes()).await.expect("it is open");
+        stream.flush().await.expect("it is open");
+        let mut rest = Vec::new();
+        let closed = timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        drop(closed.expect("it stays open"));
+        assert!(rest.is_empty(), "nobody has asked: {rest:?}");
+        eventually("it is counted", async || refused(&pool, "slow_head").await > before + 0.5)
+            .await;
+    }
+    // In time, it may stay for as long as it likes.
+    let h2 = Http2::connect(pool.listener(1), &pair).await;
+    h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
 }
 
 #[tokio::test]
