@@ -27,6 +27,9 @@ use crate::fleet::{HOOK_PREFIX, Snapshot};
 /// Forms of callers that are not known yet may hold so much memory together, in KiB.
 pub(super) const STRANGERS_FORMS_KIB: usize = 64 * 1024;
 
+/// A form that does not count may have so many bytes.
+const MAX_LEFT_OUT_BYTES: usize = 64 * 1024;
+
 /// What a request carries behind its head.
 #[derive(Clone)]
 enum Body {
@@ -166,7 +169,11 @@ impl Edge {
         let is_form = matches!(body, Body::Form | Body::Multipart(_));
         if !is_form || request.has_query() {
             let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
-            if !is_form || !request.takes_form(call) {
+            if !is_form {
+                return Ok((request, caller));
+            }
+            if !request.takes_form(call) {
+                Box::pin(self.leave_out_form(session)).await?;
                 return Ok((request, caller));
             }
             let form = Box::pin(self.read_form(session, body)).await?;
@@ -177,6 +184,16 @@ impl Edge {
         let request = request.with_form(form);
         let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
         Ok((request, caller))
+    }
+
+    /// Reads a form that does not count, and forgets it: what is left of a body would be streamed to the node
+    /// that a request is forwarded to.
+    async fn leave_out_form(&self, session: &mut Session) -> Result<(), Refusal> {
+        upload::invite(session).await;
+        let max = MAX_LEFT_OUT_BYTES.min(self.settings.max_body_bytes);
+        upload::skip(session, max, self.settings.header_timeout)
+            .await
+            .map_err(|broken| refuse_body(broken, max))
     }
 
     /// A request that nobody signs, with its form if there is one.

@@ -81,6 +81,22 @@ pub(super) async fn read_whole(
     Ok(whole)
 }
 
+/// Reads a body of at most `max` bytes to its end and keeps nothing of it.
+pub(super) async fn skip(
+    session: &mut Session,
+    max: usize,
+    within: Duration,
+) -> Result<(), Broken> {
+    let (mut skipped, deadline) = (0, Instant::now() + within);
+    while let Some(chunk) = next_chunk(session, deadline).await? {
+        skipped += chunk.len();
+        if skipped > max {
+            return Err(Broken::TooLarge);
+        }
+    }
+    Ok(())
+}
+
 async fn next_chunk(session: &mut Session, deadline: Instant) -> Result<Option<Bytes>, Broken> {
     match timeout_at(deadline, session.downstream_session.read_request_body()).await {
         Ok(Ok(chunk)) => Ok(chunk),

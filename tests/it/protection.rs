@@ -58,6 +58,41 @@ async fn strangers_cannot_use_up_a_tenants_rate() {
     assert!(hits < 0.5, "{hits}");
 }
 
+/// A form that a join link does not take is not passed on, and is read only if it is small.
+#[tokio::test]
+async fn a_body_beside_a_signed_join_never_reaches_the_node() {
+    let config = Config::new().tenant(Tenant::new("acme")).set("limits.header_timeout", "500ms");
+    let pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    acme.create("room").await;
+    let query = "fullName=Ada&role=VIEWER&meetingID=room&redirect=false";
+    let small = format!("fullName=Eve&pad={}", "a".repeat(60_000));
+    let reply = acme.post_query_and_form("join", query, &small).await.success();
+    assert_eq!(reply.key(), "successfullyJoined");
+    let last = || {
+        let seen = pool.node(0).requests();
+        seen.into_iter().rfind(|seen| seen.path.ends_with("/join")).expect("a join")
+    };
+    assert!(last().query.contains("fullName=Ada") && !last().query.contains("Eve"));
+    assert_eq!(last().body_len, 0);
+
+    let large = "a".repeat(100_000);
+    let reply = acme.post_query_and_form("join", query, &large).await;
+    assert_eq!((reply.status.as_u16(), reply.key().as_str()), (200, "requestTooLarge"));
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        acme.target("join", query)
+    );
+    let mut endless = pool.raw().await;
+    let chunk = format!("{:x}\r\n{large}\r\n", large.len());
+    endless.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}")).await;
+    assert_eq!(endless.reply().await.expect("an answer").key(), "requestTooLarge");
+    let mut slow = pool.raw().await;
+    slow.send(format!("{head}Content-Length: 100\r\n\r\na=1")).await;
+    assert_eq!(slow.reply().await.expect("an answer").key(), "requestTimeout");
+    assert_eq!(pool.node_calls("join"), 1, "none of these");
+}
+
 /// Every path of the operators' side, and every way to write around a prefix.
 const HOSTILE: [&str; 56] = [
     "/",
