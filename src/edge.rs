@@ -94,7 +94,7 @@ pub struct Edge {
     ping: ping::Ping,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
-    rate: Option<pingora_limits::rate::Rate>,
+    address_rates: Option<protection::AddressRates>,
     tenant_rates: protection::TenantRates,
     metrics: metrics::Metrics,
 }
@@ -123,14 +123,12 @@ impl Edge {
         settings: Settings,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
-        let second = Duration::from_secs(1);
         Ok(Self {
             fleet,
             store,
             client,
             balancer,
-            rate: (settings.requests_per_second > 0)
-                .then(|| pingora_limits::rate::Rate::new(second)),
+            address_rates: protection::AddressRates::new(settings.requests_per_second),
             settings,
             tenant_rates: protection::TenantRates::new(),
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),

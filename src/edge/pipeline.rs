@@ -295,8 +295,7 @@ impl Edge {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return with_status(status, &refusal::HEADER_TOO_LARGE);
         }
-        let limit = isize::try_from(self.settings.requests_per_second).unwrap_or(isize::MAX);
-        if self.rate.as_ref().is_some_and(|rate| rate.observe(&client, 1) > limit) {
+        if self.address_rates.as_ref().is_some_and(|rates| rates.is_over(client)) {
             return with_status(StatusCode::TOO_MANY_REQUESTS, &refusal::TOO_MANY_REQUESTS);
         }
         None

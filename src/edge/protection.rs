@@ -4,6 +4,7 @@
 //! Which paths exist is for `route.rs` and `b3lb.rs` to say: everything else is 404, and nothing of the
 //! operators' side is among them.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -50,6 +51,33 @@ impl TenantRates {
     }
 }
 
+/// The requests of each client address in this second.
+pub(super) struct AddressRates {
+    rate: Rate,
+    allowed: isize,
+}
+
+impl AddressRates {
+    /// `None` where there is no limit.
+    pub(super) fn new(requests_per_second: u32) -> Option<Self> {
+        let allowed = isize::try_from(requests_per_second).unwrap_or(isize::MAX);
+        (allowed > 0).then(|| Self { rate: Rate::new(Duration::from_secs(1)), allowed })
+    }
+
+    /// Counts a request, and tells whether it is one too many.
+    pub(super) fn is_over(&self, client: IpAddr) -> bool {
+        self.rate.observe(&network(client), 1) > self.allowed
+    }
+}
+
+/// Whose rate an address counts to. Of IPv6 everybody has a whole network, and so any number of addresses.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+    }
+}
+
 /// A year, as browsers' preload lists ask for at least. Not for subdomains: they may be somebody else's.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -85,4 +113,22 @@ fn came_by_tls(session: &Session) -> bool {
     let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     let proto = session.req_header().headers.get(X_FORWARDED_PROTO);
     is_tls || proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_count_together() {
+        let network = |text: &str| network(text.parse().expect("an address")).to_string();
+        for (address, counted) in [
+            ("203.0.113.9", "203.0.113.9"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            assert_eq!(network(address), counted);
+        }
+    }
 }

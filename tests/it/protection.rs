@@ -58,6 +58,26 @@ async fn strangers_cannot_use_up_a_tenants_rate() {
     assert!(hits < 0.5, "{hits}");
 }
 
+#[tokio::test]
+async fn a_network_of_ipv6_has_one_rate() {
+    let config = Config::new().tenant(Tenant::new("acme")).set("limits.requests_per_second", 20);
+    let pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    let mut last = 0;
+    eventually("they are too many together", async || {
+        // None of them comes twice.
+        let mut next = || {
+            last += 1;
+            acme.header("x-forwarded-for", &format!("2001:db8:1:2::{last:x}"))
+        };
+        let clients: Vec<_> = (0..50).map(|_| next()).collect();
+        let replies = join_all(clients.iter().map(|client| client.get("getMeetings", ""))).await;
+        replies.iter().any(|reply| reply.status == 429)
+    })
+    .await;
+    acme.header("x-forwarded-for", "2001:db8:1:3::1").get("getMeetings", "").await.success();
+}
+
 /// A form that a join link does not take is not passed on, and is read only if it is small.
 #[tokio::test]
 async fn a_body_beside_a_signed_join_never_reaches_the_node() {
