@@ -1,5 +1,6 @@
 //! What a node's bbb-webhooks tells us: whose meeting it is about, and the event in its owner's words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -141,6 +142,12 @@ fn named(external: &str, snapshot: &Snapshot) -> Option<MeetingKey> {
     }
 }
 
+/// The node to which alone we have given this path.
+pub(super) fn sender<'s>(snapshot: &'s Snapshot, path: &str) -> Option<&'s Arc<Node>> {
+    let node = snapshot.node(path.strip_prefix(HOOK_PREFIX)?.split('/').next()?)?;
+    bool::from(hook_path(node).as_bytes().ct_eq(path.as_bytes())).then_some(node)
+}
+
 impl Edge {
     /// Takes what a node's bbb-webhooks tells, and puts it into the outbox for every hook that wants it.
     pub(super) async fn receive_events(
@@ -166,11 +173,7 @@ impl Edge {
         track: &Track,
     ) -> Result<(), StatusCode> {
         let snapshot = self.fleet.snapshot();
-        let name = path.strip_prefix(HOOK_PREFIX).and_then(|rest| rest.split('/').next());
-        let node = name.and_then(|name| snapshot.node(name)).ok_or(StatusCode::NOT_FOUND)?;
-        if !bool::from(hook_path(node).as_bytes().ct_eq(path.as_bytes())) {
-            return Err(StatusCode::NOT_FOUND);
-        }
+        let node = sender(&snapshot, path).ok_or(StatusCode::NOT_FOUND)?;
         track.node(node.name());
         if session.req_header().method != Method::POST {
             return Err(StatusCode::METHOD_NOT_ALLOWED);

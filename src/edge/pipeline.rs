@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderValue, StatusCode, header};
+use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ use super::reply::{Dialect, Reply};
 use super::request::Request;
 use super::route::{Route, Who, route};
 use super::upload::{self, Broken, MAX_FORM_BYTES, Pump, Upload};
-use super::{Edge, assets, b3lb, branding, form, head};
+use super::{Edge, assets, b3lb, branding, events, form, head};
 use crate::bbb::{Call, Failure};
 use crate::fleet::{HOOK_PREFIX, Snapshot};
 
@@ -29,6 +30,9 @@ pub(super) const STRANGERS_FORMS_KIB: usize = 64 * 1024;
 
 /// A form that does not count may have so many bytes.
 const MAX_LEFT_OUT_BYTES: usize = 64 * 1024;
+
+/// Everything that nodes call stands below it.
+const NODES_PREFIX: &str = "/b3lb/";
 
 /// What a request carries behind its head.
 #[derive(Clone)]
@@ -295,10 +299,23 @@ impl Edge {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return with_status(status, &refusal::HEADER_TOO_LARGE);
         }
-        if self.address_rates.as_ref().is_some_and(|rates| rates.is_over(client)) {
+        if self.address_rates.as_ref().is_some_and(|rates| {
+            rates.is_over(client, || self.may_be_a_nodes(session.req_header()))
+        }) {
             return with_status(StatusCode::TOO_MANY_REQUESTS, &refusal::TOO_MANY_REQUESTS);
         }
         None
+    }
+
+    /// Whether a request is written as only a node can know.
+    fn may_be_a_nodes(&self, req: &RequestHeader) -> bool {
+        if !req.uri.path().starts_with(NODES_PREFIX) {
+            return false;
+        }
+        let target = head::Target::of(req);
+        let snapshot = self.fleet.peek();
+        Incoming::of(target.path(), target.query()).is_some_and(|incoming| incoming.has_token())
+            || events::sender(&snapshot, target.path()).is_some()
     }
 
     /// What the body is, by its declared type and length.

@@ -51,6 +51,9 @@ impl TenantRates {
     }
 }
 
+/// So many times as much may come from an address if it looks like the calls of nodes.
+const NODES_FACTOR: isize = 10;
+
 /// The requests of each client address in this second.
 pub(super) struct AddressRates {
     rate: Rate,
@@ -64,9 +67,12 @@ impl AddressRates {
         (allowed > 0).then(|| Self { rate: Rate::new(Duration::from_secs(1)), allowed })
     }
 
-    /// Counts a request, and tells whether it is one too many.
-    pub(super) fn is_over(&self, client: IpAddr) -> bool {
-        self.rate.observe(&network(client), 1) > self.allowed
+    /// Counts a request, and tells whether it is one too many. Those that may come from a node count apart:
+    /// a node does not call again, and behind the same address may be many clients, or many nodes.
+    pub(super) fn is_over(&self, client: IpAddr, is_nodes: impl FnOnce() -> bool) -> bool {
+        let is_nodes = is_nodes();
+        let factor = if is_nodes { NODES_FACTOR } else { 1 };
+        self.rate.observe(&(network(client), is_nodes), 1) > self.allowed.saturating_mul(factor)
     }
 }
 

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use http::Method;
 
+use crate::callbacks;
 use crate::harness::{Client, Config, Pool, Reply, Tenant, eventually};
 
 #[tokio::test]
@@ -58,6 +59,15 @@ async fn strangers_cannot_use_up_a_tenants_rate() {
     assert!(hits < 0.5, "{hits}");
 }
 
+/// Asks until the rate of this client's address is used up.
+async fn use_up(client: &Client) {
+    eventually("it is too much", async || {
+        let replies = join_all((0..50).map(|_| client.get("getMeetings", ""))).await;
+        replies.iter().any(|reply| reply.status == 429)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_network_of_ipv6_has_one_rate() {
     let config = Config::new().tenant(Tenant::new("acme")).set("limits.requests_per_second", 20);
@@ -76,6 +86,36 @@ async fn a_network_of_ipv6_has_one_rate() {
     })
     .await;
     acme.header("x-forwarded-for", "2001:db8:1:3::1").get("getMeetings", "").await.success();
+}
+
+#[tokio::test]
+async fn nodes_behind_the_address_of_others_are_heard_up_to_a_rate_of_their_own() {
+    let config = callbacks::config().set("limits.requests_per_second", 5);
+    let pool = Pool::start(config).await;
+    // The node's address is this one, too.
+    let acme = pool.tenant("acme").header("x-forwarded-for", "203.0.113.1");
+    pool.tenant("acme").create("room").await;
+    let end = callbacks::sent_to_node(&pool, "meetingEndedURL").expect("a URL of ours");
+    let end = callbacks::target(&end);
+    use_up(&acme).await;
+    assert_eq!(callbacks::call(&acme, Method::GET, &end).await, 200);
+    // What only looks like a node's call is anybody's.
+    use_up(&acme).await;
+    let refused = |status: u16| status == 429;
+    for path in ["/b3lb/c/0123", "/b3lb/h/node0/0123", "/b3lb/b/meeting/end?nonce=0123"] {
+        eventually("it is refused", async || {
+            let calls = (0..30).map(|_| callbacks::call(&acme, Method::GET, path));
+            join_all(calls).await.into_iter().any(refused)
+        })
+        .await;
+    }
+    // Nor may a well-formed token be asked for without end.
+    let guess = format!("/b3lb/c/{}", "5a".repeat(24));
+    eventually("guesses are refused", async || {
+        let calls = (0..200).map(|_| callbacks::call(&acme, Method::GET, &guess));
+        join_all(calls).await.into_iter().any(refused)
+    })
+    .await;
 }
 
 /// A form that a join link does not take is not passed on, and is read only if it is small.

@@ -63,6 +63,11 @@ impl Incoming {
         let recording_marks = marks.is_some_and(|marks| marks.trim().eq_ignore_ascii_case("true"));
         Some(Self { token, recording_marks, is_b3lb })
     }
+
+    /// Whether there is something like a token of ours.
+    pub(in crate::edge) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
 }
 
 impl Edge {
