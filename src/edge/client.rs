@@ -122,36 +122,50 @@ impl Forwarded {
             return Self::default();
         }
         let mut found = Self {
-            chain: list(headers, X_FORWARDED_FOR).filter_map(address).collect(),
+            chain: Vec::new(),
             host: list(headers, X_FORWARDED_HOST).next().map(str::to_owned),
             scheme: list(headers, X_FORWARDED_PROTO).next().map(str::to_ascii_lowercase),
         };
-        if !found.chain.is_empty() || found.host.is_some() {
+        for element in list(headers, X_FORWARDED_FOR) {
+            found.add_hop(address(element));
+        }
+        if headers.contains_key(X_FORWARDED_FOR) || found.host.is_some() {
             return found;
         }
         for element in list(headers, header::FORWARDED) {
+            let mut hop = None;
             for (name, value) in element.split(';').filter_map(|pair| pair.split_once('=')) {
                 let value = value.trim().trim_matches('"');
                 if name.trim().eq_ignore_ascii_case("for") {
-                    found.chain.extend(address(value));
+                    hop = address(value);
                 } else if name.trim().eq_ignore_ascii_case("host") && found.host.is_none() {
                     found.host = Some(value.to_owned());
                 } else if name.trim().eq_ignore_ascii_case("proto") && found.scheme.is_none() {
                     found.scheme = Some(value.to_ascii_lowercase());
                 }
             }
+            found.add_hop(hop);
         }
         found
     }
+
+    /// Adds whom a proxy has been asked by. Where that cannot be read, what stands before it may be the
+    /// client's own invention.
+    fn add_hop(&mut self, hop: Option<IpAddr>) {
+        match hop {
+            Some(address) => self.chain.push(address),
+            None => self.chain.clear(),
+        }
+    }
 }
 
-/// The elements of a comma list that may be spread over several headers.
+/// The elements of a comma list that may be spread over several headers. Of one that is no text nothing can be
+/// read, but it is there.
 fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
         .map(str::trim)
         .filter(|element| !element.is_empty())
 }
@@ -210,6 +224,34 @@ mod tests {
         assert_eq!(identified("10.0.0.1", &chain).0, "192.0.2.7");
         let only_proxies = [("host", "a"), ("x-forwarded-for", "10.0.0.9, 10.0.0.2")];
         assert_eq!(identified("10.0.0.1", &only_proxies).0, "10.0.0.9");
+    }
+
+    #[test]
+    fn what_stands_before_something_unreadable_is_not_believed() {
+        let by_own = |chain: &str| {
+            // A client's other header does not step in for it.
+            let headers = [("host", "a"), ("forwarded", "for=9.9.9.9"), ("x-forwarded-for", chain)];
+            identified("10.0.0.1", &headers).0
+        };
+        assert_eq!(by_own("1.2.3.4, unknown"), "10.0.0.1");
+        assert_eq!(by_own("1.2.3.4, unknown, 10.0.0.2"), "10.0.0.2");
+        assert_eq!(by_own("1.2.3.4, unknown, 192.0.2.7, 10.0.0.2"), "192.0.2.7");
+        assert_eq!(by_own("unknown"), "10.0.0.1");
+        let two = [("host", "a"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "x")];
+        assert_eq!(identified("10.0.0.1", &two).0, "10.0.0.1");
+        for hidden in
+            ["for=1.2.3.4, for=unknown", "for=1.2.3.4, for=_x", "for=1.2.3.4, by=10.0.0.1"]
+        {
+            let headers = [("host", "a"), ("forwarded", hidden)];
+            assert_eq!(identified("10.0.0.1", &headers).0, "10.0.0.1", "{hidden}");
+        }
+        let mut map = HeaderMap::new();
+        map.append("x-forwarded-for", "1.2.3.4".parse().expect("a value"));
+        let latin1 = http::HeaderValue::from_bytes(b"5.6.7.8, \xe9").expect("a value");
+        map.append("x-forwarded-for", latin1);
+        let trusted = ["10.0.0.0/8".parse().expect("a net")];
+        let client = identify("10.0.0.1".parse().ok(), &map, None, &trusted);
+        assert_eq!(client.address.to_string(), "10.0.0.1");
     }
 
     #[test]
