@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use url::Url;
+
 use crate::bbb::xml::Edits;
 use crate::bbb::{Element, Outline};
 use crate::model::CallbackToken;
@@ -22,6 +24,11 @@ const METADATA: [&str; 5] = [
     "canvas-recording-ready-url",
     "analytics-callback-url",
 ];
+
+/// A path of ours below the public URL, which may have a path itself: a proxy in front takes that away.
+pub fn below(public_url: &Url, path: &str) -> String {
+    [public_url.as_str().trim_end_matches('/'), path].concat()
+}
 
 /// The URL for a node, below our own public one.
 pub fn wrap(base: &str, token: &CallbackToken, target: Option<&str>) -> String {
@@ -88,6 +95,24 @@ mod tests {
             assert_eq!(unwrap(other), None, "{other}");
         }
         assert_eq!(unwrap(&wrap("https://bbb.example.org", &token(), None)), None);
+    }
+
+    #[test]
+    fn a_path_of_the_public_url_stays() {
+        for (public, own) in [
+            ("https://a.example", "https://a.example/b3lb/h/n/0"),
+            ("https://a.example/", "https://a.example/b3lb/h/n/0"),
+            ("https://a.example/portico", "https://a.example/portico/b3lb/h/n/0"),
+            ("https://a.example/portico/", "https://a.example/portico/b3lb/h/n/0"),
+        ] {
+            let public: Url = public.parse().expect("a URL");
+            assert_eq!(below(&public, "/b3lb/h/n/0"), own);
+            let base = below(&public, "");
+            assert_eq!(
+                wrap(&base, &token(), None),
+                below(&public, &format!("{PREFIX}{}", token().expose()))
+            );
+        }
     }
 
     #[test]

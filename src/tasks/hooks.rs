@@ -17,7 +17,7 @@ use url::Url;
 use super::driver::{Failed, Metrics, Task, activate};
 use crate::bbb::{Answer, Call, Params, signed_url};
 use crate::chain::Chain;
-use crate::fleet::{Fleet, Node, hook_path};
+use crate::fleet::{Fleet, Node, callback_urls, hook_path};
 use crate::model::Health;
 use crate::node::Client;
 
@@ -90,7 +90,7 @@ impl NodeHooks {
     /// Gives a node our hook, or takes it away.
     async fn adjust(&self, node: &Node, is_wanted: bool) -> Result<(), Trouble> {
         let path = hook_path(node);
-        let own = self.public_url.join(&path).map_or_else(|_| path.clone(), Url::into);
+        let own = callback_urls::below(&self.public_url, &path);
         let mut has_own = false;
         for (id, url) in self.list(node).await? {
             if url == own && is_wanted && !has_own {
