@@ -90,6 +90,11 @@ impl Snapshot {
         self.domains.get(host).and_then(|slug| self.tenants.get(slug))
     }
 
+    /// Whether any tenant has a domain of its own.
+    pub fn has_domains(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
     /// The tenant to whom requests to any other host belong.
     pub fn default_tenant(&self) -> Option<&Arc<TenantEntry>> {
         self.default.as_ref().and_then(|slug| self.tenants.get(slug))
