@@ -182,7 +182,7 @@ impl Edge {
         let body = upload::read_whole(session, MAX_POST_BYTES, POST_WITHIN).await;
         let body = body.map_err(|broken| match broken {
             Broken::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Broken::TooSlow | Broken::Gone => StatusCode::REQUEST_TIMEOUT,
+            Broken::TooSlow | Broken::Gone | Broken::NoRoom => StatusCode::REQUEST_TIMEOUT,
         })?;
         let mut post = Post::read(&body).ok_or(StatusCode::BAD_REQUEST)?;
         let mut events = std::mem::take(&mut post.events);

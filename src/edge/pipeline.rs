@@ -9,7 +9,6 @@ use http::{HeaderValue, StatusCode, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use tokio::sync::SemaphorePermit;
-use tokio::time::timeout;
 
 use super::authenticate::{Caller, authenticate};
 use super::callbacks::Incoming;
@@ -183,8 +182,7 @@ impl Edge {
             let form = Box::pin(self.read_form(session, body)).await?;
             return Ok((request.with_form(form), caller));
         }
-        let _share = Box::pin(self.share_for_form(session)).await?;
-        let form = Box::pin(self.read_form(session, body)).await?;
+        let (form, _share) = Box::pin(self.read_strangers_form(session, body)).await?;
         let request = request.with_form(form);
         let caller = authenticate(snapshot, who, call, &request).map_err(Refusal::client)?;
         Ok((request, caller))
@@ -214,8 +212,7 @@ impl Edge {
         else {
             return Ok(request);
         };
-        let _share = Box::pin(self.share_for_form(session)).await?;
-        let form = Box::pin(self.read_form(session, &body)).await?;
+        let (form, _share) = Box::pin(self.read_strangers_form(session, &body)).await?;
         Ok(request.with_form(form))
     }
 
@@ -227,18 +224,6 @@ impl Edge {
             .unwrap_or_default()
     }
 
-    /// A share of the memory for forms of strangers, as large as the form may become.
-    async fn share_for_form(&self, session: &Session) -> Result<SemaphorePermit<'_>, Refusal> {
-        let max = MAX_FORM_BYTES as u64;
-        let length = head::content_length(&session.req_header().headers).unwrap_or(max).min(max);
-        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
-        let share = timeout(self.settings.header_timeout, self.strangers_forms.acquire_many(kib));
-        match share.await {
-            Ok(Ok(share)) => Ok(share),
-            _ => Err(Refusal::client(refusal::TOO_MANY_REQUESTS)),
-        }
-    }
-
     /// The form as one query string.
     async fn read_form(&self, session: &mut Session, body: &Body) -> Result<Vec<u8>, Refusal> {
         upload::invite(session).await;
@@ -246,6 +231,25 @@ impl Edge {
         let bytes = upload::read_whole(session, max, self.settings.header_timeout)
             .await
             .map_err(|broken| refuse_body(broken, max))?;
+        Self::as_query(body, bytes).await
+    }
+
+    /// The same of a caller that is not known yet, with its share of the memory for such forms.
+    async fn read_strangers_form(
+        &self,
+        session: &mut Session,
+        body: &Body,
+    ) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Refusal> {
+        upload::invite(session).await;
+        let max = MAX_FORM_BYTES.min(self.settings.max_body_bytes);
+        let (within, memory) = (self.settings.header_timeout, &self.strangers_forms);
+        let (bytes, share) = upload::read_whole_within(session, max, within, memory)
+            .await
+            .map_err(|broken| refuse_body(broken, max))?;
+        Ok((Self::as_query(body, bytes).await?, share))
+    }
+
+    async fn as_query(body: &Body, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
         match body {
             Body::Multipart(boundary) => form::from_parts(bytes, boundary)
                 .await
@@ -373,6 +377,7 @@ fn refuse_body(broken: Broken, max: usize) -> Refusal {
     Refusal::client(match broken {
         Broken::TooLarge => refusal::too_large(max),
         Broken::TooSlow | Broken::Gone => refusal::TOO_SLOW,
+        Broken::NoRoom => refusal::TOO_MANY_REQUESTS,
     })
 }
 

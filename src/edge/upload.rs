@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
 use parking_lot::Mutex;
 use pingora_proxy::Session;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::node::RequestBody;
@@ -43,6 +43,8 @@ pub(super) enum Broken {
     TooSlow,
     /// The client went away.
     Gone,
+    /// Others have taken what there is for bodies together.
+    NoRoom,
 }
 
 /// Asks for the body where the client waits to be asked (`Expect: 100-continue`).
@@ -79,6 +81,37 @@ pub(super) async fn read_whole(
         whole.extend_from_slice(&chunk);
     }
     Ok(whole)
+}
+
+/// The same within a common bound: each KiB takes a permit of `memory` when it is needed, so that a body which
+/// is announced but does not come holds nothing. The permits are to be kept for as long as the bytes.
+pub(super) async fn read_whole_within<'m>(
+    session: &mut Session,
+    max: usize,
+    within: Duration,
+    memory: &'m Semaphore,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'m>>), Broken> {
+    let (mut whole, mut held) = (Vec::new(), None::<SemaphorePermit<'m>>);
+    let deadline = Instant::now() + within;
+    while let Some(chunk) = next_chunk(session, deadline).await? {
+        let needed = whole.len() + chunk.len();
+        if needed > max {
+            return Err(Broken::TooLarge);
+        }
+        if needed > whole.capacity() {
+            let room = needed.max(whole.capacity() * 2).min(max);
+            let kib = room.div_ceil(1024) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
+            let more = memory.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX));
+            let Ok(Ok(more)) = timeout_at(deadline, more).await else { return Err(Broken::NoRoom) };
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            whole.reserve_exact(room - whole.len());
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok((whole, held))
 }
 
 /// Reads a body of at most `max` bytes to its end and keeps nothing of it.

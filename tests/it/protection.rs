@@ -153,6 +153,29 @@ async fn a_body_beside_a_signed_join_never_reaches_the_node() {
     assert_eq!(pool.node_calls("join"), 1, "none of these");
 }
 
+#[tokio::test]
+async fn strangers_that_announce_forms_hold_no_place_for_them() {
+    let pool = Pool::start(Config::new().tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let head = "POST /bbb/acme/create HTTP/1.1\r\nHost: a\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n\
+                Content-Length: 1048576\r\n\r\nname=";
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        let mut raw = pool.raw().await;
+        raw.send(head).await;
+        strangers.push(raw);
+    }
+    eventually("they are there", async || {
+        pool.metrics().await.get("portico_requests_in_flight") > 99.5
+    })
+    .await;
+    let begun = tokio::time::Instant::now();
+    acme.post_form("create", "name=A+meeting&meetingID=room").await.success();
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+}
+
 /// Every path of the operators' side, and every way to write around a prefix.
 const HOSTILE: [&str; 56] = [
     "/",

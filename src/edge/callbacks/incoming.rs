@@ -287,7 +287,7 @@ impl Edge {
         upload::invite(session).await;
         upload::read_whole(session, max, BODY_WITHIN).await.map_err(|broken| match broken {
             Broken::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "requestTooLarge", track),
-            Broken::TooSlow | Broken::Gone => {
+            Broken::TooSlow | Broken::Gone | Broken::NoRoom => {
                 refused(StatusCode::REQUEST_TIMEOUT, "requestTimeout", track)
             }
         })
