@@ -349,7 +349,7 @@ fn listener(
     tls.set_cert_resolver(certificate.clone());
     tls.enable_h2();
     service.add_tls_with_settings(&address, None, tls);
-    let before = edge::BeforeTls::new(protocol, header_timeout);
+    let before = doorway.before_tls(protocol);
     service.endpoints().set_pre_tls_callback(Arc::new(before));
     Ok(service)
 }

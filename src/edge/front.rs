@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use http::StatusCode;
 use ipnet::IpNet;
 use log::debug;
 use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::http::ResponseHeader;
 use pingora::listeners::PreTlsProcess;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, Peek, SocketDigest, Stream};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{ALPN, GetProxyDigest, Peek, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -34,6 +37,10 @@ const KEEP_ALIVE: Duration = Duration::from_mins(1);
 const LAST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
 /// What every HTTP/2 connection begins with.
 const H2_PREFACE_BYTES: usize = 24;
+/// A TLS record begins with its type, version, and length; a hello that is longer is none.
+const TLS_RECORD_HEAD_BYTES: usize = 5;
+const TLS_HANDSHAKE: u8 = 22;
+const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// A v1 header has at most 107 bytes; of a v2 header, addresses and TLVs fit into this.
 const MAX_V1_BYTES: usize = 107;
 const MAX_V2_BYTES: usize = 1024;
@@ -65,8 +72,8 @@ pub struct ProxyProtocol {
 
 /// What has to happen on a TLS listener before the handshake, for which pingora leaves a minute.
 pub struct BeforeTls {
+    doorway: Doorway,
     proxy_protocol: Option<ProxyProtocol>,
-    within: Duration,
 }
 
 impl Doorway {
@@ -90,6 +97,22 @@ impl Doorway {
     /// header stands before the handshake, and pingora takes it there.
     pub fn front(&self, proxy_protocol: Option<ProxyProtocol>) -> Front {
         Front { doorway: self.clone(), proxy_protocol }
+    }
+
+    /// What a TLS listener needs besides: it takes the connection's place, expects the PROXY header, if
+    /// there is to be one, and then a client's hello, each within the time of a head.
+    pub fn before_tls(&self, proxy_protocol: Option<ProxyProtocol>) -> BeforeTls {
+        BeforeTls { doorway: self.clone(), proxy_protocol }
+    }
+
+    /// Gives a connection its place for as long as it lives. False if there is none.
+    fn admit(&self, stream: &mut L4Stream) -> pingora::Result<bool> {
+        let Some(slots) = &self.slots else { return Ok(true) };
+        let Ok(slot) = slots.clone().try_acquire_owned() else { return Ok(false) };
+        // The one thing of ours that a stream carries along. We are no client of a proxy that would use it.
+        let nothing = Box::new(ResponseHeader::build(StatusCode::OK, None)?);
+        stream.set_proxy_digest(ProxyDigest::new(nothing, Some(Box::new(slot))));
+        Ok(true)
     }
 }
 
@@ -149,7 +172,9 @@ impl ServerApp for Front {
     ) -> Option<Stream> {
         let Doorway { proxy, slots, metrics, .. } = &self.doorway;
         let refused = |reason| metrics.connections_refused.with_label_values(&[reason]).inc();
-        let slot = slots.as_ref().map(|slots| slots.try_acquire());
+        // With TLS it has one since before its handshake.
+        let is_counted = stream.get_ssl_digest().is_some();
+        let slot = slots.as_ref().filter(|_| !is_counted).map(|slots| slots.try_acquire());
         if matches!(slot, Some(Err(_))) {
             refused("limit");
             return None;
@@ -187,14 +212,6 @@ impl ServerApp for Front {
     async fn cleanup(&self) {
         sleep(LAST_REQUEST_WITHIN).await;
         ServerApp::cleanup(&*self.doorway.proxy).await;
-    }
-}
-
-impl BeforeTls {
-    /// Expects the PROXY header, if there is to be one, and the first byte of a handshake, each in `within`
-    /// this time.
-    pub fn new(proxy_protocol: Option<ProxyProtocol>, within: Duration) -> Self {
-        Self { proxy_protocol, within }
     }
 }
 
@@ -281,22 +298,43 @@ impl PreTlsProcess for BeforeTls {
     async fn process(&self, stream: &mut L4Stream) -> pingora::Result<()> {
         use pingora::ErrorType::ConnectError;
 
-        if let Some(protocol) = &self.proxy_protocol {
-            protocol
-                .read_before_tls(stream)
-                .await
-                .map_err(|error| pingora::Error::because(ConnectError, "no PROXY header", error))?;
+        let Doorway { header_timeout, metrics, .. } = &self.doorway;
+        let refused = |reason| metrics.connections_refused.with_label_values(&[reason]).inc();
+        if !self.doorway.admit(stream)? {
+            refused("limit");
+            return pingora::Error::e_explain(ConnectError, "too many connections");
         }
-        // It stays in the stream for the handshake.
-        let begun = timeout(self.within, stream.try_peek(&mut [0])).await;
-        match begun {
-            Ok(Ok(_)) => Ok(()),
+        if let Some(protocol) = &self.proxy_protocol {
+            protocol.read_before_tls(stream).await.map_err(|error| {
+                refused("proxy_protocol");
+                pingora::Error::because(ConnectError, "no PROXY header", error)
+            })?;
+        }
+        match timeout(*header_timeout, hello_is_in(stream)).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 pingora::Error::e_because(ConnectError, "before the handshake", error)
             }
-            Err(elapsed) => pingora::Error::e_because(ConnectError, "no handshake", elapsed),
+            Err(elapsed) => {
+                refused("slow_head");
+                pingora::Error::e_because(ConnectError, "no handshake", elapsed)
+            }
         }
     }
+}
+
+/// Waits for the first record of a handshake, which stays in the stream. Anything else is for the handshake
+/// to refuse.
+async fn hello_is_in(stream: &mut L4Stream) -> io::Result<()> {
+    let mut record = vec![0; TLS_RECORD_HEAD_BYTES];
+    stream.try_peek(&mut record).await?;
+    let [kind, _, _, high, low] = record[..] else { return Ok(()) };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if kind == TLS_HANDSHAKE && length <= MAX_HELLO_BYTES {
+        record.resize(TLS_RECORD_HEAD_BYTES + length, 0);
+        stream.try_peek(&mut record).await?;
+    }
+    Ok(())
 }
 
 /// The digest of a connection whose client a proxy has named.

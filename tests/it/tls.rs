@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -287,6 +287,41 @@ async fn an_http2_connection_without_its_preface_is_closed() {
     let h2 = Http2::connect(pool.listener(1), &pair).await;
     h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
     tokio::time::sleep(Duration::from_millis(700)).await;
+    h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
+}
+
+/// Whoever is in the middle of a handshake counts as connected, and has as long for its hello as others for
+/// a head.
+#[tokio::test]
+async fn connections_count_before_their_handshake() {
+    let pair = Pair::new();
+    let config = Config::new()
+        .tenant(Tenant::new("acme"))
+        .set("limits.max_connections", 3)
+        .set("limits.header_timeout", "5s");
+    let cert = config.file("cert.pem", &pair.cert);
+    let key = config.file("key.pem", &pair.key);
+    let tls = format!("tls: {{ cert: {}, key: {} }}", cert.display(), key.display());
+    let pool = Pool::start(config.listener(&tls)).await;
+    let begun = Instant::now();
+    let mut slow = Vec::new();
+    for start in [&b"\x16"[..], b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x01\x00"] {
+        let mut raw = Raw::connect(pool.listener(1)).await;
+        raw.send(start).await;
+        slow.push(raw);
+    }
+    let refusals = refused(&pool, "limit").await;
+    eventually("they fill it", async || {
+        connect(pool.listener(1), &[&pair], &["h2"], "").await.is_err()
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(refused(&pool, "limit").await > refusals + 0.5);
+    for raw in &mut slow {
+        assert!(raw.rest().await.is_empty());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let h2 = Http2::connect(pool.listener(1), &pair).await;
     h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
 }
 
