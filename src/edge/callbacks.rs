@@ -7,6 +7,7 @@
 
 mod base;
 mod incoming;
+mod lookups;
 mod outgoing;
 mod overflow;
 
@@ -19,6 +20,7 @@ use url::Url;
 pub(super) use incoming::Incoming;
 pub(super) use outgoing::{Issued, Wanted};
 
+use self::lookups::Lookups;
 use crate::model::Reach;
 
 /// Bodies of callbacks that are read at the same time. Each may have some MiB.
@@ -34,12 +36,14 @@ pub struct Callbacks {
     /// Wakes who delivers.
     wake: Arc<Notify>,
     bodies: Arc<Semaphore>,
+    lookups: Arc<Lookups>,
 }
 
 impl Callbacks {
     /// `wake` is notified whenever there is something to deliver.
     pub fn new(public_url: Option<Url>, reach: Reach, wake: Arc<Notify>) -> Self {
-        Self { public_url, reach, wake, bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)) }
+        let bodies = Arc::new(Semaphore::new(BODIES_AT_ONCE));
+        Self { public_url, reach, wake, bodies, lookups: Arc::new(Lookups::new()) }
     }
 
     pub(super) fn public_url(&self) -> Option<&Url> {

@@ -100,10 +100,7 @@ impl Edge {
     ) -> Result<(), Reply> {
         let unknown = || refused(StatusCode::NOT_FOUND, "notFound", track);
         let token = incoming.token.as_ref().ok_or_else(unknown)?;
-        let found = self.store.find_callback(token).await.map_err(|trouble| {
-            error!("a callback cannot be looked up: {}", Chain(&trouble));
-            unavailable(track)
-        })?;
+        let found = self.look_up(token, track).await?;
         let callback = found.ok_or_else(unknown)?;
         track.scope(&callback.key.scope);
         track.node(&callback.node);
@@ -112,6 +109,19 @@ impl Edge {
         let labels = [callback.kind.as_str(), word];
         self.metrics.callbacks.received.with_label_values(&labels).inc();
         outcome
+    }
+
+    /// Looks a token up in the store.
+    async fn look_up(
+        &self,
+        token: &CallbackToken,
+        track: &Track,
+    ) -> Result<Option<Callback>, Reply> {
+        let found = self.settings.callbacks.lookups.take_turn(self.store.find_callback(token));
+        found.await.ok_or_else(|| unavailable(track))?.map_err(|trouble| {
+            error!("a callback cannot be looked up: {}", Chain(&trouble));
+            unavailable(track)
+        })
     }
 
     async fn act_on(
