@@ -35,5 +35,5 @@ pub use meeting::{MeetingInfo, new_meeting};
 pub use meetings::MeetingsParser;
 pub use params::{Params, form_queries};
 pub use signed::SignedQuery;
-pub use slides::{Slides, other_modules, slides_body};
+pub use slides::{Slides, is_broken_xml, is_sound_xml, other_modules, slides_body};
 pub use xml::{Child, Element, Error as XmlError, Outline};

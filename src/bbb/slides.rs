@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::xml::Element;
+use super::xml::{Element, Error};
 
 /// Where a node gets the slides from.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,18 @@ pub fn slides_body(name: &str, slides: Slides<'_>, others: Vec<Element>) -> Vec<
     }
     modules.push(presentation);
     modules.to_vec()
+}
+
+/// Whether no node could read this body, as it is not well-formed XML. Of one in another encoding than UTF-8
+/// that is not known.
+pub fn is_broken_xml(body: &[u8]) -> bool {
+    str::from_utf8(body).is_ok()
+        && matches!(Element::parse(body), Err(Error::Malformed { .. } | Error::Truncated))
+}
+
+/// Whether a body is XML that every node reads.
+pub fn is_sound_xml(body: &[u8]) -> bool {
+    Element::parse(body).is_ok()
 }
 
 /// The modules of a body that are not its presentation; none where the body is not XML.
@@ -74,5 +86,25 @@ mod tests {
         let body = String::from_utf8(slides_body("a", Slides::Url("https://y/"), others)).unwrap();
         assert!(body.contains("<![CDATA[{}]]>") && !body.contains("https://x/"), "{body}");
         assert!(other_modules(b"no XML").is_empty());
+    }
+
+    #[test]
+    fn what_no_node_could_read_is_told_from_what_some_could() {
+        for (body, broken, sound) in [
+            ("<modules/>", false, true),
+            ("\u{feff}<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<modules/>\n", false, true),
+            ("<modules", true, false),
+            ("<modules><module></modules>", true, false),
+            ("modules", true, false),
+            (" ", true, false),
+            ("<!DOCTYPE modules><modules/>", false, false),
+        ] {
+            assert_eq!(
+                (is_broken_xml(body.as_bytes()), is_sound_xml(body.as_bytes())),
+                (broken, sound),
+                "{body}"
+            );
+        }
+        assert!(!is_broken_xml(b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a b=\"\xfc\"/"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body_util::{BodyExt, Full};
-use log::warn;
+use log::{info, warn};
 
 use super::Edge;
 use super::upload::Upload;
@@ -47,16 +47,22 @@ pub(super) enum Trouble {
     /// Something else than an answer of the calls that answer in JSON.
     #[error("its answer is not BigBlueButton's JSON")]
     NotJson,
+    /// Status 500 to slides, which is what nodes say to a body that they cannot read.
+    #[error("it answered with status 500 to a body that may not be XML")]
+    BodyRefused,
     /// The answer is about another meeting.
     #[error("it answered for another meeting than it was asked for")]
     WrongMeeting,
 }
 
 impl Trouble {
-    /// Whether another node might do better. A request that cannot be made, or a body that broke off, is
-    /// not a node's fault.
+    /// Whether another node might do better. A request that cannot be made, or a body that broke off or
+    /// cannot be read, is not a node's fault.
     pub(super) fn is_nodes_fault(&self) -> bool {
-        !matches!(self, Self::Http(node::Error::Request { .. } | node::Error::Body { .. }))
+        !matches!(
+            self,
+            Self::BodyRefused | Self::Http(node::Error::Request { .. } | node::Error::Body { .. })
+        )
     }
 
     /// Whether the node has seen nothing of the request.
@@ -74,6 +80,7 @@ impl Trouble {
             Self::NotJson => "not_json",
             Self::ChecksumRefused => "checksum",
             Self::WrongMeeting => "wrong_meeting",
+            Self::BodyRefused => "body_refused",
         }
     }
 }
@@ -128,7 +135,14 @@ impl Edge {
         // The body may take as long as its front end takes to send it.
         if let Some(upload) = upload {
             let within = ANSWER_TIMEOUT + upload.within();
-            return self.send(node, call, &query, Some(upload.body()), within).await;
+            let sent = self.send(node, call, &query, Some(upload.body()), within).await;
+            let is_xml = matches!(call, Call::Create | Call::InsertDocument);
+            if is_xml && matches!(sent, Err(Trouble::Status(500))) && !upload.is_surely_xml() {
+                let (node, call) = (node.name(), call.as_str());
+                info!("node {node}: {call} is given up: {}", Trouble::BodyRefused);
+                return Err(Trouble::BodyRefused);
+            }
+            return sent;
         }
         self.fetch_signed(node, call, &query, params).await
     }

@@ -18,6 +18,7 @@ use pingora_proxy::Session;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
+use crate::bbb;
 use crate::node::RequestBody;
 
 /// A form is all parameters; the longest that front ends send (`groups`, welcome texts) are far below.
@@ -224,6 +225,16 @@ impl Upload {
     /// The body, if all of it is here.
     pub(super) fn whole(&self) -> Option<Bytes> {
         self.is_whole().then(|| self.kept.clone())
+    }
+
+    /// Whether no node could read it as XML, as far as that can be seen.
+    pub(super) fn is_broken_xml(&self) -> bool {
+        self.is_whole() && bbb::is_broken_xml(&self.kept)
+    }
+
+    /// Whether any node could read it as XML. Of one that is not all here that is not known.
+    pub(super) fn is_surely_xml(&self) -> bool {
+        self.is_whole() && bbb::is_sound_xml(&self.kept)
     }
 
     /// How long a node may take longer for it than for a call without a body.

@@ -163,3 +163,55 @@ async fn a_form_that_becomes_a_query_may_hold_any_characters() {
         acme.create(&format!("room-{number}")).await.success();
     }
 }
+
+#[tokio::test]
+async fn slides_that_are_not_xml_are_their_senders_fault_and_no_nodes() {
+    let pool = Pool::start(Config::new().nodes(3).tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    let not_read = failed("validationError", "Request not recognized");
+    for broken in ["<modules", "<modules><module></modules>", "modules", " ", "<a/><b/>"] {
+        let reply = acme.post_xml("create", QUERY, broken).await;
+        assert_eq!(reply.seen(), (200, not_read.as_str()), "{broken}");
+    }
+    assert_eq!(pool.node_calls("create"), 0, "no node need be asked");
+
+    // Of a meeting that runs the documents do not matter.
+    acme.create("room").await;
+    let again = acme.get("create", QUERY).await.success();
+    assert_eq!(again.key(), "duplicateWarning");
+    for broken in ["<modules", "modules"] {
+        let reply = acme.post_xml("insertDocument", "meetingID=room", broken).await;
+        assert_eq!(reply.seen(), (200, not_read.as_str()), "{broken}");
+    }
+    assert_eq!(pool.node_calls("insertDocument"), 0);
+
+    // Too long to be looked at beforehand: one node has to.
+    let (mut long, _) = slides(100, 10_000);
+    long.truncate(long.len() - 1);
+    let before = pool.node_calls("create");
+    let reply = acme.post_xml("create", "name=Algebra&meetingID=long", long.clone()).await;
+    assert_eq!(reply.seen(), (200, not_read.as_str()));
+    assert_eq!(pool.node_calls("create"), before + 1);
+    let reply = acme.post_xml("insertDocument", "meetingID=room", long).await;
+    assert_eq!(reply.seen(), (200, not_read.as_str()));
+    let metrics = pool.admin("/metrics").await.body;
+    assert!(!metrics.contains("portico_node_failures_total{"), "{metrics}");
+    assert!(!pool.log().contains("WARN"), "{}", pool.log());
+}
+
+#[tokio::test]
+async fn a_node_that_fails_with_slides_that_are_well_is_left_for_the_next() {
+    let pool = Pool::start(Config::new().nodes(2).tenant(Tenant::new("acme"))).await;
+    let acme = pool.tenant("acme");
+    pool.node(0).set_call_fault("create", Some(portico::sim::Fault::Status(500)));
+    let declared = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", slides(1, 100).0);
+    for number in 0..4 {
+        let query = format!("name=Algebra&meetingID=room{number}");
+        acme.post_xml("create", &query, declared.clone()).await.success();
+    }
+    assert_eq!(pool.node(1).meetings().len(), 4);
+    // Another encoding is the node's to read.
+    let latin = b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><modules a=\"\xfc\"/>".as_slice();
+    acme.post_xml("insertDocument", "meetingID=room0", latin).await;
+    assert_eq!(pool.node_calls("insertDocument"), 1);
+}

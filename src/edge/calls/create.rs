@@ -309,6 +309,9 @@ async fn anew(
     mut place: Option<Place>,
 ) -> Result<Decision, Refusal> {
     let slides = branding::slides(asked, &order.params);
+    if slides.is_none() && own_slides(asked).is_some_and(Upload::is_broken_xml) {
+        return Err(Refusal::client(Failure::REQUEST_NOT_RECOGNIZED));
+    }
     let upload = slides.as_ref().or_else(|| own_slides(asked));
     let mut tried = Vec::new();
     loop {

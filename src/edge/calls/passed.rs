@@ -9,6 +9,7 @@ use crate::bbb::{Call, Failure};
 use crate::edge::ask::{self, Trouble};
 use crate::edge::refusal::Refusal;
 use crate::edge::reply::{Reply, XML};
+use crate::edge::upload::Upload;
 use crate::edge::{Edge, pipeline};
 use crate::fleet::Entry;
 
@@ -16,6 +17,9 @@ use crate::fleet::Entry;
 pub(super) async fn pass(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let entry = meeting(edge, asked)?;
     let node = asked.reachable_node(&entry)?;
+    if asked.upload.as_ref().is_some_and(Upload::is_broken_xml) {
+        return Err(Refusal::client(Failure::REQUEST_NOT_RECOGNIZED));
+    }
     let params = asked.params_for(&entry);
     let body = match edge.fetch(node, asked.call, &params, asked.upload.as_ref()).await {
         Err(Trouble::Status(404)) => return Ok(unknown_to_the_node(asked)),
