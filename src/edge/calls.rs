@@ -148,8 +148,9 @@ impl<'a> Asked<'a> {
         if answer.is_success() || self.dialect() == Dialect::Xml {
             return Reply::xml(answer.to_vec());
         }
-        let text = |name| Cow::Owned(answer.text(name).unwrap_or_default().into_owned());
-        let failure = Failure { key: text("messageKey"), message: text("message") };
+        let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned().into();
+        let failure =
+            Failure { key: owned(answer.message_key()), message: owned(answer.message()) };
         Reply::failure(&failure, Dialect::Json)
     }
 

@@ -222,3 +222,15 @@ async fn failures_are_json_to_those_who_accept_it_first() {
     let reply = both.get("getMeetingInfo", "meetingID=nowhere").await;
     assert_failed(&reply, "notFound", "A meeting with that ID does not exist");
 }
+
+#[tokio::test]
+async fn a_failure_in_the_form_of_a_list_keeps_its_words_in_json() {
+    let (_pool, acme) = pool().await;
+    acme.get("create", "name=One&meetingID=one&voiceBridge=70757").await.success();
+    let query = "name=Two&meetingID=two&voiceBridge=70757";
+    let listed = acme.get("create", query).await;
+    assert_eq!(listed.body, portico::bbb::Failure::NON_UNIQUE_VOICE_BRIDGE.to_list_xml());
+    let json = acme.header("accept", "application/json").get("create", query).await;
+    let body = portico::bbb::Failure::NON_UNIQUE_VOICE_BRIDGE.to_json();
+    assert_eq!(json.seen(), (200, body.as_str()));
+}
