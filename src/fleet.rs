@@ -39,7 +39,7 @@ pub use clock::now_ms;
 pub use directory::Directory;
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
-pub use hooks::{HOOK_PREFIX, Hooks, Wish, hook_path};
+pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use origin::Origin;

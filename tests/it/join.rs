@@ -196,3 +196,28 @@ async fn the_form_beside_a_signed_join_link_does_not_count() {
     let location = reply.header("location");
     assert!(!location.contains("MODERATOR") && !location.contains("Eve"), "{location}");
 }
+
+#[tokio::test]
+async fn without_an_error_redirect_url_failures_go_to_the_logout_url_of_the_join() {
+    let (_pool, acme) = pool().await;
+    let logout = "logoutURL=https%3A%2F%2Flms.test%2Fbye%3Fcourse%3D7";
+    for client in [acme.clone(), acme.header("accept", BROWSER)] {
+        for query in
+            ["meetingID=nowhere&fullName=Ada", "meetingID=nowhere&fullName=Ada&redirect=false"]
+        {
+            let reply = client.get("join", &format!("{query}&{logout}")).await;
+            assert_eq!(reply.seen(), (302, ""), "{query}");
+            let there = reply.header("location");
+            assert!(there.starts_with("https://lms.test/bye?course=7&errors=%5B%7B"), "{there}");
+        }
+    }
+    let both = format!(
+        "meetingID=nowhere&fullName=Ada&{logout}&errorRedirectUrl=https%3A%2F%2Flms.test%2Ferr"
+    );
+    let reply = acme.get("join", &both).await;
+    assert!(reply.header("location").starts_with("https://lms.test/err?errors="), "{reply:?}");
+    let odd =
+        format!("meetingID=nowhere&fullName=Ada&{logout}&errorRedirectUrl=javascript%3Aalert(1)");
+    let reply = acme.get("join", &odd).await;
+    assert!(reply.header("location").starts_with("https://lms.test/bye?"), "{reply:?}");
+}

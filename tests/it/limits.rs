@@ -215,3 +215,21 @@ async fn a_secrets_limit_on_joins_is_that_of_its_own_meetings() {
     assert_eq!(join(&main, "open").await.status, 302);
     assert!((hits(&pool, "acme", "secret_joins").await - 2.0).abs() < 0.1);
 }
+
+#[tokio::test]
+async fn a_full_tenant_honours_redirect_as_a_full_meeting_does() {
+    let tenant = limited("{ attendees: 2, limit_joins: true }");
+    let pool = Pool::start(config(1, tenant)).await;
+    let acme = pool.tenant("acme");
+    acme.create("room").await;
+    pool.node(0).add_attendees("room@acme", 2);
+    eventually("a poll has counted them", async || attendees(&pool).await > 1.0).await;
+    let query =
+        "meetingID=room&fullName=Ada&role=VIEWER&errorRedirectUrl=https%3A%2F%2Flms.test%2F";
+    let reason = "The attendee limit of this tenant (2) has been reached.";
+    let program = acme.get("join", &format!("{query}&redirect=false")).await;
+    assert_failed(&program, "maxParticipantsReached", reason);
+    let person = acme.get("join", query).await;
+    assert_eq!(person.status, 302);
+    assert!(person.header("location").starts_with("https://lms.test/?errors="), "{person:?}");
+}

@@ -70,14 +70,19 @@ enum Hope {
     NodeReturns,
 }
 
-/// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` or `logoutURL` if there is one, a page
-/// that tries again to a person, the plain failure to a program.
+/// BigBlueButton's failure to whoever calls: to `errorRedirectUrl` or else `logoutURL` if there is one, a
+/// page that tries again to a person, the plain failure to a program.
 fn cannot_join(asked: &Asked<'_>, params: &Params<'_>, failure: &Failure, hope: Hope) -> Decision {
     asked.track.failed(failure);
-    if let Some(url) = error_redirect(params, failure) {
+    let wants_xml = wants_no_redirect(params);
+    // A node sends whoever fails its first checks away, whatever `redirect` says. Who finds no place has
+    // passed them.
+    let has_no_place = failure.key == Failure::MAX_PARTICIPANTS_REACHED.key;
+    if !(wants_xml && has_no_place)
+        && let Some(url) = error_redirect(params, failure)
+    {
         return Decision::Redirect(url);
     }
-    let wants_xml = wants_no_redirect(params);
     if !asked.request.is_browser() || wants_xml || asked.dialect() == Dialect::Json {
         return Decision::Respond(Reply::failure(failure, asked.dialect()));
     }
@@ -93,11 +98,14 @@ fn wants_no_redirect(params: &Params<'_>) -> bool {
     params.get("redirect").is_some_and(|redirect| redirect.trim() == "false")
 }
 
-/// `errorRedirectUrl`, else `logoutURL`, with the failure appended as bbb-web does it.
+/// The URL for failures with this one appended, as bbb-web does it.
 fn error_redirect(params: &Params<'_>, failure: &Failure) -> Option<HeaderValue> {
-    let given =
-        ["errorRedirectUrl", "logoutURL"].into_iter().find(|name| !params.is_blank(name))?;
-    let mut url = url::Url::parse(&params.get(given)?).ok()?;
+    let names = ["errorRedirectUrl", "logoutURL"];
+    names.into_iter().find_map(|name| with_errors(&params.get(name)?, failure))
+}
+
+fn with_errors(url: &str, failure: &Failure) -> Option<HeaderValue> {
+    let mut url = url::Url::parse(url).ok()?;
     if !matches!(url.scheme(), "http" | "https") {
         return None;
     }
