@@ -86,7 +86,7 @@ impl Edge {
         let mut by_origin = BTreeMap::<String, BTreeMap<String, Stats>>::new();
         let whole = Scope { tenant: tenant.tenant.slug.clone(), sub: SubId::MAIN };
         for entry in self.fleet.directory.visible_to(&whole) {
-            if entry.phase() != Phase::Running || entry.parent_internal_id().is_some() {
+            if entry.phase() != Phase::Running || !entry.counts() {
                 continue;
             }
             let (origin, people) = (entry.origin(), entry.people());

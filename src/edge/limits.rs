@@ -7,19 +7,13 @@ use super::refusal::Refusal;
 use crate::bbb::{Element, Failure, Params};
 use crate::fleet::{Entry, Limit, Place, Reached};
 
-/// A place for a new meeting. A breakout room needs none: it is a part of a meeting that has one.
+/// A place for a new meeting, or for a breakout room that a front end creates as it creates meetings.
 ///
 /// # Errors
 /// When the tenant or the secret has as many as it may have.
-pub(super) fn admit_meeting(
-    asked: &Asked<'_>,
-    is_breakout: bool,
-) -> Result<Option<Place>, Refusal> {
-    if is_breakout {
-        return Ok(None);
-    }
+pub(super) fn admit_meeting(asked: &Asked<'_>) -> Result<Place, Refusal> {
     let admitted = asked.caller.tenant.admit(asked.caller.scope.sub);
-    admitted.map(Some).map_err(|reached| Refusal::client(failure(reached)))
+    admitted.map_err(|reached| Refusal::client(failure(reached)))
 }
 
 /// Lets a person in, where joins are limited at all. A moderator may always come; `params` are those that

@@ -144,30 +144,27 @@ impl Directory {
         true
     }
 
-    /// Enters a meeting that was just created; the reservation stands until a poll has counted it, the
-    /// place as long as the meeting runs.
+    /// Enters a meeting that was just created; the reservation, which a breakout room does not have, stands
+    /// until a poll has counted it, the place as long as the meeting runs.
     /// `tried` are the nodes on which its create failed before: what they may have done nevertheless is
     /// not the meeting.
     pub fn enter(
         &self,
         meeting: Meeting,
-        reservation: Reservation,
+        reservation: Option<Reservation>,
         place: Place,
         tried: Vec<NodeName>,
     ) -> Arc<Entry> {
         let part = Part::of_new(place);
-        self.insert(Entry::new(meeting, Some(reservation), part, false).tried_on(tried))
+        self.insert(Entry::new(meeting, reservation, false).with_part(part).tried_on(tried))
     }
 
     /// Enters a meeting that was placed without us, or when we last ran.
     pub fn adopt(&self, meeting: Meeting, is_saved: bool) -> Arc<Entry> {
-        let scope = &meeting.key.scope;
-        // Breakout rooms have no part in it.
-        let part = meeting
-            .parent_internal_id
-            .is_none()
-            .then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
-        self.insert(Entry::new(meeting, None, part, is_saved))
+        let entry = Entry::new(meeting, None, is_saved);
+        let scope = &entry.key().scope;
+        let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
+        self.insert(entry.with_part(part))
     }
 
     fn insert(&self, entry: Entry) -> Arc<Entry> {

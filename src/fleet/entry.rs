@@ -46,7 +46,7 @@ pub struct Entry {
     reservation: Mutex<Option<Reservation>>,
     /// Nodes on which its create failed.
     tried: Box<[NodeName]>,
-    /// What it counts for among its tenant's meetings; breakout rooms do not.
+    /// What it counts for among its tenant's meetings, if it [counts](Self::counts).
     part: Option<Part>,
     origin: OnceLock<Origin>,
     /// The store has it as it is.
@@ -56,12 +56,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(
-        meeting: Meeting,
-        reservation: Option<Reservation>,
-        part: Option<Part>,
-        is_saved: bool,
-    ) -> Self {
+    pub(super) fn new(meeting: Meeting, reservation: Option<Reservation>, is_saved: bool) -> Self {
         let mut key = meeting.key;
         // There may be a hundred thousand of them.
         key.id.shrink_to_fit();
@@ -78,11 +73,15 @@ impl Entry {
             phase: AtomicU8::new(Phase::Running as u8),
             reservation: Mutex::new(reservation),
             tried: Box::default(),
-            part,
+            part: None,
             origin: OnceLock::new(),
             is_saved: AtomicBool::new(is_saved),
             missed: AtomicU8::new(0),
         }
+    }
+
+    pub(super) fn with_part(self, part: Option<Part>) -> Self {
+        Self { part, ..self }
     }
 
     pub(super) fn tried_on(self, nodes: Vec<NodeName>) -> Self {
@@ -128,6 +127,12 @@ impl Entry {
         self.parent_internal_id.as_ref()?;
         let (owner, id) = identity::owner(self.other_name.as_ref()?)?;
         (owner == self.key.scope).then_some(id)
+    }
+
+    /// Whether it counts among its tenant's meetings. A breakout room does if a front end has created it; one
+    /// that its node has made is a part of its main meeting, and so are its people.
+    pub fn counts(&self) -> bool {
+        self.parent_internal_id.is_none() || self.created_as().is_some()
     }
 
     /// BigBlueButton's internal id.
@@ -202,7 +207,7 @@ impl Entry {
         self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Who is in it, by the last poll; nobody in a breakout room, whose people are in its main meeting.
+    /// Who is in it, by the last poll; nobody where it does not [count](Self::counts).
     pub fn people(&self) -> People {
         self.part.as_ref().map(Part::people).unwrap_or_default()
     }

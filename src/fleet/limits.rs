@@ -4,8 +4,9 @@
 //! directory's entry takes it over when the meeting runs, and holds it while it is `Running`. All checks of
 //! one create are made under one short lock of its tenant, so that no two of them see the same last place.
 //!
-//! Main meetings count. Breakout rooms do not, nor are they refused: they are parts of a meeting that was
-//! admitted with them, and whoever is in one is counted in its main meeting already.
+//! Main meetings count, and breakout rooms that a front end creates by the API. Those that nodes make at a
+//! moderator's wish do not, nor are they refused: they are parts of a meeting that was admitted with them, and
+//! whoever is in one is counted in its main meeting already.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ struct Current {
 /// The figures of a tenant or of one of its secrets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Main meetings that run or are being created.
+    /// Meetings that run or are being created.
     pub meetings: u32,
     /// Who is in them, by the last polls.
     pub people: People,

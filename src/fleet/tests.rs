@@ -10,8 +10,8 @@ use self::fixture::{
     THRESHOLDS, create, fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved,
     scope, tenant, with_text,
 };
-use super::{Fleet, Phase};
-use crate::model::{AdminState, Health, Node, NodeName, Policy};
+use super::{Fleet, Phase, identity};
+use crate::model::{AdminState, Health, Meeting, Node, NodeName, Policy};
 
 #[test]
 fn equal_nodes_share_a_burst_evenly() {
@@ -166,7 +166,7 @@ fn a_twin_of_the_same_millisecond_is_ended_where_it_does_not_belong() {
     let reservation = tenant.place(&key, &[]).unwrap();
     let place = tenant.admit(key.scope.sub).unwrap();
     let placed = meeting(&key, &NodeName::new("a"), "m@acme", 7);
-    fleet.directory.enter(placed, reservation, place, vec![b]);
+    fleet.directory.enter(placed, Some(reservation), place, vec![b]);
     let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 0)]);
     assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
     assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "a");
@@ -390,4 +390,38 @@ proptest! {
             prop_assert_eq!(reserved(&fleet, name), 0);
         }
     }
+}
+
+#[test]
+fn a_breakout_room_counts_where_a_front_end_has_created_it() {
+    let fleet = fleet(&["a"]);
+    poll(&fleet, "a", Vec::new());
+    let parent = key("acme", "m");
+    create(&fleet, &parent, 7);
+    let room = |internal: &str, people| {
+        let made_up = listed(&internal_id("m@acme", 8), 8, people);
+        let room = with_text(made_up, "internalMeetingID", internal);
+        let room = with_text(room, "isBreakout", "true");
+        with_text(room, "parentMeetingID", &internal_id("m@acme", 7))
+    };
+    let shown = |people| vec![listed("m@acme", 7, 3), room("by-the-node", people)];
+    let tally = fleet.directory.tally(&parent.scope.tenant);
+    let counted = || (tally.whole().meetings, tally.whole().people.attendees);
+    assert_eq!(poll(&fleet, "a", shown(3)).adopted.len(), 1);
+    assert_eq!(counted(), (1, 3), "its people are in the main meeting's list");
+
+    let by_front_end = Meeting {
+        node_meeting_id: identity::breakout_alias(&parent.scope, "group"),
+        internal_id: "by-the-front-end".to_owned(),
+        parent_internal_id: Some(internal_id("m@acme", 7)),
+        ..meeting(&key("acme", "made-up"), &NodeName::new("a"), "x", 8)
+    };
+    let entry = fleet.directory.adopt(by_front_end, true);
+    assert_eq!(entry.created_as(), Some("group"));
+    let mut all = shown(3);
+    all.push(room("by-the-front-end", 2));
+    poll(&fleet, "a", all);
+    assert_eq!(counted(), (2, 5));
+    fleet.directory.remove(&entry);
+    assert_eq!(counted(), (1, 3));
 }

@@ -107,8 +107,8 @@ async fn the_tenants_limit_and_those_of_its_secrets_count_together() {
 }
 
 #[tokio::test]
-async fn a_create_that_fails_gives_its_place_back_and_a_breakout_room_needs_none() {
-    let pool = Pool::start(config(1, limited("{ meetings: 1 }"))).await;
+async fn a_create_that_fails_gives_its_place_back_also_that_of_a_breakout_room() {
+    let pool = Pool::start(config(1, limited("{ meetings: 2 }"))).await;
     let acme = pool.tenant("acme");
     for _ in 0..3 {
         let reply = acme.get("create", "name=A+meeting&meetingID=room&record=maybe").await;
@@ -116,6 +116,10 @@ async fn a_create_that_fails_gives_its_place_back_and_a_breakout_room_needs_none
     }
     acme.create("room").await;
     let breakout = "name=Group&meetingID=group&isBreakout=true&parentMeetingID=room&sequence=1";
+    for _ in 0..3 {
+        let reply = acme.get("create", &format!("{breakout}&record=maybe")).await;
+        assert_eq!(reply.key(), "validationError");
+    }
     acme.get("create", breakout).await.success();
     assert_eq!(create(&acme, "another").await.key(), "meetingLimitReached");
 }
@@ -232,4 +236,45 @@ async fn a_full_tenant_honours_redirect_as_a_full_meeting_does() {
     let person = acme.get("join", query).await;
     assert_eq!(person.status, 302);
     assert!(person.header("location").starts_with("https://lms.test/?errors="), "{person:?}");
+}
+
+#[tokio::test]
+async fn breakout_rooms_that_a_front_end_creates_count_as_any_meeting() {
+    let pool = Pool::start(config(1, limited("{ meetings: 3, attendees: 12 }"))).await;
+    let acme = pool.tenant("acme");
+    acme.create("room").await;
+    let breakout = async |number: usize| {
+        let group = format!("name=Group&meetingID=group{number}&isBreakout=true&sequence={number}");
+        acme.get("create", &format!("{group}&parentMeetingID=room")).await
+    };
+    let replies = join_all((0..10).map(breakout)).await;
+    let (made, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.is_success());
+    let reason = "The meeting limit of this tenant (3) has been reached.";
+    for reply in &refused {
+        assert_failed(reply, "meetingLimitReached", reason);
+    }
+    assert_eq!((made.len(), refused.len()), (2, 8));
+    let room = made[0].text("internalMeetingID");
+
+    // Whoever is in one is an attendee, and its place is free when it ends.
+    let on_node = pool.node(0).meetings();
+    let rooms: Vec<_> =
+        on_node.iter().filter(|meeting| meeting.external_id != "room@acme").collect();
+    for room in &rooms {
+        assert!(pool.node(0).add_attendees(&room.internal_id, 5));
+    }
+    eventually("a poll has counted them", async || attendees(&pool).await > 9.0).await;
+    let meetings = "portico_tenant_meetings{tenant=\"acme\"}";
+    assert!((pool.metrics().await.get(meetings) - 3.0).abs() < 0.1);
+    acme.get("end", &format!("meetingID={room}")).await.success();
+    eventually("its people are gone", async || attendees(&pool).await < 6.0).await;
+    breakout(11).await.success();
+
+    // And after a restart.
+    let mut pool = pool;
+    pool.kill9();
+    pool.restart().await;
+    let acme = pool.tenant("acme");
+    eventually("a poll has counted them", async || attendees(&pool).await > 4.0).await;
+    assert_failed(&create(&acme, "another").await, "meetingLimitReached", reason);
 }

@@ -48,7 +48,7 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         let (answer, _) = order.ask_again(edge, &node, &entry, own_slides(asked)).await?;
         return Ok(respond(asked, &entry, answer));
     }
-    anew(edge, asked, &order, limits::admit_meeting(asked, order.parent.is_some())?).await
+    anew(edge, asked, &order, limits::admit_meeting(asked)?).await
 }
 
 /// A create that is fit to be sent to a node, but for the node's own signature.
@@ -306,7 +306,7 @@ async fn anew(
     edge: &Edge,
     asked: &Asked<'_>,
     order: &Order<'_>,
-    mut place: Option<Place>,
+    place: Place,
 ) -> Result<Decision, Refusal> {
     let slides = branding::slides(asked, &order.params);
     if slides.is_none() && own_slides(asked).is_some_and(Upload::is_broken_xml) {
@@ -327,12 +327,7 @@ async fn anew(
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
-                    let entry = match (reservation, place.take()) {
-                        (Some(reservation), Some(place)) => {
-                            edge.fleet.directory.enter(meeting, reservation, place, tried)
-                        }
-                        _ => edge.fleet.directory.adopt(meeting, false),
-                    };
+                    let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
                     save(edge, &entry, &issued, &answer).await;
                     return Ok(respond(asked, &entry, answer));
                 }

@@ -95,7 +95,8 @@ pub(super) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeNa
     let node = reservation.node().name().clone();
     let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
     let place = tenant.admit(key.scope.sub).unwrap();
-    fleet.directory.enter(meeting(key, &node, &id, created_ms), reservation, place, Vec::new());
+    let meeting = meeting(key, &node, &id, created_ms);
+    fleet.directory.enter(meeting, Some(reservation), place, Vec::new());
     node
 }
 
