@@ -20,7 +20,7 @@ use crate::chain::Chain;
 use crate::fleet::{
     HOOK_PREFIX, Node, Phase, Snapshot, callback_urls, hook_path, identity, now_ms,
 };
-use crate::model::{CallbackKind, MeetingKey, NewDelivery, NodeName, SubId};
+use crate::model::{CallbackKind, MeetingKey, NewDelivery, NodeName, Scope, SubId};
 
 const PLAIN: &str = "text/plain;charset=utf-8";
 /// A body of bbb-webhooks: events of a moment.
@@ -229,7 +229,8 @@ impl Edge {
         }
         self.settings.callbacks.wake();
         if event.id == "meeting-ended" {
-            for hook in self.fleet.hooks.remove_of_meeting(scope, id) {
+            let runs = |viewer: &Scope| self.runs_elsewhere(viewer, scope, id);
+            for hook in self.fleet.hooks.remove_of_meeting(scope, id, runs) {
                 let forgotten = async {
                     self.store.end_callbacks(&hook.token, now_ms()).await?;
                     self.store.remove_hook(hook.id).await
@@ -240,6 +241,17 @@ impl Edge {
             }
         }
         Ok(())
+    }
+
+    /// Whether a meeting of this id runs that `viewer` sees and `owner` does not own.
+    fn runs_elsewhere(&self, viewer: &Scope, owner: &Scope, id: &str) -> bool {
+        let snapshot = self.fleet.snapshot();
+        let Some(tenant) = snapshot.tenant(viewer.tenant.as_str()) else { return false };
+        let scopes = tenant.tenant.secrets.iter().map(|own| tenant.tenant.scope(own.sub_id));
+        scopes.filter(|scope| scope != owner && viewer.sees(scope)).any(|scope| {
+            let entry = self.fleet.directory.get(&scope, id);
+            entry.is_some_and(|entry| entry.phase() == Phase::Running)
+        })
     }
 }
 

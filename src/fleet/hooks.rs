@@ -152,10 +152,18 @@ impl Hooks {
         Some(removed)
     }
 
-    /// Takes out the hooks of a meeting that is over.
-    pub fn remove_of_meeting(&self, owner: &Scope, meeting_id: &str) -> Vec<Hook> {
+    /// Takes out the hooks of a meeting that is over: its owner's own, and those of who sees it, unless another
+    /// meeting `runs` by this id that they see.
+    pub fn remove_of_meeting(
+        &self,
+        owner: &Scope,
+        meeting_id: &str,
+        runs: impl Fn(&Scope) -> bool,
+    ) -> Vec<Hook> {
         let is_over = |hook: &mut Hook| {
-            hook.scope.sees(owner) && hook.meeting_id.as_deref() == Some(meeting_id)
+            hook.meeting_id.as_deref() == Some(meeting_id)
+                && hook.scope.sees(owner)
+                && (hook.scope == *owner || !runs(&hook.scope))
         };
         self.table.write().hooks.extract_if(.., is_over).collect()
     }
@@ -242,7 +250,11 @@ mod tests {
         assert!(
             matches!(hooks.wish(hook("acme", "http://a", None)), Wish::Known(own) if own.id == first)
         );
-        assert_eq!(hooks.remove_of_meeting(&acme5, "room").len(), 1);
+        let of_main = entered(&hooks, hook("acme", "http://b", Some("room")));
+        let removed = hooks.remove_of_meeting(&acme5, "room", |scope| *scope == acme);
+        assert_eq!(removed.iter().map(|hook| hook.id).collect::<Vec<_>>(), [second]);
+        let removed = hooks.remove_of_meeting(&acme5, "room", |_| false);
+        assert_eq!(removed.iter().map(|hook| hook.id).collect::<Vec<_>>(), [of_main]);
         assert!(hooks.remove(&acme, first).is_some() && ids(&acme, None).is_empty());
         assert!(
             hooks.has_any(&"other".parse().unwrap()) && !hooks.has_any(&"acme".parse().unwrap())

@@ -229,3 +229,31 @@ fn event_of(heard: &Heard) -> String {
     let event: Value = serde_json::from_str(&form[1].1).expect("JSON");
     event[0]["data"]["id"].as_str().expect("an id").to_owned()
 }
+
+#[tokio::test]
+async fn the_end_of_a_meeting_takes_only_hooks_that_have_none_left_to_hear_of() {
+    let pool = pool(1).await;
+    let (acme, five) = (pool.tenant("acme"), pool.tenant("acme-5"));
+    let front = Front::start(&[]).await;
+    hook(&acme, &front, "&meetingID=room").await;
+    hook(&five, &front, "&meetingID=room").await;
+    nodes_have_ours(&pool, 1).await;
+    acme.create("room").await;
+    five.create("room").await;
+    let count = async |client: &Client| {
+        let listed = client.get("hooks/list", "").await.success();
+        listed.body.matches("<hookID>").count()
+    };
+    five.get("end", "meetingID=room").await.success();
+    eventually("the hook of the one that is over goes", async || count(&five).await == 0).await;
+    assert_eq!(count(&acme).await, 1, "the main secret's own room runs");
+    acme.get("end", "meetingID=room").await.success();
+    eventually("the other goes with the other", async || count(&acme).await == 0).await;
+
+    // A hook of the main secret on a room of another goes with that.
+    hook(&acme, &front, "&meetingID=theirs").await;
+    nodes_have_ours(&pool, 1).await;
+    five.create("theirs").await;
+    five.get("end", "meetingID=theirs").await.success();
+    eventually("none is left", async || count(&acme).await == 0).await;
+}
