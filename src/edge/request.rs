@@ -79,6 +79,12 @@ impl<'a> Request<'a> {
 
     /// The form in which the client reads answers to this call.
     pub(super) fn dialect(&self, call: Option<Call>) -> Dialect {
+        // bbb-webhooks knows nothing but XML.
+        let is_of_hooks =
+            matches!(call, Some(Call::HooksCreate | Call::HooksList | Call::HooksDestroy));
+        if is_of_hooks {
+            return Dialect::Xml;
+        }
         if self.wants_json || call.is_some_and(Call::answers_json) {
             Dialect::Json
         } else {

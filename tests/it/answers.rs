@@ -234,3 +234,40 @@ async fn a_failure_in_the_form_of_a_list_keeps_its_words_in_json() {
     let body = portico::bbb::Failure::NON_UNIQUE_VOICE_BRIDGE.to_json();
     assert_eq!(json.seen(), (200, body.as_str()));
 }
+
+#[tokio::test]
+async fn webhook_calls_are_answered_in_xml_whatever_is_accepted() {
+    let (_pool, acme) = pool().await;
+    let json = acme.header("accept", "application/json");
+    for (call, key, message) in [
+        (
+            "hooks/create",
+            "missingParamCallbackURL",
+            "You must specify a callbackURL in the parameters.",
+        ),
+        ("hooks/destroy", "missingParamHookID", "You must specify a hookID in the parameters."),
+    ] {
+        let reply = json.get(call, "").await;
+        assert_eq!(reply.seen(), (200, failed(key, message).as_str()), "{call}");
+        assert_eq!(reply.header("content-type"), "text/xml;charset=utf-8");
+    }
+    let wrong = json.secret("not the secret of anybody").get("hooks/list", "").await;
+    assert_failed(&wrong, "checksumError", "You did not pass the checksum security check.");
+}
+
+#[tokio::test]
+async fn the_way_out_of_a_session_is_the_address_that_the_browser_has_called() {
+    let (pool, _) = pool().await;
+    for (headers, address) in [
+        ("Host: bbb.test:8443\r\n", "http://bbb.test:8443"),
+        ("Host: bbb.test\r\nX-Forwarded-Proto: https\r\n", "https://bbb.test"),
+        ("Host: in.test\r\nX-Forwarded-Host: bbb.test:8443\r\n", "http://bbb.test:8443"),
+    ] {
+        let mut raw = pool.raw().await;
+        let target = "/bigbluebutton/api/stuns?sessionToken=x";
+        raw.send(format!("GET {target} HTTP/1.1\r\n{headers}\r\n")).await;
+        let reply = raw.reply().await.expect("an answer");
+        let said: serde_json::Value = serde_json::from_str(&reply.body).expect("JSON");
+        assert_eq!(said["logoutURL"], address);
+    }
+}
