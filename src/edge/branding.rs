@@ -77,8 +77,14 @@ pub(super) fn slides(asked: &Asked<'_>, params: &Params<'_>) -> Option<Upload> {
         return None;
     }
     // What else the front end has sent along stays, where it is all here.
-    let others = asked.upload.as_ref().and_then(Upload::whole).map(|own| other_modules(&own));
-    let others = others.unwrap_or_default();
+    let others = asked.upload.as_ref().map(|own| own.whole().map(|own| other_modules(&own)));
+    if others == Some(None) {
+        warn!(
+            "tenant {}: a body of slides is too long to keep what else is in it beside the forced ones",
+            tenant.slug
+        );
+    }
+    let others = others.flatten().unwrap_or_default();
     let body = match look {
         Look::File(asset) => match asset.inline_slides() {
             Some(body) if others.is_empty() => body,

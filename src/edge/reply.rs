@@ -127,7 +127,8 @@ pub(super) async fn redirect(session: &mut Session, location: HeaderValue) -> pi
 }
 
 /// Pingora's form of a head. One that is built by pingora itself keeps a second map, of how names are
-/// spelled; ours are spelled as everybody spells them.
+/// spelled. Without it pingora spells a dozen names as is usual, and the others, such as `location`, in lower
+/// case; names have no case for whoever reads them.
 fn head(status: StatusCode, headers: HeaderMap) -> Box<ResponseHeader> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;

@@ -237,8 +237,11 @@ async fn forced_slides_take_the_place_of_a_front_ends() {
         "<modules><module name=\"presentation\"><document name=\"own.pdf\">{}</document></module></modules>",
         "QUJD".repeat(1_000_000)
     );
+    let said = "too long to keep what else is in it";
+    assert!(!pool.log().contains(said), "what is kept is nothing to warn of");
     acme.post_xml("create", "name=Own&meetingID=large", large).await.success();
     assert_eq!(document(&seen(&pool)).attribute("name"), Some("a.pdf"));
+    eventually("a warning is logged", async || pool.log().contains(said)).await;
 
     let by_parameter =
         "name=Own&meetingID=parameter&preUploadedPresentation=https%3A%2F%2Fx.test%2Fp.pdf";
