@@ -3,7 +3,7 @@
 //! Triggers keep what waits by tenant and origin, so that all of this costs the same however much waits.
 //!
 //! Events of one hook go out one after the other, as bbb-webhooks promises it: while one waits or is under
-//! way, those behind it are [never](never) due. When it is settled, the next one's turn comes.
+//! way, those behind it are due [`never()`]. When it is settled, the next one's turn comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
