@@ -1,5 +1,7 @@
 //! What a node's bbb-webhooks tells us: whose meeting it is about, and the event in its owner's words.
 
+mod owner;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +19,9 @@ use super::reply::Reply;
 use super::track::Track;
 use super::upload::{self, Broken};
 use crate::chain::Chain;
-use crate::fleet::{
-    HOOK_PREFIX, Node, Phase, Snapshot, callback_urls, hook_path, identity, now_ms,
-};
-use crate::model::{CallbackKind, MeetingKey, NewDelivery, NodeName, Scope, SubId};
+use crate::fleet::{HOOK_PREFIX, Node, Snapshot, callback_urls, hook_path, now_ms};
+use crate::model::{CallbackKind, MeetingKey, NewDelivery, Scope};
+use owner::About;
 
 const PLAIN: &str = "text/plain;charset=utf-8";
 /// A body of bbb-webhooks: events of a moment.
@@ -28,6 +29,7 @@ const MAX_POST_BYTES: usize = 1024 * 1024;
 const POST_WITHIN: Duration = Duration::from_secs(15);
 /// bbb-webhooks posts one at a time; versions that gather them are not known.
 const MAX_EVENTS: usize = 100;
+const MEETING_ENDED: &str = "meeting-ended";
 
 /// What bbb-webhooks posts: a form of these fields, in this order.
 pub(super) struct Post {
@@ -40,6 +42,7 @@ pub(super) struct Post {
 #[derive(Debug, PartialEq)]
 pub(super) struct Event {
     pub(super) id: String,
+    pub(super) internal_id: String,
     pub(super) key: MeetingKey,
     pub(super) data: Value,
 }
@@ -69,33 +72,10 @@ impl Post {
     }
 }
 
-/// Finds the owner of an event's meeting, as far as `node` may speak of it, and puts the event into its
-/// words. `known` gives a meeting of the directory by its internal id: its node and its key.
-pub(super) fn in_owners_words(
-    mut event: Value,
-    node: &Node,
-    snapshot: &Snapshot,
-    known: impl FnOnce(&str) -> Option<(NodeName, MeetingKey)>,
-    running: impl FnOnce(&MeetingKey) -> Option<String>,
-) -> Option<Event> {
-    let data = event.get_mut("data")?;
-    let id = data.get("id")?.as_str()?.to_owned();
-    let meeting = data.get_mut("attributes")?.get_mut("meeting")?.as_object_mut()?;
-    let internal = meeting.get("internal-meeting-id").and_then(Value::as_str).unwrap_or_default();
-    let external = meeting.get("external-meeting-id").and_then(Value::as_str).unwrap_or_default();
-    let key = match known(internal) {
-        Some((own, key)) if own == *node.name() => key,
-        // Another node runs it.
-        Some(_) => return None,
-        None => {
-            let key = by_name(external, node, snapshot)?;
-            // By that name another one runs by now.
-            if running(&key).is_some_and(|own| own != internal) {
-                return None;
-            }
-            key
-        }
-    };
+/// Puts an event into the words of its meeting's owner.
+fn in_owners_words(mut event: Value, about: &About, key: MeetingKey) -> Option<Event> {
+    let meeting = event.get_mut("data")?.get_mut("attributes")?.get_mut("meeting")?;
+    let meeting = meeting.as_object_mut()?;
     meeting.insert("external-meeting-id".to_owned(), key.id.clone().into());
     if let Some(metadata) = meeting.get_mut("metadata").and_then(Value::as_object_mut) {
         let urls = metadata.iter_mut().filter(|(name, _)| callback_urls::is_callback(name));
@@ -105,41 +85,7 @@ pub(super) fn in_owners_words(
             }
         }
     }
-    Some(Event { id, key, data: event })
-}
-
-/// A meeting that has just begun, or is over: its name on the node says whose it is.
-fn by_name(external: &str, node: &Node, snapshot: &Snapshot) -> Option<MeetingKey> {
-    let key = named(external, snapshot)?;
-    let tenant = snapshot.tenant(key.scope.tenant.as_str())?;
-    // Others than the tenant's own nodes have no say.
-    tenant.nodes.iter().any(|own| own.name() == node.name()).then_some(key)
-}
-
-/// Whether a node has made this id up for a breakout room of its own: then it says nothing.
-fn is_made_up(external: &str) -> bool {
-    external.split_once('-').is_some_and(|(digest, time)| {
-        digest.len() == 40
-            && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && time.bytes().all(|byte| byte.is_ascii_digit())
-    })
-}
-
-fn named(external: &str, snapshot: &Snapshot) -> Option<MeetingKey> {
-    match identity::owner(external) {
-        Some((_, id)) if identity::is_digest(id) => None,
-        Some((scope, id)) => {
-            let tenant = snapshot.tenant(scope.tenant.as_str())?;
-            tenant.tenant.secret(scope.sub)?;
-            Some(MeetingKey { scope, id: id.to_owned() })
-        }
-        None if external.is_empty() || is_made_up(external) => None,
-        None => {
-            let tenant = snapshot.plain_tenant()?;
-            let scope = tenant.tenant.scope(SubId::MAIN);
-            Some(MeetingKey { scope, id: external.to_owned() })
-        }
-    }
+    Some(Event { id: about.id.clone(), internal_id: about.internal_id.clone(), key, data: event })
 }
 
 /// The node to which alone we have given this path.
@@ -188,18 +134,13 @@ impl Edge {
         let mut events = std::mem::take(&mut post.events);
         events.truncate(MAX_EVENTS);
         for event in events {
-            let known = |internal: &str| {
-                let entry = self.fleet.directory.get_internal(internal)?;
-                let is_lost = entry.phase() == Phase::Lost;
-                (!is_lost).then(|| (entry.node().clone(), entry.key().clone()))
-            };
-            let running = |key: &MeetingKey| {
-                let entry = self.fleet.directory.get(&key.scope, &key.id)?;
-                (entry.phase() == Phase::Running).then(|| entry.internal_id().to_owned())
-            };
-            let Some(event) = in_owners_words(event, node, &snapshot, known, running) else {
-                continue;
-            };
+            let Some(about) = About::read(&event) else { continue };
+            let owner = self.owner_of(&about, node, &snapshot).await.map_err(|trouble| {
+                error!("the meeting of an event cannot be looked up: {}", Chain(&trouble));
+                StatusCode::SERVICE_UNAVAILABLE
+            })?;
+            let event = owner.and_then(|key| in_owners_words(event, &about, key));
+            let Some(event) = event else { continue };
             self.tell(&post, &event).await?;
         }
         Ok(())
@@ -228,7 +169,8 @@ impl Edge {
             self.metrics.callbacks.overflow.note(put, CallbackKind::Hook, &hook.scope);
         }
         self.settings.callbacks.wake();
-        if event.id == "meeting-ended" {
+        // Its hooks are those of its successor, if the room runs again.
+        if event.id == MEETING_ENDED && !self.runs_as_another(&event.key, &event.internal_id) {
             let runs = |viewer: &Scope| self.runs_elsewhere(viewer, scope, id);
             for hook in self.fleet.hooks.remove_of_meeting(scope, id, runs) {
                 let forgotten = async {
@@ -242,31 +184,11 @@ impl Edge {
         }
         Ok(())
     }
-
-    /// Whether a meeting of this id runs that `viewer` sees and `owner` does not own.
-    fn runs_elsewhere(&self, viewer: &Scope, owner: &Scope, id: &str) -> bool {
-        let snapshot = self.fleet.snapshot();
-        let Some(tenant) = snapshot.tenant(viewer.tenant.as_str()) else { return false };
-        let scopes = tenant.tenant.secrets.iter().map(|own| tenant.tenant.scope(own.sub_id));
-        scopes.filter(|scope| scope != owner && viewer.sees(scope)).any(|scope| {
-            let entry = self.fleet.directory.get(&scope, id);
-            entry.is_some_and(|entry| entry.phase() == Phase::Running)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_that_a_node_makes_up_are_told_from_those_of_front_ends() {
-        let digest = "640ab2bae07bedc4c163f679a746f7ab7fb5d1fa";
-        assert!(is_made_up(&format!("{digest}-1531155809613")));
-        for id in ["room", "room-1", digest, "x40ab2bae07bedc4c163f679a746f7ab7fb5d1fa-1"] {
-            assert!(!is_made_up(id), "{id}");
-        }
-    }
 
     #[test]
     fn a_post_of_one_event_is_written_as_it_was_read() {

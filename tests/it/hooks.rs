@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use http::Method;
 use portico::sim::Fault;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
-use crate::callbacks::is_all_delivered;
+use crate::callbacks::{is_all_delivered, target};
 use crate::edit;
 use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, assert_failed, eventually};
 
@@ -256,4 +257,56 @@ async fn the_end_of_a_meeting_takes_only_hooks_that_have_none_left_to_hear_of() 
     five.create("theirs").await;
     five.get("end", "meetingID=theirs").await.success();
     eventually("none is left", async || count(&acme).await == 0).await;
+}
+
+/// What a node's bbb-webhooks posts by hand.
+async fn tell(pool: &Pool, event: &str, external: &str, internal: &str, recording: Value) -> u16 {
+    let data = json!({"data": {
+        "type": "event", "id": event, "event": {"ts": 1},
+        "attributes": {
+            "meeting": {"internal-meeting-id": internal, "external-meeting-id": external},
+            "recording": recording,
+        },
+    }});
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("domain", "bbb")
+        .append_pair("event", &format!("[{data}]"))
+        .append_pair("timestamp", "7")
+        .finish();
+    let ours = target(&pool.node(0).hooks()[0]);
+    pool.tenant("acme").send(Method::POST, &ours, &[], form).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn what_comes_late_of_an_earlier_session_is_told_while_the_room_runs_again() {
+    let mut pool = pool(1).await;
+    let (acme, front, own) =
+        (pool.tenant("acme"), Front::start(&[]).await, Front::start(&[]).await);
+    let first = acme.create("room").await.text("internalMeetingID");
+    acme.get("end", "meetingID=room").await.success();
+    let second = acme.create("room").await.text("internalMeetingID");
+    hook(&acme, &front, "").await;
+    hook(&acme, &own, "&meetingID=room").await;
+    nodes_have_ours(&pool, 1).await;
+    // So that nothing of the first is in memory.
+    pool.kill9();
+    pool.restart().await;
+    assert_eq!(acme.listed().await, ["room"]);
+    let stranger = format!("{}-1", first.split_once('-').expect("two parts").0);
+    for (event, internal) in [
+        ("user-left", &first),
+        ("meeting-ended", &stranger),
+        ("meeting-ended", &first),
+        ("rap-publish-ended", &first),
+        ("user-joined", &second),
+    ] {
+        assert_eq!(tell(&pool, event, "room@acme", internal, Value::Null).await, 200);
+    }
+    for front in [&front, &own] {
+        eventually("three are told", async || front.heard("/hook").len() == 3).await;
+        let heard: Vec<_> = front.heard("/hook").iter().map(event_of).collect();
+        assert_eq!(heard, ["meeting-ended", "rap-publish-ended", "user-joined"]);
+    }
+    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
+    assert_eq!(front.heard("/hook").len(), 3);
 }
