@@ -1,6 +1,7 @@
 //! What a node's bbb-webhooks tells us: whose meeting it is about, and the event in its owner's words.
 
 mod owner;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use super::reply::Reply;
 use super::track::Track;
 use super::upload::{self, Broken};
 use crate::chain::Chain;
-use crate::fleet::{HOOK_PREFIX, Node, Snapshot, callback_urls, hook_path, now_ms};
+use crate::fleet::{HOOK_PREFIX, Node, Snapshot, hook_path, now_ms};
 use crate::model::{CallbackKind, MeetingKey, NewDelivery, Scope};
 use owner::About;
+use words::in_owners_words;
 
 const PLAIN: &str = "text/plain;charset=utf-8";
 /// A body of bbb-webhooks: events of a moment.
@@ -70,22 +72,6 @@ impl Post {
             .append_pair("timestamp", &self.timestamp)
             .finish()
     }
-}
-
-/// Puts an event into the words of its meeting's owner.
-fn in_owners_words(mut event: Value, about: &About, key: MeetingKey) -> Option<Event> {
-    let meeting = event.get_mut("data")?.get_mut("attributes")?.get_mut("meeting")?;
-    let meeting = meeting.as_object_mut()?;
-    meeting.insert("external-meeting-id".to_owned(), key.id.clone().into());
-    if let Some(metadata) = meeting.get_mut("metadata").and_then(Value::as_object_mut) {
-        let urls = metadata.iter_mut().filter(|(name, _)| callback_urls::is_callback(name));
-        for (_, value) in urls {
-            if let Some(own) = value.as_str().and_then(callback_urls::unwrap) {
-                *value = Value::String(own);
-            }
-        }
-    }
-    Some(Event { id: about.id.clone(), internal_id: about.internal_id.clone(), key, data: event })
 }
 
 /// The node to which alone we have given this path.
@@ -139,8 +125,8 @@ impl Edge {
                 error!("the meeting of an event cannot be looked up: {}", Chain(&trouble));
                 StatusCode::SERVICE_UNAVAILABLE
             })?;
-            let event = owner.and_then(|key| in_owners_words(event, &about, key));
-            let Some(event) = event else { continue };
+            let Some(key) = owner else { continue };
+            let event = in_owners_words(event, about, key);
             self.tell(&post, &event).await?;
         }
         Ok(())

@@ -300,12 +300,23 @@ async fn what_comes_late_of_an_earlier_session_is_told_while_the_room_runs_again
         ("rap-publish-ended", &first),
         ("user-joined", &second),
     ] {
-        assert_eq!(tell(&pool, event, "room@acme", internal, Value::Null).await, 200);
+        let ours =
+            "http://lb/b3lb/c/5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a?u=http%3A%2F%2Ff%2F";
+        let recording = json!({"metadata": {"meetingId": "room@acme", "endcallbackurl": ours}});
+        assert_eq!(tell(&pool, event, "room@acme", internal, recording).await, 200);
     }
     for front in [&front, &own] {
         eventually("three are told", async || front.heard("/hook").len() == 3).await;
         let heard: Vec<_> = front.heard("/hook").iter().map(event_of).collect();
         assert_eq!(heard, ["meeting-ended", "rap-publish-ended", "user-joined"]);
+        for heard in front.heard("/hook") {
+            let said = form_urlencoded::parse(heard.body.as_bytes()).nth(1).expect("an event").1;
+            assert!(
+                said.contains("\"meetingId\":\"room\"") && said.contains("http://f/"),
+                "{said}"
+            );
+            assert!(!said.contains("@acme") && !said.contains("/b3lb/c/"), "{said}");
+        }
     }
     eventually("nothing is left", async || is_all_delivered(&pool).await).await;
     assert_eq!(front.heard("/hook").len(), 3);
