@@ -233,7 +233,9 @@ impl Edge {
         callback: &Callback,
         track: &Track,
     ) -> Result<(String, Vec<u8>), Reply> {
-        let form = self.body(session, MAX_FORM_BYTES, track).await?;
+        // Small enough to be read without a place: nothing but its URL shows yet that it is a node's, a node
+        // never calls again, and whoever knows one URL could take all places.
+        let form = read(session, MAX_FORM_BYTES, track).await?;
         let params = Params::parse(&form);
         let unusable = || refused(StatusCode::BAD_REQUEST, "invalidCallback", track);
         let token = params.get("signed_parameters").ok_or_else(unusable)?;
@@ -286,6 +288,7 @@ impl Edge {
         Some(snapshot.node(callback.node.as_str())?.spec.secret.expose().to_owned())
     }
 
+    /// Reads a body that may be large, once there is a place for it.
     async fn body(
         &self,
         session: &mut Session,
@@ -294,14 +297,18 @@ impl Edge {
     ) -> Result<Vec<u8>, Reply> {
         let place = timeout(BODY_WITHIN, self.settings.callbacks.bodies.acquire()).await;
         let Ok(Ok(_place)) = place else { return Err(unavailable(track)) };
-        upload::invite(session).await;
-        upload::read_whole(session, max, BODY_WITHIN).await.map_err(|broken| match broken {
-            Broken::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "requestTooLarge", track),
-            Broken::TooSlow | Broken::Gone | Broken::NoRoom => {
-                refused(StatusCode::REQUEST_TIMEOUT, "requestTimeout", track)
-            }
-        })
+        read(session, max, track).await
     }
+}
+
+async fn read(session: &mut Session, max: usize, track: &Track) -> Result<Vec<u8>, Reply> {
+    upload::invite(session).await;
+    upload::read_whole(session, max, BODY_WITHIN).await.map_err(|broken| match broken {
+        Broken::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "requestTooLarge", track),
+        Broken::TooSlow | Broken::Gone | Broken::NoRoom => {
+            refused(StatusCode::REQUEST_TIMEOUT, "requestTimeout", track)
+        }
+    })
 }
 
 /// Puts a body of analytics into the front end's words; gives the internal id of its meeting.
