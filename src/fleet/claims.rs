@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::model::MeetingKey;
+use crate::model::{MeetingKey, Scope};
 
 type InFlight = Arc<Mutex<HashMap<MeetingKey, watch::Receiver<()>>>>;
 
@@ -46,6 +46,11 @@ impl Claims {
         }
     }
 
+    /// The meetings of this scope that are being created right now.
+    pub fn of(&self, scope: &Scope) -> Vec<MeetingKey> {
+        self.0.lock().keys().filter(|key| key.scope == *scope).cloned().collect()
+    }
+
     /// Whether somebody creates this meeting right now.
     pub fn is_claimed(&self, key: &MeetingKey) -> bool {
         self.0.lock().contains_key(key)
@@ -63,7 +68,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::model::Scope;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn only_one_holds_a_claim_and_nobody_waits_for_ever() {

@@ -42,6 +42,9 @@ pub trait Callbacks: Send + Sync {
         internal_id: &str,
     ) -> Result<Vec<Callback>, Error>;
 
+    /// The callbacks of the meeting with this internal id, whosever it is.
+    async fn callbacks_of_internal(&self, internal_id: &str) -> Result<Vec<Callback>, Error>;
+
     /// Notes that the meeting of this callback was over at this time, in ms since 1970. The first time counts.
     async fn end_callbacks(&self, token: &CallbackToken, at_ms: u64) -> Result<(), Error>;
 

@@ -60,6 +60,8 @@ pub(super) async fn callbacks_come_back_as_they_were_put(store: &dyn Store) {
     assert!(found.iter().all(|found| found.internal_id.as_deref() == Some("digest-1")));
     let other = MeetingKey { id: "other".to_owned(), ..own.key.clone() };
     assert_eq!(store.callbacks_of(&other, "digest-1").await.unwrap(), []);
+    assert_eq!(store.callbacks_of_internal("digest-1").await.unwrap(), found);
+    assert_eq!(store.callbacks_of_internal("digest-3").await.unwrap(), []);
 
     store.remove_callbacks(&[token(1), token(9)]).await.unwrap();
     assert_eq!(store.find_callback(&token(1)).await.unwrap(), None);

@@ -7,6 +7,7 @@ use http::Method;
 use portico::sim::Fault;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use crate::callbacks::{is_all_delivered, target};
 use crate::edit;
@@ -320,4 +321,40 @@ async fn what_comes_late_of_an_earlier_session_is_told_while_the_room_runs_again
     }
     eventually("nothing is left", async || is_all_delivered(&pool).await).await;
     assert_eq!(front.heard("/hook").len(), 3);
+}
+
+/// A digest stands in for it on the node, and only the directory knows of what.
+#[tokio::test]
+async fn a_meeting_with_a_long_id_is_told_of_before_and_after_it_is_in_the_directory() {
+    let mut pool = pool(1).await;
+    let (acme, front) = (pool.tenant("acme"), Front::start(&[]).await);
+    let long = "r".repeat(255);
+    let on_node = format!("sha256-{}@acme", hex::encode(Sha256::digest(&long)));
+    hook(&acme, &front, "&eventID=meeting-created,rap-publish-ended").await;
+    nodes_have_ours(&pool, 1).await;
+    let slow = Fault::Delay(Duration::from_secs(5));
+    pool.node(0).set_call_fault("create", Some(slow));
+    let query = format!("name=A+room&meetingID={long}");
+    let during = async {
+        eventually("it is being created", async || pool.node(0).calls("create") == 1).await;
+        assert_eq!(tell(&pool, "meeting-created", &on_node, "1-1", Value::Null).await, 200);
+    };
+    let (created, ()) = tokio::join!(acme.get("create", &query), during);
+    created.success();
+    let internal = pool.node(0).meetings()[0].internal_id.clone();
+    eventually("its beginning is told", async || front.heard("/hook").len() == 2).await;
+    acme.get("end", &format!("meetingID={long}")).await.success();
+    pool.kill9();
+    pool.restart().await;
+    eventually("it is over", async || acme.listed().await.is_empty()).await;
+    let another = format!("sha256-{}@acme", "0".repeat(64));
+    for (external, internal) in [(&on_node, "1-2"), (&another, &*internal)] {
+        assert_eq!(tell(&pool, "rap-publish-ended", external, internal, Value::Null).await, 200);
+    }
+    assert_eq!(tell(&pool, "rap-publish-ended", &on_node, &internal, Value::Null).await, 200);
+    eventually("its recording is told", async || front.heard("/hook").len() == 3).await;
+    eventually("nothing is left", async || is_all_delivered(&pool).await).await;
+    let told = told(&front, &acme.secret);
+    let expected = ["meeting-created", "meeting-created", "rap-publish-ended"];
+    assert_eq!(told, expected.map(|event| (event.to_owned(), long.clone())));
 }

@@ -53,7 +53,11 @@ impl Edge {
         if let Some(entry) = entry.as_ref().filter(|entry| entry.phase() != Phase::Lost) {
             return Ok((entry.node() == node.name()).then(|| entry.key().clone()));
         }
-        let Some(key) = by_name(&about.external_id, node, snapshot) else { return Ok(None) };
+        let key = match by_name(&about.external_id, node, snapshot) {
+            Some(key) => Some(key),
+            None => self.by_digest(about, node, snapshot).await?,
+        };
+        let Some(key) = key else { return Ok(None) };
         if about.is_of_recording() || !self.runs_as_another(&key, &about.internal_id) {
             return Ok(Some(key));
         }
@@ -63,6 +67,28 @@ impl Edge {
         }
         let own = self.store.callbacks_of(&key, &about.internal_id).await?;
         Ok(own.iter().any(|callback| callback.node == *node.name()).then_some(key))
+    }
+
+    /// The same where a digest stands in for an id that is too long for a node: somebody is creating that
+    /// meeting, or callbacks remember it.
+    async fn by_digest(
+        &self,
+        about: &About,
+        node: &Node,
+        snapshot: &Snapshot,
+    ) -> Result<Option<MeetingKey>, store::Error> {
+        let named = identity::owner(&about.external_id).filter(|(_, id)| identity::is_digest(id));
+        let Some((scope, digest)) = named else { return Ok(None) };
+        if !may_speak_for(&scope, node, snapshot) {
+            return Ok(None);
+        }
+        let is_meant = |key: &MeetingKey| key.scope == scope && identity::digest(&key.id) == digest;
+        if let Some(key) = self.fleet.claims.of(&scope).into_iter().find(is_meant) {
+            return Ok(Some(key));
+        }
+        let callbacks = self.store.callbacks_of_internal(&about.internal_id).await?;
+        let own = callbacks.into_iter().filter(|callback| callback.node == *node.name());
+        Ok(own.map(|callback| callback.key).find(is_meant))
     }
 
     /// Whether another meeting than this one runs by that name.
@@ -88,9 +114,15 @@ impl Edge {
 /// A meeting that has just begun, or is over: its name on the node says whose it is.
 fn by_name(external: &str, node: &Node, snapshot: &Snapshot) -> Option<MeetingKey> {
     let key = named(external, snapshot)?;
-    let tenant = snapshot.tenant(key.scope.tenant.as_str())?;
-    // Others than the tenant's own nodes have no say.
-    tenant.nodes.iter().any(|own| own.name() == node.name()).then_some(key)
+    may_speak_for(&key.scope, node, snapshot).then_some(key)
+}
+
+/// Others than the tenant's own nodes have no say.
+fn may_speak_for(scope: &Scope, node: &Node, snapshot: &Snapshot) -> bool {
+    snapshot.tenant(scope.tenant.as_str()).is_some_and(|tenant| {
+        tenant.tenant.secret(scope.sub).is_some()
+            && tenant.nodes.iter().any(|own| own.name() == node.name())
+    })
 }
 
 /// Whether a node has made this id up for a breakout room of its own: then it says nothing.

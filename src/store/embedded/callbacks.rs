@@ -193,6 +193,16 @@ impl Callbacks for Embedded {
         self.read(move |db| of_meeting(db, &key, &internal_id)).await
     }
 
+    async fn callbacks_of_internal(&self, internal_id: &str) -> Result<Vec<Callback>, Error> {
+        let internal_id = internal_id.to_owned();
+        self.read(move |db| {
+            db.prepare_cached(&format!("{CALLBACKS} WHERE internal_id = ?1"))?
+                .query_map([&internal_id], callback)?
+                .collect()
+        })
+        .await
+    }
+
     async fn end_callbacks(&self, token: &CallbackToken, at_ms: u64) -> Result<(), Error> {
         self.write(Op::Callbacks(Change::End { token: token.clone(), at_ms })).await
     }
