@@ -160,8 +160,9 @@ impl Edge {
             let runs = |viewer: &Scope| self.runs_elsewhere(viewer, scope, id);
             for hook in self.fleet.hooks.remove_of_meeting(scope, id, runs) {
                 let forgotten = async {
-                    self.store.end_callbacks(&hook.token, now_ms()).await?;
-                    self.store.remove_hook(hook.id).await
+                    // In this order: a hook whose end alone is written would be back with a restart.
+                    self.store.remove_hook(hook.id).await?;
+                    self.store.end_callbacks(&hook.token, now_ms()).await
                 };
                 if let Err(trouble) = forgotten.await {
                     warn!("a webhook of a meeting that is over stays: {}", Chain(&trouble));

@@ -63,8 +63,8 @@ pub trait Callbacks: Send + Sync {
     /// Notes what became of an attempt.
     async fn settle_delivery(&self, id: i64, at_ms: u64, settled: &Settled) -> Result<(), Error>;
 
-    /// Notes which meetings are over though no node has said so, and forgets what was over
-    /// [`CALLBACKS_KEPT_MS`] ago. Nothing that is still to be delivered goes.
+    /// Notes which meetings are over though no node has said so, and which webhooks are gone, and forgets
+    /// what was over [`CALLBACKS_KEPT_MS`] ago. Nothing that is still to be delivered goes.
     async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error>;
 }
 

@@ -4,8 +4,8 @@ use super::callbacks::{MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES};
 use super::contract::meeting;
 use super::{CALLBACKS_KEPT_MS, Places, Put, Store};
 use crate::model::{
-    Callback, CallbackKind, CallbackToken, Delivery, MeetingKey, NewDelivery, NodeName, Scope,
-    Settled,
+    Callback, CallbackKind, CallbackToken, Delivery, Hook, MeetingKey, NewDelivery, NodeName,
+    Scope, Settled,
 };
 
 const ANY: Places = Places { of_origin: 9, of_tenant: 99, all: 99 };
@@ -297,6 +297,34 @@ pub(super) async fn callbacks_stay_for_a_while_after_the_end(store: &dyn Store) 
     assert!(is_there(1).await && is_there(2).await);
     store.expire_callbacks(later + CALLBACKS_KEPT_MS + 1).await.unwrap();
     assert!(!is_there(1).await && !is_there(2).await);
+}
+
+/// Whatever crash came between the removal of a webhook and that of its callback.
+pub(super) async fn callbacks_of_webhooks_go_after_them(store: &dyn Store) {
+    let callback = Callback { kind: CallbackKind::Hook, ..callback(1) };
+    let hook = Hook {
+        id: 1,
+        scope: callback.key.scope.clone(),
+        token: callback.token.clone(),
+        callback_url: "https://front1.example/".to_owned(),
+        meeting_id: None,
+        events: Vec::new(),
+        raw: false,
+        created_at_ms: 1000,
+    };
+    store.put_callbacks(std::slice::from_ref(&callback)).await.unwrap();
+    store.put_hook(&hook).await.unwrap();
+    let is_there = async || store.find_callback(&callback.token).await.unwrap().is_some();
+    let later = 1000 + 2 * HOUR_MS;
+    store.expire_callbacks(later).await.unwrap();
+    store.expire_callbacks(later + CALLBACKS_KEPT_MS + 1).await.unwrap();
+    assert!(is_there().await);
+    let removed = later + CALLBACKS_KEPT_MS + HOUR_MS;
+    store.remove_hook(hook.id).await.unwrap();
+    store.expire_callbacks(removed).await.unwrap();
+    assert!(is_there().await);
+    store.expire_callbacks(removed + CALLBACKS_KEPT_MS + 1).await.unwrap();
+    assert!(!is_there().await);
 }
 
 pub(super) async fn what_is_not_delivered_stays(store: &dyn Store) {

@@ -219,6 +219,7 @@ mod tests {
         contract_callbacks::what_waits_for_a_tenant_is_bounded(&fresh().1).await;
         contract_callbacks::what_was_given_up_is_bounded(&fresh().1).await;
         contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().1).await;
+        contract_callbacks::callbacks_of_webhooks_go_after_them(&fresh().1).await;
         contract_callbacks::what_is_not_delivered_stays(&fresh().1).await;
     }
 

@@ -92,9 +92,10 @@ fn expire(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
     let unnoticed = ms(now_ms.saturating_sub(UNNOTICED_END_MS));
     db.prepare_cached(
         "UPDATE callbacks SET ended_at_ms = ?1 WHERE ended_at_ms IS NULL AND created_at_ms < ?2
-             AND kind <> 'hook'
              AND NOT EXISTS (SELECT 1 FROM meetings
-                 WHERE meetings.internal_id = callbacks.internal_id)",
+                 WHERE meetings.internal_id = callbacks.internal_id)
+             AND (kind <> 'hook'
+                 OR NOT EXISTS (SELECT 1 FROM hooks WHERE hooks.token = callbacks.token))",
     )?
     .execute([ms(now_ms), unnoticed])?;
     let kept_since = ms(now_ms.saturating_sub(CALLBACKS_KEPT_MS));
