@@ -55,6 +55,7 @@ impl Edge {
         }
         let key = match by_name(&about.external_id, node, snapshot) {
             Some(key) => Some(key),
+            None if about.external_id.is_empty() => self.by_internal(about, node).await?,
             None => self.by_digest(about, node, snapshot).await?,
         };
         let Some(key) = key else { return Ok(None) };
@@ -86,9 +87,19 @@ impl Edge {
         if let Some(key) = self.fleet.claims.of(&scope).into_iter().find(is_meant) {
             return Ok(Some(key));
         }
+        Ok(self.by_internal(about, node).await?.filter(is_meant))
+    }
+
+    /// The same where a node has forgotten the name, as bbb-webhooks does some time after the end: callbacks
+    /// remember the meeting by its internal id.
+    async fn by_internal(
+        &self,
+        about: &About,
+        node: &Node,
+    ) -> Result<Option<MeetingKey>, store::Error> {
         let callbacks = self.store.callbacks_of_internal(&about.internal_id).await?;
-        let own = callbacks.into_iter().filter(|callback| callback.node == *node.name());
-        Ok(own.map(|callback| callback.key).find(is_meant))
+        let mut own = callbacks.into_iter().filter(|callback| callback.node == *node.name());
+        Ok(own.next().map(|callback| callback.key))
     }
 
     /// Whether another meeting than this one runs by that name.
