@@ -1,10 +1,16 @@
 //! What comes in a body: slides, and parameters that are too long for a URL.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use http::Method;
+use portico::bbb::jwt;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
-use crate::harness::{Config, Pool, Tenant, failed};
+use crate::callbacks;
+use crate::harness::{Config, Front, Pool, Raw, Tenant, eventually, failed};
 
 const QUERY: &str = "name=Algebra&meetingID=room";
 
@@ -214,4 +220,39 @@ async fn a_node_that_fails_with_slides_that_are_well_is_left_for_the_next() {
     let latin = b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><modules a=\"\xfc\"/>".as_slice();
     acme.post_xml("insertDocument", "meetingID=room0", latin).await;
     assert_eq!(pool.node_calls("insertDocument"), 1);
+}
+
+#[tokio::test]
+async fn whoever_dribbles_into_one_callback_does_not_hold_up_another() {
+    let (pool, front) = (Pool::start(callbacks::config()).await, Front::start(&[]).await);
+    let acme = pool.tenant("acme");
+    let created = async |id: &str| {
+        let url = front.encoded("/ready");
+        let query = format!("name=A+room&meetingID={id}&meta_bbb-recording-ready-url={url}");
+        let created = acme.get("create", &query).await.success();
+        let url = callbacks::sent_to_node(&pool, "meta_bbb-recording-ready-url").expect("ours");
+        (callbacks::target(&url), created.text("internalMeetingID"))
+    };
+    let (theirs, _) = created("theirs").await;
+    let (ours, record_id) = created("ours").await;
+    let head = format!("POST {theirs} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n");
+    let mut dribbling = Vec::new();
+    for _ in 0..24 {
+        let mut raw = Raw::connect(pool.address()).await;
+        raw.send(format!("{head}Expect: 100-continue\r\n\r\n")).await;
+        let mut invited = [0; 12];
+        let reading = raw.stream.read_exact(&mut invited);
+        timeout(Duration::from_secs(10), reading).await.expect("it is read at once").expect("open");
+        assert_eq!(&invited, b"HTTP/1.1 100");
+        raw.send("x=").await;
+        dribbling.push(raw);
+    }
+    // It is announced as soon as its node lists it.
+    pool.node(0).publish_recording("ours@acme");
+    let claims = json!({"meeting_id": "ours@acme", "record_id": record_id});
+    let form = format!("signed_parameters={}", jwt::hs256(&claims, pool.node(0).secret()));
+    let sent = acme.send(Method::POST, &ours, &[], form);
+    let reply = timeout(Duration::from_secs(10), sent).await.expect("it need not wait");
+    assert_eq!(reply.status, 200);
+    eventually("it is announced", async || front.heard("/ready").len() == 1).await;
 }

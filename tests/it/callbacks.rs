@@ -6,10 +6,8 @@ use http::Method;
 use portico::bbb::{Params, jwt};
 use portico::sim::Fault;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
 
-use crate::harness::{Client, Config, Front, Heard, Pool, Raw, Tenant, eventually};
+use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, eventually};
 
 pub(crate) fn config() -> Config {
     Config::new()
@@ -487,37 +485,4 @@ async fn during_a_rollover_what_one_value_signs_in_vain_the_other_signs_at_once(
     eventually("nothing is left", async || is_all_delivered(&pool).await).await;
     assert!((delivered(&pool, "recording_ready").await - 2.0).abs() < 0.5);
     assert!(fronts.iter().all(|front| front.heard("/ready").len() == 2), "as one attempt");
-}
-
-#[tokio::test]
-async fn whoever_dribbles_into_one_callback_does_not_hold_up_another() {
-    let (pool, front) = (Pool::start(config()).await, Front::start(&[]).await);
-    let acme = pool.tenant("acme");
-    let created = async |id: &str| {
-        let url = front.encoded("/ready");
-        let query = format!("name=A+room&meetingID={id}&meta_bbb-recording-ready-url={url}");
-        let created = acme.get("create", &query).await.success();
-        let url = sent_to_node(&pool, "meta_bbb-recording-ready-url").expect("ours");
-        (target(&url), created.text("internalMeetingID"))
-    };
-    let (theirs, _) = created("theirs").await;
-    let (ours, record_id) = created("ours").await;
-    let head = format!("POST {theirs} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n");
-    let mut dribbling = Vec::new();
-    for _ in 0..24 {
-        let mut raw = Raw::connect(pool.address()).await;
-        raw.send(format!("{head}Expect: 100-continue\r\n\r\n")).await;
-        let mut invited = [0; 12];
-        let reading = raw.stream.read_exact(&mut invited);
-        timeout(Duration::from_secs(10), reading).await.expect("it is read at once").expect("open");
-        assert_eq!(&invited, b"HTTP/1.1 100");
-        raw.send("x=").await;
-        dribbling.push(raw);
-    }
-    let claims = json!({"meeting_id": "ours@acme", "record_id": record_id});
-    let form = format!("signed_parameters={}", jwt::hs256(&claims, pool.node(0).secret()));
-    let sent = acme.send(Method::POST, &ours, &[], form);
-    let reply = timeout(Duration::from_secs(10), sent).await.expect("it need not wait");
-    assert_eq!(reply.status, 200);
-    eventually("it is announced", async || front.heard("/ready").len() == 1).await;
 }
