@@ -63,16 +63,8 @@ impl<'a> Params<'a> {
     }
 
     fn raw_value(&self, name: &str) -> Option<&[u8]> {
-        let first = name.bytes().next();
-        // Most items differ in the first byte. One that is encoded may be anything.
-        let may_be = |item: &[u8]| {
-            let begins = item.first().copied();
-            begins == first || matches!(begins, Some(b'%' | b'+'))
-        };
-        self.items
-            .iter()
-            .filter(|item| may_be(item))
-            .find_map(|item| value_of(item, name.as_bytes()))
+        let name = name.as_bytes();
+        self.items.iter().filter(|item| may_be(item, name)).find_map(|item| value_of(item, name))
     }
 
     /// Names and values, decoded, in order. Empty items are no parameters.
@@ -100,7 +92,7 @@ impl<'a> Params<'a> {
         let Some(first) = self.items.iter().position(|item| is_named(item, name)) else {
             return self.push(name, value);
         };
-        self.items[first] = encode(name, value);
+        self.items[first] = encode(name, &[value]);
         let mut index = 0;
         self.items.retain(|item| {
             index += 1;
@@ -115,9 +107,12 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// The names, decoded, in order.
-    pub fn names(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
-        self.items.iter().filter(|item| !item.is_empty()).map(|item| decode(split(item).0))
+    /// The names, decoded, in order, but for those that begin with a byte with which none `may_begin`.
+    pub fn names(&self, may_begin: impl Fn(u8) -> bool) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        let may_be = move |item: &&Cow<'_, [u8]>| {
+            item.first().is_some_and(|first| matches!(first, b'%' | b'+') || may_begin(*first))
+        };
+        self.items.iter().filter(may_be).map(|item| decode(split(item).0))
     }
 
     /// Makes room for so many more.
@@ -130,9 +125,14 @@ impl<'a> Params<'a> {
         self.items.push(Cow::Borrowed(item));
     }
 
+    /// Appends a parameter whose value comes in pieces.
+    pub fn push_pieces(&mut self, name: &str, value: &[&str]) {
+        self.items.push(encode(name, value));
+    }
+
     /// Appends a parameter.
     pub fn push(&mut self, name: &str, value: &str) {
-        self.items.push(encode(name, value));
+        self.items.push(encode(name, &[value]));
     }
 
     /// The raw query string.
@@ -223,7 +223,14 @@ pub(super) fn decode_value(raw: &[u8]) -> Cow<'_, str> {
 }
 
 fn is_named(item: &[u8], name: &str) -> bool {
-    value_of(item, name.as_bytes()).is_some()
+    may_be(item, name.as_bytes()) && value_of(item, name.as_bytes()).is_some()
+}
+
+/// Whether an item is long enough for a name, and begins with its first byte. What is encoded is longer than
+/// what it says, and may begin with anything that it says.
+fn may_be(item: &[u8], name: &[u8]) -> bool {
+    let begins = item.first();
+    item.len() >= name.len() && (begins == name.first() || matches!(begins, Some(b'%' | b'+')))
 }
 
 fn split(item: &[u8]) -> (&[u8], &[u8]) {
@@ -247,11 +254,12 @@ fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-fn encode(name: &str, value: &str) -> Cow<'static, [u8]> {
-    let mut item = String::with_capacity(name.len() + 1 + value.len() + value.len() / 2);
+fn encode(name: &str, value: &[&str]) -> Cow<'static, [u8]> {
+    let value_len: usize = value.iter().map(|piece| piece.len()).sum();
+    let mut item = String::with_capacity(name.len() + 1 + value_len + value_len / 2);
     item.extend(byte_serialize(name.as_bytes()));
     item.push('=');
-    item.extend(byte_serialize(value.as_bytes()));
+    item.extend(value.iter().flat_map(|piece| byte_serialize(piece.as_bytes())));
     Cow::Owned(item.into_bytes())
 }
 

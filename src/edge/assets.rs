@@ -20,9 +20,9 @@ const SVG_POLICY: HeaderValue =
 /// Where the parts of tenants' looks are, below our own address.
 const PREFIX: &str = "/b3lb/t/";
 
-/// The address of one part of a tenant's look, below `base`.
-pub(super) fn url(base: &str, slug: &str, kind: AssetKind) -> String {
-    [base, PREFIX, slug, "/", kind.as_str()].concat()
+/// The address of one part of a tenant's look, below `base`, in pieces.
+pub(super) fn url<'u>(base: &'u str, slug: &'u str, kind: AssetKind) -> [&'u str; 5] {
+    [base, PREFIX, slug, "/", kind.as_str()]
 }
 
 /// The answer, if the path is that of an asset that exists.

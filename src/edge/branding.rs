@@ -111,11 +111,17 @@ fn name_in(url: &str, slug: &str) -> String {
 }
 
 fn set_unless_present(asked: &Asked<'_>, params: &mut Params<'_>, name: &str, kind: AssetKind) {
-    if asked.caller.tenant.tenant.branding.get(kind).is_some()
-        && !params.contains(name)
-        && let Some(url) = url(asked, kind)
-    {
-        params.push(name, &url);
+    let tenant = &asked.caller.tenant.tenant;
+    let Some(look) = tenant.branding.get(kind) else { return };
+    if params.contains(name) {
+        return;
+    }
+    match (look, &asked.look_base) {
+        (Look::Url(url), _) => params.push(name, url),
+        (Look::File(_), Some(base)) => {
+            params.push_pieces(name, &assets::url(base, tenant.slug.as_str(), kind));
+        }
+        (Look::File(_), None) => {}
     }
 }
 
@@ -126,7 +132,7 @@ fn url(asked: &Asked<'_>, kind: AssetKind) -> Option<String> {
         Look::Url(url) => Some(url.clone()),
         Look::File(_) => {
             let base = asked.look_base.as_ref()?;
-            Some(assets::url(base, tenant.slug.as_str(), kind))
+            Some(assets::url(base, tenant.slug.as_str(), kind).concat())
         }
     }
 }

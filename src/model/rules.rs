@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 
 use foldhash::fast::RandomState;
+use smallvec::{SmallVec, smallvec};
 
 use crate::bbb::Params;
 
@@ -41,6 +42,9 @@ pub enum RuleMode {
     Append(String),
 }
 
+/// So many names need no memory of their own while they are looked up.
+const USUAL_NAMES: usize = 64;
+
 /// Rules in the order of the file, made ready for every request that comes.
 ///
 /// No rule looks at another parameter than its own. So they are kept by name, and what they make of a
@@ -51,6 +55,8 @@ pub struct RuleList {
     named: Vec<Named>,
     /// Positions in `named`, by names as nodes read them.
     by_name: HashMap<Box<[u8]>, usize, RandomState>,
+    /// A bit for each byte with which one of the names begins. Most parameters begin with another.
+    begins: [u64; 4],
 }
 
 /// The rules on one parameter.
@@ -68,6 +74,9 @@ impl From<Vec<Rule>> for RuleList {
         for (at, rule) in list.rules.iter().enumerate() {
             let named = &mut list.named;
             let name = as_nodes_read(rule.name.as_bytes()).into_owned();
+            if let Some(first) = name.first() {
+                list.begins[usize::from(first / 64)] |= 1 << (first % 64);
+            }
             let position = *list.by_name.entry(name.into()).or_insert_with(|| {
                 named.push(Named { rules: Vec::new(), if_absent: None });
                 named.len() - 1
@@ -98,10 +107,10 @@ impl RuleList {
         if self.rules.is_empty() {
             return;
         }
-        let mut present = vec![false; self.named.len()];
+        let mut present: SmallVec<[bool; USUAL_NAMES]> = smallvec![false; self.named.len()];
         // Of metadata, how it is spelled. Nearly always there is none that is ruled.
         let mut spelled = Vec::new();
-        for name in params.names() {
+        for name in params.names(|first| self.is_begun_by(first)) {
             if let Some(&position) = self.by_name.get(&*as_nodes_read(&name)) {
                 present[position] = true;
                 if name.starts_with(METADATA) {
@@ -124,6 +133,12 @@ impl RuleList {
                 params.push_encoded(item);
             }
         }
+    }
+}
+
+impl RuleList {
+    fn is_begun_by(&self, first: u8) -> bool {
+        self.begins[usize::from(first / 64)] >> (first % 64) & 1 == 1
     }
 }
 
