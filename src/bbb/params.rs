@@ -229,8 +229,9 @@ fn is_named(item: &[u8], name: &str) -> bool {
 /// Whether an item is long enough for a name, and begins with its first byte. What is encoded is longer than
 /// what it says, and may begin with anything that it says.
 fn may_be(item: &[u8], name: &[u8]) -> bool {
-    let begins = item.first();
-    item.len() >= name.len() && (begins == name.first() || matches!(begins, Some(b'%' | b'+')))
+    let Some(first) = name.first() else { return true };
+    item.len() >= name.len()
+        && item.first().is_some_and(|begins| begins == first || matches!(begins, b'%' | b'+'))
 }
 
 fn split(item: &[u8]) -> (&[u8], &[u8]) {
@@ -291,6 +292,7 @@ mod tests {
         );
         assert_eq!(params.get("A"), None);
         assert_eq!(params.get(""), None);
+        assert_eq!(Params::parse(b"a&&=1").get(""), Some("1".into()));
         assert!(matches!(params.get("d"), Some(Cow::Borrowed(_))));
     }
 
