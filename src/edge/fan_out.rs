@@ -2,7 +2,8 @@
 //!
 //! Nodes are asked side by side, under one deadline. Nothing is held but what the question keeps, and that
 //! is bounded for each node, for each tenant and for all of them together, until the client has read the
-//! answer that was made of it. A node that fails is logged, counted and left out.
+//! answer that was made of it. A node that fails is logged, counted and left out. Where there is no room for
+//! what nodes say, the question fails: a front end takes what is missing in a list for deleted.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -16,9 +17,11 @@ use log::warn;
 use parking_lot::Mutex;
 use prometheus::{IntGauge, Registry};
 use tokio::time::Instant;
+use url::Url;
 
 use super::Edge;
 use super::ask::{self, Trouble};
+use super::refusal::{self, Refusal};
 use crate::bbb::{Call, Element, ListError, ListNames, ListParser, Params};
 use crate::chain::Chain;
 use crate::fleet::{Node, now_ms};
@@ -31,7 +34,7 @@ const AT_ONCE: usize = 16;
 const WITHIN: Duration = Duration::from_secs(10);
 /// What a node answers to a question that is too long for a request line: it is held as a whole.
 const MAX_FORM_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// What is read of one node: ten thousand recordings with previews.
+/// What is read of one node, and what is kept of it: ten thousand recordings with previews.
 const MAX_NODE_BYTES: usize = 64 * 1024 * 1024;
 /// One recording; a long presentation has hundreds of thumbnails.
 const MAX_ITEM_BYTES: usize = 256 * 1024;
@@ -91,9 +94,13 @@ impl Share {
 
     /// Gives all back but this.
     fn shrink_to(&mut self, bytes: usize) {
-        let own = *self.bytes.get_mut();
-        let less = own.saturating_sub(bytes);
-        *self.bytes.get_mut() = own - less;
+        let less = self.bytes.get_mut().saturating_sub(bytes);
+        self.give_back(less);
+    }
+
+    /// Gives back some of what was taken.
+    fn give_back(&self, less: usize) {
+        self.bytes.fetch_sub(less, Ordering::Relaxed);
         self.of_tenant.fetch_sub(less, Ordering::Relaxed);
         self.kept.together.fetch_sub(less, Ordering::Relaxed);
         self.kept.gauge.sub(i64::try_from(less).unwrap_or(i64::MAX));
@@ -147,6 +154,9 @@ impl Edge {
     /// Asks all of these nodes but those that are down. `keep` looks at each item that a node lists, and
     /// gets the number of those kept of this node before that are the caller's for sure.
     ///
+    /// # Errors
+    /// When there is no room for what they list. No node is to blame for that.
+    ///
     /// # Cancel safety
     /// Dropping the future ends all calls.
     pub(super) async fn fan_out(
@@ -154,7 +164,7 @@ impl Edge {
         nodes: &[Arc<Node>],
         question: &Question<'_>,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
-    ) -> Heard {
+    ) -> Result<Heard, Refusal> {
         let deadline = Instant::now() + WITHIN;
         let share = Share::of(&self.kept, question.tenant);
         let mut asked: Vec<_> = nodes
@@ -175,16 +185,21 @@ impl Edge {
         while let Some((index, node, listed)) = answers.next().await {
             match listed {
                 Ok(items) => lists.push((index, node.clone(), items)),
-                Err(trouble) => self.leave_out(node, question.call, &trouble),
+                Err(Unread::Trouble(trouble)) => self.leave_out(node, question.call, &trouble),
+                Err(Unread::NoRoom) => {
+                    let (call, tenant) = (question.call.as_str(), question.tenant);
+                    warn!("tenant {tenant}: {call} is refused: no memory left for what nodes list");
+                    return Err(Refusal::portico(refusal::list_too_long()));
+                }
             }
         }
         drop(answers);
         lists.sort_by_key(|(index, ..)| *index);
         let lists: Vec<_> = lists.into_iter().map(|(_, node, items)| (node, items)).collect();
-        Heard { unheard: nodes.len() - lists.len(), lists, share }
+        Ok(Heard { unheard: nodes.len() - lists.len(), lists, share })
     }
 
-    /// What one node lists.
+    /// What one node lists. Where that fails, the share is as before.
     async fn list(
         &self,
         node: &Node,
@@ -192,23 +207,22 @@ impl Edge {
         deadline: Instant,
         share: &Share,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
-    ) -> Result<Vec<Item>, Trouble> {
-        let mut reading = Reading {
-            parser: ListParser::new(question.names, MAX_ITEM_BYTES),
-            items: Vec::new(),
-            sure: 0,
-            trouble: None,
-        };
+    ) -> Result<Vec<Item>, Unread> {
+        let mut reading = Reading::new(question.names, share);
         let (url, path) = (&node.spec.url, question.call.as_str());
         let within = deadline.saturating_duration_since(Instant::now());
         let query = ask::sign(&[], node, question.call, question.params);
-        let mut push = |chunk: &[u8]| reading.push(chunk, share, keep);
+        let mut push = |chunk: &[u8]| reading.push(chunk, keep);
         let status = if ask::fits_a_request_line(&query) {
-            self.client.stream(url, path, &query, within, MAX_NODE_BYTES, &mut push).await?
+            self.client
+                .stream(url, path, &query, within, MAX_NODE_BYTES, &mut push)
+                .await
+                .map_err(Trouble::from)?
         } else {
             let (query, form) = ask::as_form(node, question.call, question.params);
             let max = MAX_FORM_ANSWER_BYTES;
-            let answer = self.client.call(url, path, &query, Some(form), within, max).await?;
+            let answer = self.client.call(url, path, &query, Some(form), within, max);
+            let answer = answer.await.map_err(Trouble::from)?;
             if answer.status == 200 {
                 // Whatever is wrong with it is in `reading`.
                 let _end_or_trouble = push(&answer.body);
@@ -216,9 +230,9 @@ impl Edge {
             answer.status
         };
         if status != 200 {
-            return Err(Trouble::Status(status));
+            return Err(Trouble::Status(status).into());
         }
-        reading.end(node)
+        reading.end(url)
     }
 
     /// Counts and logs a node that is left out. A long list that takes its time says nothing about whether a
@@ -235,61 +249,115 @@ impl Edge {
     }
 }
 
+/// Why there is no list of a node.
+#[derive(Debug)]
+enum Unread {
+    /// The node gave no usable answer.
+    Trouble(Trouble),
+    /// There is no room for what it lists.
+    NoRoom,
+}
+
+impl From<Trouble> for Unread {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+/// What one node's items have taken of a share. Given back when they are dropped.
+struct Taken<'s> {
+    share: &'s Share,
+    bytes: usize,
+}
+
+impl Taken<'_> {
+    /// Leaves it to the share.
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.share.give_back(self.bytes);
+    }
+}
+
 /// An answer as it comes in.
-struct Reading {
+struct Reading<'s> {
     parser: ListParser,
     items: Vec<Item>,
     /// How many of the items have no parent.
     sure: usize,
-    trouble: Option<Halt>,
+    taken: Taken<'s>,
+    halt: Option<Halt>,
 }
 
 /// Why the rest of an answer is not read.
+#[derive(Clone, Copy)]
 enum Halt {
     NotXml,
+    /// The node alone lists more than one may.
     TooMuch,
+    /// All nodes and questions together do.
+    NoRoom,
 }
 
-impl Reading {
+impl<'s> Reading<'s> {
+    fn new(names: ListNames, share: &'s Share) -> Self {
+        let parser = ListParser::new(names, MAX_ITEM_BYTES);
+        let taken = Taken { share, bytes: 0 };
+        Self { parser, items: Vec::new(), sure: 0, taken, halt: None }
+    }
+
     fn push(
         &mut self,
         chunk: &[u8],
-        share: &Share,
         keep: &(dyn Fn(usize, Element) -> Option<Item> + Sync),
     ) -> ControlFlow<()> {
-        let Self { parser, items, sure, .. } = self;
-        let mut has_room = true;
+        let Self { parser, items, sure, taken, halt } = self;
         let pushed = parser.push(chunk, &mut |element| {
-            let Some(item) = keep(*sure, element).filter(|_| has_room) else { return };
+            let Some(item) = keep(*sure, element).filter(|_| halt.is_none()) else { return };
             let parent_bytes = item.parent.as_ref().map_or(0, |parent| parent.len());
-            has_room = share.take(ITEM_BYTES + item.id.len() + parent_bytes + item.xml.len());
+            let bytes = ITEM_BYTES + item.id.len() + parent_bytes + item.xml.len();
+            let has_room = taken.share.take(bytes);
+            taken.bytes += bytes;
+            *halt = match has_room {
+                // A node that has no bounds must not be the end of all that the others say.
+                _ if taken.bytes > MAX_NODE_BYTES => Some(Halt::TooMuch),
+                false => Some(Halt::NoRoom),
+                true => None,
+            };
             *sure += usize::from(item.parent.is_none());
             items.push(item);
         });
-        self.trouble = match (pushed, has_room) {
-            (Err(_), _) => Some(Halt::NotXml),
-            (Ok(()), false) => Some(Halt::TooMuch),
-            (Ok(()), true) => return ControlFlow::Continue(()),
-        };
-        ControlFlow::Break(())
+        if pushed.is_err() {
+            *halt = Some(Halt::NotXml);
+        }
+        if halt.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn end(self, node: &Node) -> Result<Vec<Item>, Trouble> {
-        match self.trouble {
-            Some(Halt::NotXml) => return Err(Trouble::NotXml),
+    fn end(self, url: &Url) -> Result<Vec<Item>, Unread> {
+        match self.halt {
+            Some(Halt::NotXml) => return Err(Trouble::NotXml.into()),
             Some(Halt::TooMuch) => {
-                let target = node.spec.url.to_string();
-                return Err(node::Error::TooLarge { target, max_bytes: MAX_KEPT_OF_TENANT }.into());
+                let target = url.to_string();
+                let too_large = node::Error::TooLarge { target, max_bytes: MAX_NODE_BYTES };
+                return Err(Trouble::from(too_large).into());
             }
+            Some(Halt::NoRoom) => return Err(Unread::NoRoom),
             None => {}
         }
         match self.parser.finish() {
-            Ok(()) => Ok(self.items),
-            Err(ListError::Failed(failure)) if failure.key == "checksumError" => {
-                Err(Trouble::ChecksumRefused)
+            Ok(()) => {
+                self.taken.keep();
+                Ok(self.items)
             }
-            Err(ListError::Failed(_)) => Err(Trouble::Failed),
-            Err(ListError::Xml(_)) => Err(Trouble::NotXml),
+            Err(ListError::Failed(failure)) if failure.key == "checksumError" => {
+                Err(Trouble::ChecksumRefused.into())
+            }
+            Err(ListError::Failed(_)) => Err(Trouble::Failed.into()),
+            Err(ListError::Xml(_)) => Err(Trouble::NotXml.into()),
         }
     }
 }
@@ -319,5 +387,52 @@ mod tests {
         assert_eq!((kept.together.load(Ordering::Relaxed), kept.gauge.get()), (0, 0));
         let of_tenants = kept.of_tenants.lock();
         assert!(of_tenants.values().all(|bytes| bytes.load(Ordering::Relaxed) == 0));
+    }
+
+    /// Reads an answer whose recordings are of so many bytes each.
+    fn read(share: &Share, bytes: usize, answer: &str) -> Result<Vec<Item>, Unread> {
+        let mut reading = Reading::new(ListNames::RECORDINGS, share);
+        let keep = |_before, recording: Element| {
+            let id = recording.child_text("recordID")?.into();
+            Some(Item { id, parent: None, xml: vec![0; bytes].into() })
+        };
+        let _end_or_trouble = reading.push(answer.as_bytes(), &keep);
+        reading.end(&"http://bbb01/".parse().expect("a URL"))
+    }
+
+    const LIST: &str = "<response><returncode>SUCCESS</returncode><recordings>\
+        <recording><recordID>a</recordID></recording>\
+        <recording><recordID>b</recordID></recording></recordings></response>";
+
+    #[test]
+    fn what_is_left_out_takes_no_room() {
+        let kept = Kept::register(&Registry::new()).expect("a new name");
+        let share = Share::of(&kept, &"acme".parse().expect("a slug"));
+        let broken_off = LIST.strip_suffix("</recordings></response>").expect("its end");
+        let failed = LIST.replace("SUCCESS", "FAILED");
+        for answer in [broken_off, &LIST.replace("</recordings>", "</x>"), &failed] {
+            let unread = read(&share, 1000, answer);
+            assert!(matches!(unread, Err(Unread::Trouble(_))), "{unread:?}");
+            assert_eq!((kept.together.load(Ordering::Relaxed), kept.gauge.get()), (0, 0));
+        }
+        assert_eq!(read(&share, 1000, LIST).expect("a list").len(), 2);
+        assert_eq!(share.bytes.load(Ordering::Relaxed), 2 * (1000 + 1 + ITEM_BYTES));
+    }
+
+    #[test]
+    fn no_node_is_blamed_for_what_others_take() {
+        let kept = Kept::register(&Registry::new()).expect("a new name");
+        let slug = "acme".parse().expect("a slug");
+        let (other, share) = (Share::of(&kept, &slug), Share::of(&kept, &slug));
+        assert!(other.take(MAX_KEPT_OF_TENANT - 1500));
+        let unread = read(&share, 1000, LIST);
+        assert!(matches!(unread, Err(Unread::NoRoom)), "{unread:?}");
+        // But for what it lists alone.
+        drop(other);
+        let unread = read(&share, MAX_NODE_BYTES / 2, LIST);
+        let is_too_large = |trouble: &Trouble| trouble.kind() == "too_large";
+        assert!(matches!(&unread, Err(Unread::Trouble(trouble)) if is_too_large(trouble)));
+        assert_eq!(share.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(read(&share, 1000, LIST).expect("a list").len(), 2);
     }
 }

@@ -45,6 +45,11 @@ impl Refusal {
     pub(super) fn node(failure: Failure) -> Self {
         Self { failure, fault: Fault::Node }
     }
+
+    /// Our own.
+    pub(super) fn portico(failure: Failure) -> Self {
+        Self { failure, fault: Fault::Portico }
+    }
 }
 
 /// The front end gets no details of nodes; the log has them.
@@ -73,6 +78,15 @@ pub(super) fn recordings_unavailable() -> Failure {
     Failure::new(
         "serverUnavailable",
         "A server that may have these recordings cannot be reached at the moment. Please try again.",
+    )
+}
+
+/// No room for what the nodes list.
+pub(super) fn list_too_long() -> Failure {
+    Failure::new(
+        "serverUnavailable",
+        "This server has no memory left for a list of this length at the moment. \
+         Please ask for less, or try again.",
     )
 }
 

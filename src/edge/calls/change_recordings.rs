@@ -27,7 +27,7 @@ pub(super) async fn change(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     if asked.call == Call::PublishRecordings && asked.params.is_blank("publish") {
         return Err(Refusal::client(Failure::MISSING_PUBLISH));
     }
-    let located = locate(edge, asked, &ids).await;
+    let located = locate(edge, asked, &ids).await?;
     if located.on.is_empty() {
         return Err(located.missing(Failure::RECORDINGS_NOT_FOUND));
     }

@@ -41,12 +41,12 @@ pub(super) async fn get_recordings(edge: &Edge, asked: &Asked<'_>) -> Result<Dec
         let xml = if before < page.end { recording.to_vec().into() } else { Box::default() };
         Some(Item { id, parent, xml })
     };
-    let mut heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+    let mut heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await?;
     let is_filtered = asked
         .params
         .iter()
         .any(|(name, _)| matches!(&*name, "recordID" | "state") || name.starts_with("meta_"));
-    find_parents(edge, asked, &mut heard, is_filtered).await;
+    find_parents(edge, asked, &mut heard, is_filtered).await?;
     if heard.lists.is_empty() && heard.unheard > 0 {
         return Err(Refusal::node(refusal::recordings_unavailable()));
     }
@@ -92,7 +92,11 @@ pub(super) fn record_ids(params: &Params<'_>) -> Vec<String> {
 }
 
 /// Finds out where these recordings are. One that is not the caller's is nowhere.
-pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Located {
+pub(super) async fn locate(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    ids: &[String],
+) -> Result<Located, Refusal> {
     let mut params = Params::default();
     params.push("recordID", &ids.join(","));
     let question = question(asked, &params);
@@ -101,8 +105,8 @@ pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Lo
         let Accepted { id, parent, .. } = Wanted::default().accept(asked, recording)?;
         ids.iter().any(|wanted| **wanted == *id).then(|| Item { id, parent, xml: Box::default() })
     };
-    let mut heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
-    find_parents(edge, asked, &mut heard, true).await;
+    let mut heard = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await?;
+    find_parents(edge, asked, &mut heard, true).await?;
     let Heard { lists, unheard, .. } = heard;
     let ids = |items: Vec<Item>| {
         let mut ids: Vec<_> = items.into_iter().map(|item| item.id).collect();
@@ -111,16 +115,21 @@ pub(super) async fn locate(edge: &Edge, asked: &Asked<'_>, ids: &[String]) -> Lo
         ids
     };
     let found = lists.into_iter().filter(|(_, items)| !items.is_empty());
-    Located { on: found.map(|(node, items)| (node, ids(items))).collect(), unheard }
+    Ok(Located { on: found.map(|(node, items)| (node, ids(items))).collect(), unheard })
 }
 
 /// Leaves out recordings of breakout rooms whose parents are not the caller's. Where the list was filtered, parents
 /// that are not in it are asked for.
-async fn find_parents(edge: &Edge, asked: &Asked<'_>, heard: &mut Heard, is_filtered: bool) {
+async fn find_parents(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    heard: &mut Heard,
+    is_filtered: bool,
+) -> Result<(), Refusal> {
     let items = || heard.lists.iter().flat_map(|(_, items)| items);
     let mut unknown: HashSet<&str> = items().filter_map(|item| item.parent.as_deref()).collect();
     if unknown.is_empty() {
-        return;
+        return Ok(());
     }
     let mut own: HashSet<Box<str>> = items()
         .filter(|item| item.parent.is_none() && unknown.contains(&*item.id))
@@ -137,12 +146,13 @@ async fn find_parents(edge: &Edge, asked: &Asked<'_>, heard: &mut Heard, is_filt
             let is_own = parent.is_none() && ids.contains(&&*id);
             is_own.then(|| Item { id, parent: None, xml: Box::default() })
         };
-        let parents = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await;
+        let parents = edge.fan_out(&asked.caller.tenant.nodes, &question, &keep).await?;
         own.extend(parents.lists.into_iter().flat_map(|(_, items)| items).map(|item| item.id));
     }
     for (_, items) in &mut heard.lists {
         items.retain(|item| item.parent.as_ref().is_none_or(|parent| own.contains(parent)));
     }
+    Ok(())
 }
 
 /// A recording that is wanted, in the words of its owner.

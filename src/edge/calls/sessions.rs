@@ -42,7 +42,7 @@ pub(super) async fn get_sessions(edge: &Edge, asked: &Asked<'_>) -> Result<Decis
         }
         Some(Item { id: Box::default(), parent: None, xml: session.to_vec().into() })
     };
-    let heard = edge.fan_out(&nodes, &question, &keep).await;
+    let heard = edge.fan_out(&nodes, &question, &keep).await?;
     if heard.lists.is_empty() && heard.unheard > 0 {
         return Err(Refusal::node(refusal::meeting_unavailable()));
     }

@@ -61,7 +61,7 @@ async fn find<'a>(
     asked: &Asked<'a>,
     ids: &[String],
 ) -> Result<(Arc<Node>, Params<'a>), Refusal> {
-    let mut located = locate(edge, asked, ids).await;
+    let mut located = locate(edge, asked, ids).await?;
     if located.on.is_empty() {
         let message = format!("No recording found for {}", ids.join(","));
         let unknown = Failure { key: Failure::NO_RECORDINGS.key, message: message.into() };
