@@ -5,6 +5,7 @@
 //! after a second, then after twice as long each time. No front end gets more than a few at once, and no
 //! tenant either, so that those that hang do not hold up the others. While an upgrade lets two processes run, neither delivers.
 
+mod clients;
 mod listed;
 mod sender;
 

@@ -3,39 +3,29 @@
 //! A secret may have two values while it is rolled over, and which one a front end has it does not say. So
 //! what is refused when it is signed with one is sent once more, signed with the other.
 //!
-//! The name is resolved here and only here: what was checked is what is connected to, so that a name
-//! cannot stand for another address a moment later. Redirects are followed where BigBlueButton does, each
-//! checked like the first. Of an answer only its head is read.
+//! Redirects are followed where BigBlueButton does, each checked like the first. Of an answer only its head
+//! is looked at.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tokio::time::timeout;
-use tower::Service;
 use url::Url;
 
+use super::clients::{Clients, Connection, finish};
 use crate::bbb::jwt;
 use crate::chain::Chain;
 use crate::model::{CallbackKind, Delivery, Forbidden, Reach};
 
 /// For the whole attempt, redirects included.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// As many as bbb-web follows.
 const MAX_REDIRECTS: usize = 5;
 /// How long the bearer token of analytics is good for.
@@ -43,8 +33,6 @@ const ANALYTICS_TOKEN_S: u64 = 24 * 60 * 60;
 /// Longer reasons are cut: they are kept with each delivery.
 const MAX_ERROR_CHARS: usize = 200;
 const AGENT: &str = concat!("portico/", env!("CARGO_PKG_VERSION"));
-
-type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +80,7 @@ impl From<Forbidden> for Verdict {
 /// Sends callbacks to front ends.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    client: Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>,
+    clients: Clients,
     reach: Arc<Reach>,
 }
 
@@ -100,16 +88,7 @@ impl Sender {
     /// A sender that calls within `reach` and trusts these certificates.
     pub fn new(reach: Reach, roots: RootCertStore) -> Self {
         let reach = Arc::new(reach);
-        let resolver = Guarded { resolver: GaiResolver::new(), reach: reach.clone() };
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        // HTTPS is checked by the layer above.
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(TIMEOUT));
-        // A kept connection would be one that may break under the next request.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(HttpsConnector::from((http, tls(roots))));
-        Self { client, reach }
+        Self { clients: Clients::new(&reach, roots), reach }
     }
 
     /// Tries once. `secrets` are the values of the front end's own.
@@ -149,13 +128,15 @@ impl Sender {
         let mut verdict = Verdict::failed("no_tenant", &"its secret is gone");
         let mut is_unauthorized = false;
         // Another one first each time: some fail in other ways over a signature that they do not know.
+        let connection = Connection::of(delivery.kind);
         let first = delivery.attempts as usize % secrets.len().max(1);
         let (later, sooner) = secrets.split_at(first);
         for secret in sooner.iter().chain(later) {
             let Some(post) = Post::signed(url.clone(), delivery, payload, secret, now_ms) else {
                 return Verdict::failed("damaged", &"what was saved of it is no JSON");
             };
-            let sent = self.exchange(Method::POST, &post.url, &post.headers, post.body).await;
+            let sent = self.exchange(connection, Method::POST, &post.url, &post.headers, post.body);
+            let sent = sent.await;
             let status = match sent {
                 Ok((status, _)) => status,
                 Err(verdict) => return verdict,
@@ -179,8 +160,8 @@ impl Sender {
             if let Err(forbidden) = self.reach.judge(&url) {
                 return forbidden.into();
             }
-            let (status, location) = match self.exchange(Method::GET, &url, &[], Bytes::new()).await
-            {
+            let answer = self.exchange(Connection::Fresh, Method::GET, &url, &[], Bytes::new());
+            let (status, location) = match answer.await {
                 Ok(answer) => answer,
                 Err(verdict) => return verdict,
             };
@@ -199,6 +180,7 @@ impl Sender {
     /// Status and `Location` of the answer.
     async fn exchange(
         &self,
+        connection: Connection,
         method: Method,
         url: &Url,
         headers: &[(http::HeaderName, String)],
@@ -216,7 +198,7 @@ impl Sender {
         }
         let request =
             request.body(Full::new(body)).map_err(|_invalid| Verdict::from(Forbidden::NotHttp))?;
-        let answer = self.client.request(request).await.map_err(|error| {
+        let answer = self.clients.of(connection).request(request).await.map_err(|error| {
             let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
             while let Some(error) = cause {
                 // A resolver in trouble says what it will not say in an hour.
@@ -229,16 +211,12 @@ impl Sender {
             Verdict::failed(kind, &Chain(&error))
         })?;
         let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        Ok((answer.status(), location.map(str::to_owned)))
+        let seen = (answer.status(), location.map(str::to_owned));
+        if connection == Connection::Kept {
+            finish(answer.into_body()).await;
+        }
+        Ok(seen)
     }
-}
-
-fn tls(roots: RootCertStore) -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has what TLS 1.2 and 1.3 need")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 /// As bbb-web appends them, with the front end's own id.
@@ -323,41 +301,12 @@ fn judged(status: StatusCode) -> Verdict {
     }
 }
 
-/// The system's resolver, which leaves out addresses that may not be called.
-#[derive(Debug, Clone)]
-struct Guarded {
-    resolver: GaiResolver,
-    reach: Arc<Reach>,
-}
-
-impl Service<Name> for Guarded {
-    type Response = std::vec::IntoIter<std::net::SocketAddr>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = BoxFuture<Self::Response, Self::Error>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Name>::poll_ready(&mut self.resolver, cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (resolving, reach) = (self.resolver.call(name), self.reach.clone());
-        Box::pin(async move {
-            let found: Vec<_> = resolving.await?.collect();
-            if found.is_empty() {
-                return Err(io::Error::other("the name has no address").into());
-            }
-            let permitted: Vec<_> =
-                found.into_iter().filter(|address| reach.permits(address.ip())).collect();
-            if permitted.is_empty() {
-                return Err(Forbidden::Address.into());
-            }
-            Ok(permitted.into_iter())
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+    use tower::Service;
+
+    use super::super::clients::Guarded;
     use super::*;
     use crate::model::{MeetingKey, Scope};
 
@@ -401,8 +350,10 @@ mod tests {
         }
         // Past the look at the URL, too. What a name stands for may have changed by the next attempt.
         let url = Url::parse("http://localhost:1/").unwrap();
-        let refused = sender.exchange(Method::GET, &url, &[], Bytes::new()).await.unwrap_err();
-        assert_eq!(refused, Verdict::failed("forbidden", &Forbidden::Address));
+        for connection in [Connection::Fresh, Connection::Kept] {
+            let refused = sender.exchange(connection, Method::GET, &url, &[], Bytes::new()).await;
+            assert_eq!(refused, Err(Verdict::failed("forbidden", &Forbidden::Address)));
+        }
     }
 
     #[tokio::test]
@@ -434,11 +385,12 @@ mod tests {
         let reach = Reach { allowed: vec![format!("{}/32", address.ip()).parse().unwrap()] };
         let sender = Sender::new(reach, RootCertStore::empty());
         let target = format!("http://{address}/");
+        let answer = b"HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         let serve = async || {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
             let read = stream.read(&mut request).await.unwrap();
-            stream.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            stream.write_all(answer).await.unwrap();
             String::from_utf8_lossy(&request[..read]).into_owned()
         };
         let secrets = ["old".to_owned(), "new".to_owned()];
@@ -450,6 +402,43 @@ mod tests {
             assert_eq!(verdict.kind(), "status");
             let sum = hex::encode(Sha1::digest([&*target, "event=1", secret].concat()));
             assert!(request.contains(&format!("?checksum={sum} ")), "{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_events_of_webhooks_share_a_connection() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reach = Reach { allowed: vec![format!("{}/32", address.ip()).parse().unwrap()] };
+        let sender = Sender::new(reach, RootCertStore::empty());
+        let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::spawn(async move {
+                    while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        let secrets = ["secret".to_owned()];
+        let taken = || accepted.swap(0, std::sync::atomic::Ordering::Relaxed);
+        let kinds =
+            CallbackKind::ALL.into_iter().filter(|kind| *kind != CallbackKind::MeetingEnded);
+        for kind in kinds.chain([CallbackKind::Hook]) {
+            let delivery = Delivery { kind, ..delivery(&format!("http://{address}/")) };
+            for _ in 0..5 {
+                let verdict = sender.send(&delivery, b"{}".to_vec(), &secrets, 0).await;
+                assert_eq!(verdict, Verdict::Delivered);
+            }
+            // One may come before the connection of the one before it is back.
+            let connections = taken();
+            assert!((connections < 5) == (kind == CallbackKind::Hook), "{kind:?}: {connections}");
         }
     }
 }
