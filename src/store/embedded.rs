@@ -8,6 +8,7 @@
 
 mod assets;
 mod callbacks;
+mod expire;
 mod op;
 mod outbox;
 mod rows;

@@ -7,18 +7,16 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Embedded;
+use super::expire::{Portion, Step};
 use super::op::Op;
 use super::outbox::{self, Deliver};
 use super::rows::{integer, scope, unreadable, word};
 use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::Error;
-use crate::store::callbacks::{CALLBACKS_KEPT_MS, Callbacks, Outbox, Places, Put};
+use crate::store::callbacks::{Callbacks, Outbox, Places, Put};
 
 const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node, node_meeting_id,
     internal_id, target, created_at_ms FROM callbacks";
-
-/// A create is answered, and its meeting in the table of meetings, long before.
-const UNNOTICED_END_MS: u64 = 60 * 60 * 1000;
 
 /// A change. It can be applied again with the same outcome.
 pub(super) enum Change {
@@ -28,7 +26,7 @@ pub(super) enum Change {
     End { token: CallbackToken, at_ms: u64 },
     Deliver(Deliver),
     Settle { id: i64, at_ms: u64, settled: Settled },
-    Expire { now_ms: u64 },
+    Expire(Portion),
 }
 
 impl Change {
@@ -58,7 +56,7 @@ impl Change {
                 .map(drop),
             Self::Deliver(deliver) => deliver.apply(db),
             Self::Settle { id, at_ms, settled } => outbox::settle(db, *id, *at_ms, settled),
-            Self::Expire { now_ms } => expire(db, *now_ms),
+            Self::Expire(portion) => portion.apply(db),
         }
     }
 }
@@ -81,43 +79,6 @@ fn put(db: &Connection, callback: &Callback) -> rusqlite::Result<()> {
         callback.target,
         ms(callback.created_at_ms),
     ])
-    .map(drop)
-}
-
-/// An event that a node tells again comes within hours.
-const TOLD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
-
-fn expire(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
-    outbox::give_turns(db, now_ms)?;
-    let unnoticed = ms(now_ms.saturating_sub(UNNOTICED_END_MS));
-    db.prepare_cached(
-        "UPDATE callbacks SET ended_at_ms = ?1 WHERE ended_at_ms IS NULL AND created_at_ms < ?2
-             AND NOT EXISTS (SELECT 1 FROM meetings
-                 WHERE meetings.internal_id = callbacks.internal_id)
-             AND (kind <> 'hook'
-                 OR NOT EXISTS (SELECT 1 FROM hooks WHERE hooks.token = callbacks.token))",
-    )?
-    .execute([ms(now_ms), unnoticed])?;
-    let kept_since = ms(now_ms.saturating_sub(CALLBACKS_KEPT_MS));
-    db.prepare_cached(
-        "DELETE FROM callbacks WHERE ended_at_ms < ?1 AND NOT EXISTS (SELECT 1 FROM deliveries
-             WHERE deliveries.token = callbacks.token
-             AND (state = 'pending' OR (state = 'dead' AND settled_at_ms >= ?1)))",
-    )?
-    .execute([kept_since])?;
-    // A webhook has no end by which its events could go.
-    let told_since = ms(now_ms.saturating_sub(TOLD_KEPT_MS));
-    db.prepare_cached(
-        "DELETE FROM deliveries WHERE ((state = 'delivered' AND settled_at_ms < ?2)
-                 OR (state = 'dead' AND settled_at_ms < ?1))
-             AND token IN (SELECT token FROM callbacks WHERE kind = 'hook')",
-    )?
-    .execute([kept_since, told_since])?;
-    db.prepare_cached(
-        "DELETE FROM deliveries WHERE NOT EXISTS
-             (SELECT 1 FROM callbacks WHERE callbacks.token = deliveries.token)",
-    )?
-    .execute([])
     .map(drop)
 }
 
@@ -234,6 +195,16 @@ impl Callbacks for Embedded {
     }
 
     async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error> {
-        self.write(Op::Callbacks(Change::Expire { now_ms })).await
+        for step in Step::ALL {
+            let is_full = Arc::<AtomicBool>::default();
+            loop {
+                let portion = Portion { step, now_ms, is_full: Arc::clone(&is_full) };
+                self.write(Op::Callbacks(Change::Expire(portion))).await?;
+                if !is_full.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 }
