@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `POST /sim/fault` `kind=delay&ms=500[&call=create]` | misbehave from now on, at once or only for one call |
 //! | … `kind=status&status=503` | likewise, with this HTTP status |
-//! | … `kind=reset`, `bad-xml`, `html`, `wrong-id`, `endless-body`, `dribble`, `hang` | see [`Fault`] |
+//! | … `kind=reset`, `failed`, `bad-xml`, `html`, `wrong-id`, `endless-body`, `dribble`, `hang` | see [`Fault`] |
 //! | … `kind=refuse&ms=10000` | be down for so long; nobody could reach a closed port to open it again |
 //! | … `kind=none[&call=create]` | behave again |
 //! | `POST /sim/attendees` `meetingID=…&count=…` | people who come without a browser |

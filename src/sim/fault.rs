@@ -22,6 +22,8 @@ pub enum Fault {
     Reset,
     /// This HTTP status with a page that is not XML, as nginx answers when the application behind it is ill.
     Status(u16),
+    /// Status 200 with a `FAILED`, as when an error inside is reported in the API's own words.
+    Failed,
     /// A `SUCCESS` that breaks off in the middle of an element.
     BadXml,
     /// Status 200 with an HTML page, as from a captive portal or a default site.
@@ -70,6 +72,7 @@ impl Fault {
             "status" => Self::Status(
                 number.and_then(|n| u16::try_from(n).ok()).filter(|n| (200..1000).contains(n))?,
             ),
+            "failed" => Self::Failed,
             "bad-xml" => Self::BadXml,
             "html" => Self::Html,
             "wrong-id" => Self::WrongId,
@@ -86,6 +89,7 @@ impl Fault {
             Self::Refuse => "refuse",
             Self::Reset => "reset",
             Self::Status(_) => "status",
+            Self::Failed => "failed",
             Self::BadXml => "bad-xml",
             Self::Html => "html",
             Self::WrongId => "wrong-id",
@@ -95,6 +99,9 @@ impl Fault {
         }
     }
 }
+
+pub(super) const FAILED: &str = "<response><returncode>FAILED</returncode>\
+     <messageKey>simulatedFailure</messageKey><message>Something went wrong.</message></response>";
 
 pub(super) const BAD_XML: &str =
     "<response><returncode>SUCCESS</returncode><meetings><meeting><meetingName>Half a mee";

@@ -115,6 +115,7 @@ async fn respond(
                 StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             ));
         }
+        Some(Fault::Failed) => return whole(reply::xml(fault::FAILED.to_owned())),
         Some(Fault::BadXml) => return whole(reply::xml(fault::BAD_XML.to_owned())),
         Some(Fault::Html) => return whole(reply::html(fault::HTML_PAGE.to_owned())),
         Some(Fault::EndlessBody) => {

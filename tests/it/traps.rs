@@ -190,12 +190,18 @@ async fn trap_09_no_change_of_recordings_is_half_done_and_said_to_be_done() {
         ("deleteRecordings", "", "", 0),
     ] {
         let query = format!("recordID={ids}{more}");
-        // One of them cannot do it; then one cannot even say what it has.
-        for (faulty, key) in [(call, "internalError"), ("getRecordings", "serverUnavailable")] {
-            pool.node(1).set_call_fault(faulty, Some(Fault::Status(500)));
-            assert_eq!(acme.get(call, &query).await.key(), key, "{call}, {faulty}");
+        // One of them cannot do it, and in its own words; then one cannot even say what it has.
+        for (faulty, fault, key) in [
+            (call, Fault::Status(500), "internalError"),
+            (call, Fault::Failed, "simulatedFailure"),
+            ("getRecordings", Fault::Status(500), "serverUnavailable"),
+        ] {
+            pool.node(1).set_call_fault(faulty, Some(fault));
+            let reply = acme.get(call, &query).await;
+            assert!(!reply.is_success(), "{call}, {fault:?}: {}", reply.body);
+            assert_eq!(reply.key(), key, "{call}, {fault:?}");
             pool.node(1).set_call_fault(faulty, None);
-            assert_ne!(count(wanted).await, left, "{call}, {faulty}");
+            assert_ne!(count(wanted).await, left, "{call}, {fault:?}");
         }
         // What was not done is done when it is asked for again.
         acme.get(call, &query).await.success();

@@ -48,14 +48,16 @@ pub(super) async fn change(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         .collect();
     let mut best: Option<Answer> = None;
     for (ids, answer) in answers {
+        // One that several nodes have, because they share their disks, is changed by any of them.
+        let is_changed = ids.iter().all(|id| changed.contains(id));
         match answer {
+            Err(trouble) if !is_changed => return Err(trouble.into()),
+            Ok(answer) if !is_changed && !is_gone(&answer) => {
+                return Ok(Decision::Respond(asked.passed_on(&answer)));
+            }
             Ok(answer) if best.as_ref().is_none_or(|best| !best.is_success()) => {
                 best = Some(answer);
             }
-            Err(trouble) if ids.iter().any(|id| !changed.contains(id)) => {
-                return Err(trouble.into());
-            }
-            // One that several nodes have, because they share their disks, is changed by any of them.
             Ok(_) | Err(_) => {}
         }
     }
@@ -64,4 +66,9 @@ pub(super) async fn change(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     }
     let answer = best.ok_or_else(|| Refusal::client(Failure::RECORDINGS_NOT_FOUND))?;
     Ok(Decision::Respond(asked.passed_on(&answer)))
+}
+
+/// Whether a node says that it does not have what it had when it was looked for: somebody has deleted it meanwhile.
+fn is_gone(answer: &Answer) -> bool {
+    answer.message_key().as_deref() == Some(Failure::RECORDINGS_NOT_FOUND.key.as_ref())
 }

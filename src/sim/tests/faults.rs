@@ -59,6 +59,8 @@ async fn answers_can_be_wrong_in_several_ways() {
     assert!(ill.status == 503 && ill.header("content-type").unwrap().starts_with("text/html"));
     let html = list(Fault::Html).await;
     assert!(html.status == 200 && html.body.starts_with("<!DOCTYPE html>"));
+    let failed = list(Fault::Failed).await;
+    assert_eq!((failed.status, failed.element("returncode")), (200, Some("FAILED")));
     let bad = list(Fault::BadXml).await;
     assert!(bad.status == 200 && crate::bbb::Answer::parse(bad.body.as_bytes()).is_err());
     let wrong = list(Fault::WrongId).await;
