@@ -4,6 +4,7 @@
 //! go, so the nodes are looked at again and again. Nodes without bbb-webhooks are left alone.
 
 use std::collections::HashSet;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +12,21 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 use log::{debug, info, warn};
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
 
 use super::driver::{Failed, Metrics, Task, activate};
 use crate::bbb::{Answer, Call, Params, signed_url};
 use crate::chain::Chain;
 use crate::fleet::{Fleet, Node, callback_urls, hook_path};
-use crate::model::Health;
+use crate::model::{Health, NodeName};
 use crate::node::Client;
 
 /// How often nodes are looked at where nothing has changed.
 const EVERY: Duration = Duration::from_mins(1);
-/// How soon again where a node waits for a good poll.
+/// How soon nodes that are new are looked for where one waits for a good poll.
 const SOON: Duration = Duration::from_secs(1);
 /// A change of the inventory is followed by others.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -60,31 +63,41 @@ impl NodeHooks {
     /// Looks at all nodes when something has changed, and every minute, until `stop` turns true.
     pub async fn run(&self, metrics: &Metrics, mut stop: watch::Receiver<bool>) {
         let (mut hooks, mut inventory) = (self.fleet.hooks.changes(), self.fleet.changes());
+        let mut round = Round { hooks: self, is_of_all: true, seen_up: Mutex::default() };
+        let mut all_at = Instant::now() + EVERY;
         loop {
-            hooks.mark_unchanged();
-            inventory.mark_unchanged();
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = activate(self, metrics) => {}
+                () = activate(&round, metrics) => {}
             }
-            let is_settled = tokio::select! {
+            let (is_changed, is_settled) = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                Ok(()) = hooks.changed() => true,
-                Ok(()) = inventory.changed() => false,
-                () = tokio::time::sleep(self.pause()) => true,
+                Ok(()) = hooks.changed() => (true, true),
+                Ok(()) = inventory.changed() => (true, false),
+                () = sleep_until(self.next_look(all_at)) => (false, true),
             };
             if !is_settled {
-                tokio::time::sleep(SETTLE).await;
+                sleep(SETTLE).await;
+            }
+            if is_changed {
+                // All of it is seen by the next round. What changes from here on begins another one.
+                hooks.mark_unchanged();
+                inventory.mark_unchanged();
+            }
+            round.is_of_all = is_changed || all_at <= Instant::now();
+            if round.is_of_all {
+                all_at = Instant::now() + EVERY;
             }
         }
     }
 
-    /// How long to wait for a change. A node that was added is there before its first poll, and must not
+    /// Until when to wait for a change. A node that was added is there before its first poll, and must not
     /// go without its hook for a whole minute. One that is down may be so for long.
-    fn pause(&self) -> Duration {
+    fn next_look(&self, all_at: Instant) -> Instant {
         let is_awaited =
             |node: &Arc<Node>| matches!(node.live.health(), Health::Unknown | Health::Suspect);
-        if self.fleet.snapshot().nodes().any(is_awaited) { SOON } else { EVERY }
+        let is_any_awaited = self.fleet.snapshot().nodes().any(is_awaited);
+        if is_any_awaited { all_at.min(Instant::now() + SOON) } else { all_at }
     }
 
     /// Gives a node our hook, or takes it away.
@@ -144,15 +157,25 @@ impl NodeHooks {
     }
 }
 
+/// One look at the nodes.
+struct Round<'h> {
+    hooks: &'h NodeHooks,
+    /// Whether those are asked, too, that were up the last time: while one node is waited for, which may take
+    /// long, the others are not asked every second.
+    is_of_all: bool,
+    /// The nodes that were up the last time.
+    seen_up: Mutex<HashSet<NodeName>>,
+}
+
 #[async_trait]
-impl Task for NodeHooks {
+impl Task for Round<'_> {
     fn name(&self) -> &'static str {
         "hooks"
     }
 
     async fn activate(&self) -> Result<(), Failed> {
-        let snapshot = self.fleet.snapshot();
-        let hooks = &self.fleet.hooks;
+        let snapshot = self.hooks.fleet.snapshot();
+        let hooks = &self.hooks.fleet.hooks;
         let wanted: HashSet<_> = snapshot
             .tenants()
             .filter(|tenant| hooks.has_any(&tenant.tenant.slug))
@@ -162,12 +185,15 @@ impl Task for NodeHooks {
         if wanted.is_empty() && !hooks.were_any() {
             return Ok(());
         }
-        let nodes: Vec<Arc<Node>> =
+        let mut nodes: Vec<Arc<Node>> =
             snapshot.nodes().filter(|node| node.live.health() == Health::Up).cloned().collect();
+        let up = nodes.iter().map(|node| node.name().clone()).collect();
+        let seen_up = mem::replace(&mut *self.seen_up.lock(), up);
+        nodes.retain(|node| self.is_of_all || !seen_up.contains(node.name()));
         let adjusted = stream::iter(nodes)
             .map(|node| {
                 let is_wanted = wanted.contains(node.name());
-                async move { (self.adjust(&node, is_wanted).await, node) }
+                async move { (self.hooks.adjust(&node, is_wanted).await, node) }
             })
             .buffer_unordered(AT_ONCE);
         let failures = adjusted.fold(0_usize, |failures, (outcome, node)| async move {

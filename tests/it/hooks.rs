@@ -123,6 +123,24 @@ async fn a_node_that_is_added_later_tells_too_and_hooks_survive_a_kill() {
 }
 
 #[tokio::test]
+async fn while_a_node_is_waited_for_the_others_are_left_alone() {
+    let pool = pool(1).await;
+    let (acme, front) = (pool.tenant("acme"), Front::start(&[]).await);
+    hook(&acme, &front, "").await;
+    nodes_have_ours(&pool, 1).await;
+    let late = portico::sim::Node::start(portico::sim::Settings::default()).await.expect("a node");
+    late.set_call_fault("getMeetings", Some(Fault::Delay(Duration::from_secs(4))));
+    let yaml = edit::with_node(&pool.config_yaml(), "late", &late.url(), late.secret());
+    pool.rewrite_config(&yaml);
+    let before = pool.node(0).calls("hooks/list");
+    pool.signal("HUP");
+    eventually("the new node's hook", async || late.hooks().len() == 1).await;
+    // For the change of the inventory, and for nothing after it.
+    let asked = pool.node(0).calls("hooks/list") - before;
+    assert!(asked <= 1, "{asked}");
+}
+
+#[tokio::test]
 async fn hooks_are_answered_as_by_bbb_webhooks_and_belong_to_their_scope() {
     let pool = pool(1).await;
     let (acme, five, other) = (pool.tenant("acme"), pool.tenant("acme-5"), pool.tenant("other"));
