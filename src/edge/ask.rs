@@ -47,7 +47,8 @@ pub(super) enum Trouble {
     /// Something else than an answer of the calls that answer in JSON.
     #[error("its answer is not BigBlueButton's JSON")]
     NotJson,
-    /// Status 500 to slides, which is what nodes say to a body that they cannot read.
+    /// Status 500 to slides that are known whole, which is what nodes say to a body that they cannot read. To one
+    /// that passed through us it is the node's own failure for all we know.
     #[error("it answered with status 500 to a body that may not be XML")]
     BodyRefused,
     /// The answer is about another meeting.
@@ -137,7 +138,7 @@ impl Edge {
             let within = ANSWER_TIMEOUT + upload.within();
             let sent = self.send(node, call, &query, Some(upload.body()), within).await;
             let is_xml = matches!(call, Call::Create | Call::InsertDocument);
-            if is_xml && matches!(sent, Err(Trouble::Status(500))) && !upload.is_surely_xml() {
+            if is_xml && matches!(sent, Err(Trouble::Status(500))) && upload.may_be_broken_xml() {
                 let (node, call) = (node.name(), call.as_str());
                 info!("node {node}: {call} is given up: {}", Trouble::BodyRefused);
                 return Err(Trouble::BodyRefused);

@@ -232,9 +232,10 @@ impl Upload {
         self.is_whole() && bbb::is_broken_xml(&self.kept)
     }
 
-    /// Whether any node could read it as XML. Of one that is not all here that is not known.
-    pub(super) fn is_surely_xml(&self) -> bool {
-        self.is_whole() && bbb::is_sound_xml(&self.kept)
+    /// Whether some node may be unable to read it as XML. Of one that is not all here nothing is known, and so
+    /// nothing is said against it.
+    pub(super) fn may_be_broken_xml(&self) -> bool {
+        self.is_whole() && !bbb::is_sound_xml(&self.kept)
     }
 
     /// How long a node may take longer for it than for a call without a body.
