@@ -150,6 +150,14 @@ pub enum Settled {
         /// Why it failed, without secrets.
         error: String,
     },
+    /// It was not sent, as it is not time to. It is looked at again at this time, ms since 1970, and this was no
+    /// attempt.
+    Waits {
+        /// When.
+        at_ms: u64,
+        /// For what, without secrets.
+        error: String,
+    },
     /// It was given up.
     Dead {
         /// Why it failed, without secrets.

@@ -91,6 +91,11 @@ pub(super) async fn what_comes_twice_is_delivered_once(store: &dyn Store) {
     assert_eq!((outbox.due.len(), outbox.next_due_ms, outbox.pending), (0, Some(200), 1));
     assert_eq!(due(store, 200).await, [Delivery { attempts: 1, ..second.clone() }]);
 
+    let waits = Settled::Waits { at_ms: 250, error: "not listed".to_owned() };
+    store.settle_delivery(second.id, 200, &waits).await.unwrap();
+    assert_eq!(store.outbox(249, ANY).await.unwrap().next_due_ms, Some(250));
+    assert_eq!(due(store, 250).await, [Delivery { attempts: 1, ..second.clone() }]);
+
     let dead = Settled::Dead { error: "status 503".to_owned() };
     store.settle_delivery(second.id, 300, &dead).await.unwrap();
     let outbox = store.outbox(400, ANY).await.unwrap();

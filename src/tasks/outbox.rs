@@ -38,6 +38,8 @@ const PLACES: Places = Places { of_origin: PER_ORIGIN, of_tenant: PER_TENANT, al
 /// From the first attempt to the second; doubled from there on.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// Until a node is asked again for a recording that it does not list yet. Most are listed within seconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// Then it is dead.
 const TRIED_FOR: Duration = Duration::from_hours(24);
 /// The store is asked again after this time, if it cannot be read or written.
@@ -209,7 +211,7 @@ impl Outbox {
         let scope = &delivery.key.scope;
         match &settled {
             Settled::Delivered => {}
-            Settled::Again { error, .. } => {
+            Settled::Again { error, .. } | Settled::Waits { error, .. } => {
                 info!("tenant {scope}: a {kind} callback is tried again later: {error}");
             }
             Settled::Dead { error } => {
@@ -273,6 +275,12 @@ fn settled(delivery: &Delivery, verdict: Verdict, now_ms: u64, jitter: f64) -> S
     match verdict {
         Verdict::Delivered | Verdict::Gone => Settled::Delivered,
         Verdict::Forbidden { error } => Settled::Dead { error },
+        Verdict::NotListed { error } => {
+            // This uses up none of the front end's attempts. What is twice as old is looked at half as often.
+            let age = Duration::from_millis(now_ms.saturating_sub(delivery.received_at_ms));
+            let pause = age.clamp(FIRST_PAUSE, LONGEST_WAIT);
+            Settled::Waits { at_ms: now_ms.saturating_add(millis(pause.mul_f64(jitter))), error }
+        }
         Verdict::Failed { error, .. } => {
             let doublings = delivery.attempts.min(20);
             let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
@@ -327,6 +335,25 @@ mod tests {
         assert_eq!(*pauses.last().unwrap(), 3600);
         assert_eq!(now_ms / 3_600_000, 23, "{pauses:?}");
         assert!(pauses.len() < 40, "{pauses:?}");
+    }
+
+    #[test]
+    fn a_wait_for_a_recording_is_short_and_leaves_the_front_end_its_attempts() {
+        let (mut now_ms, mut pauses) = (0, Vec::new());
+        for _ in 0..7 {
+            let settled = settled(&delivery(0), Verdict::not_listed(&"not yet"), now_ms, 1.0);
+            let Settled::Waits { at_ms, .. } = settled else { panic!("{settled:?}") };
+            pauses.push((at_ms - now_ms) / 1000);
+            now_ms = at_ms;
+        }
+        assert_eq!(pauses, [1, 1, 2, 4, 8, 15, 15]);
+        // The front end's first failure is followed by its first pause.
+        let failed = Verdict::failed("status", &"status 503");
+        let first = settled(&delivery(0), failed, now_ms, 1.0);
+        assert!(
+            matches!(first, Settled::Again { at_ms, .. } if at_ms == now_ms + 1000),
+            "{first:?}"
+        );
     }
 
     #[test]

@@ -155,13 +155,14 @@ pub(super) fn settle(
     let (state, error) = match settled {
         Settled::Delivered => ("delivered", None),
         Settled::Dead { error } => ("dead", Some(error)),
-        Settled::Again { at_ms, error } => {
+        Settled::Again { at_ms, error } | Settled::Waits { at_ms, error } => {
+            let is_attempt = matches!(settled, Settled::Again { .. });
             return db
                 .prepare_cached(
-                    "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at_ms = ?2,
+                    "UPDATE deliveries SET attempts = attempts + ?4, next_attempt_at_ms = ?2,
                          last_error = ?3 WHERE id = ?1 AND state = 'pending'",
                 )?
-                .execute(params![id, ms(*at_ms), error])
+                .execute(params![id, ms(*at_ms), error, is_attempt])
                 .map(drop);
         }
     };

@@ -46,7 +46,7 @@ pub(super) async fn must_wait(
         Some(_) => "its node is down".to_owned(),
         None => "its node is gone".to_owned(),
     };
-    Some(Verdict::failed("not_listed", &error))
+    Some(Verdict::not_listed(&error))
 }
 
 /// Whether the node lists it to whoever does not ask for other states.

@@ -46,6 +46,11 @@ pub(super) enum Verdict {
         /// Why.
         error: String,
     },
+    /// It was not sent: its recording is not listed yet.
+    NotListed {
+        /// What was seen of it.
+        error: String,
+    },
     /// It may go better later.
     Failed {
         /// A word from a closed set.
@@ -62,13 +67,22 @@ impl Verdict {
             Self::Delivered => "delivered",
             Self::Gone => "gone",
             Self::Forbidden { .. } => "forbidden",
+            Self::NotListed { .. } => "not_listed",
             Self::Failed { kind, .. } => kind,
         }
     }
 
     pub(super) fn failed(kind: &'static str, error: &impl ToString) -> Self {
-        Self::Failed { kind, error: error.to_string().chars().take(MAX_ERROR_CHARS).collect() }
+        Self::Failed { kind, error: cut(error) }
     }
+
+    pub(super) fn not_listed(error: &impl ToString) -> Self {
+        Self::NotListed { error: cut(error) }
+    }
+}
+
+fn cut(error: &impl ToString) -> String {
+    error.to_string().chars().take(MAX_ERROR_CHARS).collect()
 }
 
 impl From<Forbidden> for Verdict {
