@@ -108,7 +108,8 @@ impl Edge {
             return Ok(Decision::Respond(calls::version(content_type)));
         }
         if !call.is_signed() {
-            let request = self.strangers_request(session, call, request, content_type).await?;
+            let (request, _share) =
+                self.strangers_request(session, call, request, content_type).await?;
             let address = self.own_address(session);
             if let Some(reply) = calls::without_session(call, &request.params(call), &address) {
                 if call != Call::SignOut {
@@ -198,22 +199,23 @@ impl Edge {
             .map_err(|broken| refuse_body(broken, max))
     }
 
-    /// A request that nobody signs, with its form if there is one.
+    /// A request that nobody signs, with its form if there is one, and the form's share of the memory, which is
+    /// to be kept as long.
     async fn strangers_request<'r>(
         &self,
         session: &mut Session,
         call: Call,
         request: Request<'r>,
         content_type: Option<HeaderValue>,
-    ) -> Result<Request<'r>, Refusal> {
+    ) -> Result<(Request<'r>, Option<SemaphorePermit<'_>>), Refusal> {
         // Any other body means nothing to these calls.
         let Ok(body @ (Body::Form | Body::Multipart(_))) =
             self.body_kind(session, call, content_type.as_ref())
         else {
-            return Ok(request);
+            return Ok((request, None));
         };
-        let (form, _share) = Box::pin(self.read_strangers_form(session, &body)).await?;
-        Ok(request.with_form(form))
+        let (form, share) = Box::pin(self.read_strangers_form(session, &body)).await?;
+        Ok((request.with_form(form), share))
     }
 
     /// Where the client has asked us, without a path.

@@ -1,5 +1,4 @@
-//! What keeps the public side from being misused: a tenant's rate of requests, and the headers of pages
-//! that people see.
+//! What keeps the public side from being misused: the rates of requests of a tenant and of an address, and the headers of pages that people see.
 //!
 //! Which paths exist is for `route.rs` and `b3lb.rs` to say: everything else is 404, and nothing of the
 //! operators' side is among them.

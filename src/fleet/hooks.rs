@@ -165,7 +165,11 @@ impl Hooks {
                 && hook.scope.sees(owner)
                 && (hook.scope == *owner || !runs(&hook.scope))
         };
-        self.table.write().hooks.extract_if(.., is_over).collect()
+        let removed: Vec<_> = self.table.write().hooks.extract_if(.., is_over).collect();
+        if !removed.is_empty() {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        removed
     }
 
     /// The hooks that want this event of the meeting that `owner` calls `meeting_id`.
@@ -251,8 +255,13 @@ mod tests {
             matches!(hooks.wish(hook("acme", "http://a", None)), Wish::Known(own) if own.id == first)
         );
         let of_main = entered(&hooks, hook("acme", "http://b", Some("room")));
+        let mut changes = hooks.changes();
         let removed = hooks.remove_of_meeting(&acme5, "room", |scope| *scope == acme);
         assert_eq!(removed.iter().map(|hook| hook.id).collect::<Vec<_>>(), [second]);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        assert!(hooks.remove_of_meeting(&acme5, "room", |_| true).is_empty());
+        assert!(!changes.has_changed().unwrap(), "nothing was there to go");
         let removed = hooks.remove_of_meeting(&acme5, "room", |_| false);
         assert_eq!(removed.iter().map(|hook| hook.id).collect::<Vec<_>>(), [of_main]);
         assert!(hooks.remove(&acme, first).is_some() && ids(&acme, None).is_empty());
