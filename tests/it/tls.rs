@@ -286,7 +286,9 @@ async fn an_http2_connection_without_its_preface_is_closed() {
     // In time, it may stay for as long as it likes.
     let h2 = Http2::connect(pool.listener(1), &pair).await;
     h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let mut late = connect(pool.listener(1), &[&pair], &["h2"], "").await.expect("a handshake");
+    let closed = timeout(Duration::from_secs(20), late.read_to_end(&mut Vec::new())).await;
+    drop(closed.expect("one that came after it has had its time"));
     h2.get(&pool.tenant("acme"), "getMeetings", "").await.success();
 }
 
