@@ -272,6 +272,7 @@ async fn a_refused_client_that_waits_is_answered_at_once() {
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_and_counted() {
     let pool = Pool::start(config().set("limits.max_connections", 3)).await;
+    pool.becomes_idle().await;
     let acme = pool.tenant("acme");
     let mut kept = Vec::new();
     for _ in 0..3 {

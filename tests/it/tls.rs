@@ -305,6 +305,7 @@ async fn connections_count_before_their_handshake() {
     let key = config.file("key.pem", &pair.key);
     let tls = format!("tls: {{ cert: {}, key: {} }}", cert.display(), key.display());
     let pool = Pool::start(config.listener(&tls)).await;
+    pool.becomes_idle().await;
     let begun = Instant::now();
     let mut slow = Vec::new();
     for start in [&b"\x16"[..], b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x01\x00"] {

@@ -9,7 +9,9 @@ use http::Method;
 use parking_lot::Mutex;
 use portico::bbb::Algorithm;
 use portico::sim::Node;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::client::Client;
 use super::config::Config;
@@ -17,7 +19,7 @@ use super::http::{Reply, request};
 use super::metrics::Metrics;
 use super::process::Process;
 use super::raw::Raw;
-use super::wait::eventually;
+use super::wait::{PATIENCE, eventually};
 
 /// Starts that are tried when somebody else takes a port between our looking and Portico's binding.
 const MAX_STARTS: usize = 5;
@@ -84,13 +86,28 @@ impl Pool {
         self.try_admin("/readyz").await.is_some_and(|reply| reply.status == 200)
     }
 
+    /// Whether each listener accepts. Waits for the end of the connections that asked, so that none of
+    /// them is accepted only after the test's own.
     async fn listens(&self) -> bool {
         for address in &self.listen {
-            if TcpStream::connect(address).await.is_err() {
-                return false;
-            }
+            let Ok(mut stream) = TcpStream::connect(address).await else { return false };
+            let ended = async {
+                stream.shutdown().await?;
+                stream.read_to_end(&mut Vec::new()).await
+            };
+            // However it ends: it was there.
+            drop(timeout(PATIENCE, ended).await.expect("it stays open"));
         }
         true
+    }
+
+    /// Waits until nobody is connected: for tests that count connections, which would count those of
+    /// the wait for readiness.
+    pub(crate) async fn becomes_idle(&self) {
+        eventually("nobody is connected", async || {
+            self.metrics().await.get("portico_connections") < 0.5
+        })
+        .await;
     }
 
     /// A simulated node, to be looked at and made to fail.
