@@ -10,6 +10,7 @@ mod callbacks;
 mod embedded;
 mod error;
 mod node_row;
+mod op;
 
 #[cfg(test)]
 mod contract;

@@ -16,6 +16,18 @@ pub const MAX_PENDING_BYTES: u64 = 256 * 1024 * 1024;
 /// What is kept for one tenant of what was given up.
 pub const MAX_DEAD: u64 = 1_000;
 
+/// A create is answered, and its meeting in the table of meetings, long before.
+pub(super) const UNNOTICED_END_MS: u64 = 60 * 60 * 1000;
+
+/// An event that a node tells again comes within hours.
+pub(super) const TOLD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Why a delivery never was tried.
+pub(super) const OVERFLOW: &str = "too much was waiting for this tenant";
+
+/// Who is due from here on waits for its turn.
+pub(super) const NEVER: i64 = i64::MAX - 0xffff;
+
 /// The part of a [`Store`](super::Store) that keeps callbacks. Writes are as durable as all others.
 #[async_trait]
 pub trait Callbacks: Send + Sync {

@@ -27,9 +27,9 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::op::Op;
 use super::{Error, Saved, SavedAsset, SavedNode, Store};
 use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Slug};
-use op::Op;
 use writer::Job;
 
 /// The database in `data_dir`.

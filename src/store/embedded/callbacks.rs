@@ -7,57 +7,43 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Embedded;
-use super::expire::{Portion, Step};
-use super::op::Op;
-use super::outbox::{self, Deliver};
 use super::rows::{integer, scope, unreadable, word};
+use super::{expire, outbox};
 use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::Error;
 use crate::store::callbacks::{Callbacks, Outbox, Places, Put};
+use crate::store::op::{Change, Deliver, Op, Portion, Step};
 
 const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node, node_meeting_id,
     internal_id, target, created_at_ms FROM callbacks";
 
-/// A change. It can be applied again with the same outcome.
-pub(super) enum Change {
-    Put(Vec<Callback>),
-    Bind { tokens: Vec<CallbackToken>, internal_id: String },
-    Remove(Vec<CallbackToken>),
-    End { token: CallbackToken, at_ms: u64 },
-    Deliver(Deliver),
-    Settle { id: i64, at_ms: u64, settled: Settled },
-    Expire(Portion),
-}
-
-impl Change {
-    pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
-        match self {
-            Self::Put(callbacks) => callbacks.iter().try_for_each(|callback| put(db, callback)),
-            Self::Bind { tokens, internal_id } => tokens.iter().try_for_each(|token| {
-                db.prepare_cached("UPDATE callbacks SET internal_id = ?2 WHERE token = ?1")?
-                    .execute([token.expose(), internal_id])
-                    .map(drop)
-            }),
-            Self::Remove(tokens) => tokens.iter().try_for_each(|token| {
-                for sql in [
-                    "DELETE FROM callbacks WHERE token = ?1",
-                    "DELETE FROM deliveries WHERE token = ?1",
-                ] {
-                    db.prepare_cached(sql)?.execute([token.expose()])?;
-                }
-                Ok(())
-            }),
-            Self::End { token, at_ms } => db
-                .prepare_cached(
-                    "UPDATE callbacks SET ended_at_ms = ?2 WHERE ended_at_ms IS NULL AND (token = ?1
-                         OR internal_id = (SELECT internal_id FROM callbacks WHERE token = ?1))",
-                )?
-                .execute(params![token.expose(), ms(*at_ms)])
-                .map(drop),
-            Self::Deliver(deliver) => deliver.apply(db),
-            Self::Settle { id, at_ms, settled } => outbox::settle(db, *id, *at_ms, settled),
-            Self::Expire(portion) => portion.apply(db),
-        }
+pub(super) fn apply(change: &Change, db: &Connection) -> rusqlite::Result<()> {
+    match change {
+        Change::Put(callbacks) => callbacks.iter().try_for_each(|callback| put(db, callback)),
+        Change::Bind { tokens, internal_id } => tokens.iter().try_for_each(|token| {
+            db.prepare_cached("UPDATE callbacks SET internal_id = ?2 WHERE token = ?1")?
+                .execute([token.expose(), internal_id])
+                .map(drop)
+        }),
+        Change::Remove(tokens) => tokens.iter().try_for_each(|token| {
+            for sql in [
+                "DELETE FROM callbacks WHERE token = ?1",
+                "DELETE FROM deliveries WHERE token = ?1",
+            ] {
+                db.prepare_cached(sql)?.execute([token.expose()])?;
+            }
+            Ok(())
+        }),
+        Change::End { token, at_ms } => db
+            .prepare_cached(
+                "UPDATE callbacks SET ended_at_ms = ?2 WHERE ended_at_ms IS NULL AND (token = ?1
+                     OR internal_id = (SELECT internal_id FROM callbacks WHERE token = ?1))",
+            )?
+            .execute(params![token.expose(), ms(*at_ms)])
+            .map(drop),
+        Change::Deliver(deliver) => outbox::deliver(db, deliver),
+        Change::Settle { id, at_ms, settled } => outbox::settle(db, *id, *at_ms, settled),
+        Change::Expire(portion) => expire::apply(portion, db),
     }
 }
 
@@ -170,10 +156,10 @@ impl Callbacks for Embedded {
     }
 
     async fn put_delivery(&self, delivery: &NewDelivery) -> Result<Put, Error> {
-        let is_given_up = Arc::<AtomicBool>::default();
-        let deliver = Deliver { delivery: delivery.clone(), is_given_up: Arc::clone(&is_given_up) };
+        let deliver = Deliver::new(delivery);
+        let outcome = deliver.outcome.clone();
         self.write(Op::Callbacks(Change::Deliver(deliver))).await?;
-        Ok(if is_given_up.load(Ordering::Relaxed) { Put::GivenUp } else { Put::Kept })
+        Ok(outcome.get())
     }
 
     async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error> {

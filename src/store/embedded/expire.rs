@@ -1,20 +1,13 @@
 //! What is over is forgotten in portions: while one is written nobody else can write.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, params};
 
 use super::callbacks::ms;
 use super::outbox;
-use crate::store::callbacks::CALLBACKS_KEPT_MS;
-
-/// Rows in one portion.
-const PORTION: u16 = 1000;
-/// A create is answered, and its meeting in the table of meetings, long before.
-const UNNOTICED_END_MS: u64 = 60 * 60 * 1000;
-/// An event that a node tells again comes within hours.
-const TOLD_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+use crate::store::callbacks::{CALLBACKS_KEPT_MS, TOLD_KEPT_MS, UNNOTICED_END_MS};
+use crate::store::op::{PORTION, Portion, Step};
 
 const END: &str = "UPDATE callbacks SET ended_at_ms = ?1 WHERE token IN (
     SELECT token FROM callbacks WHERE ended_at_ms IS NULL AND created_at_ms < ?2
@@ -39,54 +32,33 @@ const FORGET_DELIVERIES: &str = "DELETE FROM deliveries WHERE id IN (
         (SELECT 1 FROM callbacks WHERE callbacks.token = deliveries.token)
     LIMIT ?1)";
 
-/// What is done one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    GiveTurns,
-    End,
-    Forget,
-    ForgetEvents,
-    ForgetDeliveries,
-}
-
-impl Step {
-    pub(super) const ALL: [Self; 5] =
-        [Self::GiveTurns, Self::End, Self::Forget, Self::ForgetEvents, Self::ForgetDeliveries];
-}
-
-/// A part of a step, and whether there may be more of it.
-pub(super) struct Portion {
-    pub(super) step: Step,
-    pub(super) now_ms: u64,
-    pub(super) is_full: Arc<AtomicBool>,
-}
-
-impl Portion {
-    pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
-        let before = |age_ms| ms(self.now_ms.saturating_sub(age_ms));
-        let kept_since = before(CALLBACKS_KEPT_MS);
-        let changed = match self.step {
-            Step::GiveTurns => return outbox::give_turns(db, self.now_ms),
-            Step::End => db.prepare_cached(END)?.execute(params![
-                ms(self.now_ms),
-                before(UNNOTICED_END_MS),
-                PORTION
-            ])?,
-            Step::Forget => db.prepare_cached(FORGET)?.execute(params![kept_since, PORTION])?,
-            Step::ForgetEvents => db.prepare_cached(FORGET_EVENTS)?.execute(params![
-                kept_since,
-                before(TOLD_KEPT_MS),
-                PORTION
-            ])?,
-            Step::ForgetDeliveries => db.prepare_cached(FORGET_DELIVERIES)?.execute([PORTION])?,
-        };
-        self.is_full.store(changed == usize::from(PORTION), Ordering::Relaxed);
-        Ok(())
-    }
+pub(super) fn apply(portion: &Portion, db: &Connection) -> rusqlite::Result<()> {
+    let before = |age_ms| ms(portion.now_ms.saturating_sub(age_ms));
+    let kept_since = before(CALLBACKS_KEPT_MS);
+    let changed = match portion.step {
+        Step::GiveTurns => return outbox::give_turns(db, portion.now_ms),
+        Step::End => db.prepare_cached(END)?.execute(params![
+            ms(portion.now_ms),
+            before(UNNOTICED_END_MS),
+            PORTION
+        ])?,
+        Step::Forget => db.prepare_cached(FORGET)?.execute(params![kept_since, PORTION])?,
+        Step::ForgetEvents => db.prepare_cached(FORGET_EVENTS)?.execute(params![
+            kept_since,
+            before(TOLD_KEPT_MS),
+            PORTION
+        ])?,
+        Step::ForgetDeliveries => db.prepare_cached(FORGET_DELIVERIES)?.execute([PORTION])?,
+    };
+    portion.is_full.store(changed == usize::from(PORTION), Ordering::Relaxed);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
     use crate::store::embedded::schema;
 
@@ -125,7 +97,7 @@ mod tests {
         let portion = |step, now_ms| {
             let is_full = Arc::<AtomicBool>::default();
             let portion = Portion { step, now_ms, is_full: Arc::clone(&is_full) };
-            portion.apply(&db).unwrap();
+            apply(&portion, &db).unwrap();
             (is_full.load(Ordering::Relaxed), left())
         };
         assert_eq!(left(), (1501, 1501, 3000));

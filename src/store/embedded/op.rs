@@ -1,105 +1,80 @@
-//! One change to the database, and the SQL that makes it.
-
-use std::sync::Arc;
+//! The SQL of a change.
 
 use rusqlite::{Connection, params};
 
-use super::assets;
-use super::callbacks::Change;
-use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName};
-use crate::store::{SavedNode, node_row};
+use super::{assets, callbacks};
+use crate::store::node_row;
+use crate::store::op::Op;
 
-/// A change. It can be applied again with the same outcome.
-pub(super) enum Op {
-    PutMeeting(Box<Meeting>),
-    RemoveMeeting {
-        key: MeetingKey,
-        internal_id: Box<str>,
-    },
-    PutNode(Box<SavedNode>),
-    RemoveNode(NodeName),
-    Callbacks(Change),
-    PutAsset(AssetKey, Arc<Asset>),
-    RemoveAsset(AssetKey),
-    PutHook(Box<Hook>),
-    RemoveHook(u64),
-    /// Writes what is there already.
-    Probe,
-}
-
-impl Op {
-    pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
-        match self {
-            Self::Callbacks(change) => return change.apply(db),
-            Self::Probe => {
-                // Read in the same transaction: a newer process may have raised it.
-                let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-                return db.pragma_update(None, "user_version", version);
-            }
-            Self::PutMeeting(meeting) => db
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
-                         node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?
-                .execute(params![
-                    meeting.key.scope.tenant.as_str(),
-                    meeting.key.scope.sub.get(),
-                    meeting.key.id,
-                    meeting.node.as_str(),
-                    meeting.node_meeting_id,
-                    meeting.internal_id,
-                    // SQLite's integers are signed; the cap is 292 million years away.
-                    i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
-                    meeting.parent_internal_id,
-                    &*meeting.xml,
-                ])?,
-            Self::RemoveMeeting { key, internal_id } => db
-                .prepare_cached(
-                    "DELETE FROM meetings WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
-                         AND internal_id = ?4",
-                )?
-                .execute(params![
-                    key.scope.tenant.as_str(),
-                    key.scope.sub.get(),
-                    key.id,
-                    internal_id
-                ])?,
-            Self::PutNode(node) => db
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![
-                    node.name.as_str(),
-                    node.state.as_str(),
-                    node.spec.as_ref().map(node_row::to_json),
-                ])?,
-            Self::PutAsset(key, asset) => assets::put(db, key, asset)?,
-            Self::RemoveAsset(key) => assets::remove(db, key)?,
-            Self::RemoveNode(name) => {
-                db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
-            }
-            Self::PutHook(hook) => db
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO hooks (id, tenant, sub_id, token, callback_url,
-                         meeting_id, events, raw, created_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?
-                .execute(params![
-                    i64::try_from(hook.id).unwrap_or(i64::MAX),
-                    hook.scope.tenant.as_str(),
-                    hook.scope.sub.get(),
-                    hook.token.expose(),
-                    hook.callback_url,
-                    hook.meeting_id,
-                    hook.events.join(","),
-                    hook.raw,
-                    i64::try_from(hook.created_at_ms).unwrap_or(i64::MAX),
-                ])?,
-            Self::RemoveHook(id) => db
-                .prepare_cached("DELETE FROM hooks WHERE id = ?1")?
-                .execute([i64::try_from(*id).unwrap_or(i64::MAX)])?,
-        };
-        Ok(())
-    }
+pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
+    match op {
+        Op::Callbacks(change) => return callbacks::apply(change, db),
+        Op::Probe => {
+            // Read in the same transaction: a newer process may have raised it.
+            let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            return db.pragma_update(None, "user_version", version);
+        }
+        Op::PutMeeting(meeting) => db
+            .prepare_cached(
+                "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
+                     node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                meeting.key.scope.tenant.as_str(),
+                meeting.key.scope.sub.get(),
+                meeting.key.id,
+                meeting.node.as_str(),
+                meeting.node_meeting_id,
+                meeting.internal_id,
+                // SQLite's integers are signed; the cap is 292 million years away.
+                i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
+                meeting.parent_internal_id,
+                &*meeting.xml,
+            ])?,
+        Op::RemoveMeeting { key, internal_id } => db
+            .prepare_cached(
+                "DELETE FROM meetings WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
+                     AND internal_id = ?4",
+            )?
+            .execute(params![
+                key.scope.tenant.as_str(),
+                key.scope.sub.get(),
+                key.id,
+                internal_id
+            ])?,
+        Op::PutNode(node) => db
+            .prepare_cached("INSERT OR REPLACE INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)")?
+            .execute(params![
+                node.name.as_str(),
+                node.state.as_str(),
+                node.spec.as_ref().map(node_row::to_json),
+            ])?,
+        Op::PutAsset(key, asset) => assets::put(db, key, asset)?,
+        Op::RemoveAsset(key) => assets::remove(db, key)?,
+        Op::RemoveNode(name) => {
+            db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
+        }
+        Op::PutHook(hook) => db
+            .prepare_cached(
+                "INSERT OR REPLACE INTO hooks (id, tenant, sub_id, token, callback_url,
+                     meeting_id, events, raw, created_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                i64::try_from(hook.id).unwrap_or(i64::MAX),
+                hook.scope.tenant.as_str(),
+                hook.scope.sub.get(),
+                hook.token.expose(),
+                hook.callback_url,
+                hook.meeting_id,
+                hook.events.join(","),
+                hook.raw,
+                i64::try_from(hook.created_at_ms).unwrap_or(i64::MAX),
+            ])?,
+        Op::RemoveHook(id) => db
+            .prepare_cached("DELETE FROM hooks WHERE id = ?1")?
+            .execute([i64::try_from(*id).unwrap_or(i64::MAX)])?,
+    };
+    Ok(())
 }

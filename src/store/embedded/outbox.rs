@@ -5,21 +5,15 @@
 //! Events of one hook go out one after the other, as bbb-webhooks promises it: while one waits or is under
 //! way, those behind it are due [`never()`]. When it is settled, the next one's turn comes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::callbacks::ms;
 use super::rows::{integer, scope, word};
 use crate::model::{Delivery, MeetingKey, NewDelivery, NodeName, Settled};
-use crate::store::callbacks::{MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places};
-
-/// Why a delivery never was tried.
-const OVERFLOW: &str = "too much was waiting for this tenant";
-
-/// Who is due from here on waits for its turn.
-const NEVER: i64 = i64::MAX - 0xffff;
+use crate::store::callbacks::{
+    MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, NEVER, OVERFLOW, Outbox, Places, Put,
+};
+use crate::store::op::Deliver;
 
 /// Tenants of whom something is due.
 const TENANTS: &str = "SELECT tenant FROM outbox_tenants WHERE next_attempt_at_ms <= ?1
@@ -52,67 +46,57 @@ const NEXT_OF_HOOK: &str = "SELECT id FROM deliveries INDEXED BY deliveries_of_l
         AND token = ?3
     ORDER BY id LIMIT 1";
 
-/// Something for the outbox, and whether it was given up at once.
-pub(super) struct Deliver {
-    pub(super) delivery: NewDelivery,
-    pub(super) is_given_up: Arc<AtomicBool>,
+/// Puts something into it.
+pub(super) fn deliver(db: &Connection, deliver: &Deliver) -> rusqlite::Result<()> {
+    let Deliver { delivery, outcome } = deliver;
+    let owner: Option<(String, String)> = db
+        .prepare_cached("SELECT tenant, kind FROM callbacks WHERE token = ?1")?
+        .query_row([delivery.token.expose()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    // Its callback was forgotten: there is nobody to tell.
+    let Some((owner, kind)) = owner else { return Ok(()) };
+    let is_event = kind == "hook";
+    let is_full = is_full(db, &owner, is_event, delivery.payload.len() as u64)?;
+    let due_at = if is_event && !is_full && waits_behind(db, &owner, delivery)? {
+        never(delivery.token.expose())
+    } else {
+        ms(delivery.received_at_ms)
+    };
+    let (state, settled_at, error) = if is_full {
+        ("dead", Some(ms(delivery.received_at_ms)), Some(OVERFLOW))
+    } else {
+        ("pending", None, None)
+    };
+    let payload = if is_full { &[][..] } else { &delivery.payload };
+    let inserted = db
+        .prepare_cached(
+            "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload, received_at_ms,
+                 attempts, next_attempt_at_ms, state, settled_at_ms, last_error, owner, bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?11, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            delivery.token.expose(),
+            delivery.subject,
+            delivery.origin,
+            payload,
+            ms(delivery.received_at_ms),
+            state,
+            settled_at,
+            error,
+            owner,
+            ms(payload.len() as u64),
+            due_at,
+        ])?;
+    let is_given_up = is_full && inserted > 0;
+    outcome.set(if is_given_up { Put::GivenUp } else { Put::Kept });
+    if is_given_up { trim_dead(db, &owner) } else { Ok(()) }
 }
 
-impl Deliver {
-    pub(super) fn apply(&self, db: &Connection) -> rusqlite::Result<()> {
-        let delivery = &self.delivery;
-        let owner: Option<(String, String)> = db
-            .prepare_cached("SELECT tenant, kind FROM callbacks WHERE token = ?1")?
-            .query_row([delivery.token.expose()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        // Its callback was forgotten: there is nobody to tell.
-        let Some((owner, kind)) = owner else { return Ok(()) };
-        let is_event = kind == "hook";
-        let is_full = is_full(db, &owner, is_event, delivery.payload.len() as u64)?;
-        let due_at = if is_event && !is_full && self.waits_behind(db, &owner)? {
-            never(delivery.token.expose())
-        } else {
-            ms(delivery.received_at_ms)
-        };
-        let (state, settled_at, error) = if is_full {
-            ("dead", Some(ms(delivery.received_at_ms)), Some(OVERFLOW))
-        } else {
-            ("pending", None, None)
-        };
-        let payload = if is_full { &[][..] } else { &delivery.payload };
-        let inserted = db
-            .prepare_cached(
-                "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload, received_at_ms,
-                     attempts, next_attempt_at_ms, state, settled_at_ms, last_error, owner, bytes)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?11, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                delivery.token.expose(),
-                delivery.subject,
-                delivery.origin,
-                payload,
-                ms(delivery.received_at_ms),
-                state,
-                settled_at,
-                error,
-                owner,
-                ms(payload.len() as u64),
-                due_at,
-            ])?;
-        let is_given_up = is_full && inserted > 0;
-        self.is_given_up.store(is_given_up, Ordering::Relaxed);
-        if is_given_up { trim_dead(db, &owner) } else { Ok(()) }
-    }
-
-    /// Whether another event of its hook is to be delivered before.
-    fn waits_behind(&self, db: &Connection, owner: &str) -> rusqlite::Result<bool> {
-        let delivery = &self.delivery;
-        let token = delivery.token.expose();
-        db.prepare_cached(OF_HOOK)?
-            .query_row(params![owner, delivery.origin, token, never(token), NEVER], |row| {
-                row.get(0)
-            })
-    }
+/// Whether another event of its hook is to be delivered before.
+fn waits_behind(db: &Connection, owner: &str, delivery: &NewDelivery) -> rusqlite::Result<bool> {
+    let token = delivery.token.expose();
+    db.prepare_cached(OF_HOOK)?
+        .query_row(params![owner, delivery.origin, token, never(token), NEVER], |row| row.get(0))
 }
 
 /// When an event is due that waits for its turn. Those of one hook stand together, so that the many of one

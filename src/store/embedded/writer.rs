@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{assets, op::Op, rows};
+use super::{assets, op, rows};
 use crate::model::{Asset, AssetKey, Meeting, Slug};
+use crate::store::op::Op;
 use crate::store::{Error, Saved, SavedAsset};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
@@ -97,8 +98,8 @@ fn write(path: &Path, db: &mut Connection, batch: &mut Vec<(Op, Reply<()>)>) {
 fn commit<'a>(db: &mut Connection, ops: impl IntoIterator<Item = &'a Op>) -> rusqlite::Result<()> {
     // Immediate: the lock is waited for here, in one place, and not in the middle.
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for op in ops {
-        op.apply(&transaction)?;
+    for change in ops {
+        op::apply(change, &transaction)?;
     }
     transaction.commit()
 }
