@@ -35,7 +35,7 @@ run: build-tools ## Build and start the demo: simulated nodes, one tenant, the e
 	@cargo run -- demo $(ARGS)
 
 .PHONY: test
-test: build-tools clients ## Run all tests, also those with foreign API clients (prepares those first)
+test: build-tools test-servers clients ## Run all tests, also those with foreign API clients and PostgreSQL (prepares those first)
 	@cargo test --lib --bins --tests
 	@cargo test --doc
 
@@ -80,6 +80,11 @@ clean: ## Remove everything that was built, the API clients too
 .PHONY: build-tools
 build-tools:
 	@scripts/need cc make cmake cargo
+
+# The tests start servers of their own from what is installed.
+.PHONY: test-servers
+test-servers:
+	@scripts/need postgres
 
 .PHONY: cargo-deny
 cargo-deny:

@@ -1,8 +1,8 @@
 //! What must survive a crash: running meetings, and what is known of nodes beyond the configuration
 //! file.
 //!
-//! One trait and, behind it, [`Embedded`] (`SQLite` in `data_dir`). Everything is read once, at
-//! start; from then on the store is only written to. A write that returned `Ok` is on the disk.
+//! One trait and, behind it, [`Embedded`] (`SQLite` in `data_dir`) and [`Postgres`]. Everything is read
+//! once, at start; from then on the store is only written to. A write that returned `Ok` is on the disk.
 //! SQL stays in this room. Rows that cannot be understood are left out and counted, never a reason
 //! not to start: a door that opens without one meeting is better than no door.
 
@@ -11,11 +11,17 @@ mod embedded;
 mod error;
 mod node_row;
 mod op;
+mod postgres;
 
+#[cfg(test)]
+mod alike;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod contract_callbacks;
+#[cfg(test)]
+#[path = "../tests/it/harness/postgres.rs"]
+mod test_postgres;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +33,7 @@ pub use callbacks::{
 };
 pub use embedded::Embedded;
 pub use error::Error;
+pub use postgres::{Postgres, Trouble};
 
 use crate::model::{AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node, NodeName, Slug};
 
@@ -80,6 +87,24 @@ pub trait Store: Callbacks + Send + Sync + 'static {
 
     /// Forgets a webhook.
     async fn remove_hook(&self, id: u64) -> Result<(), Error>;
+}
+
+/// What to do with a store whose schema is older than ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Older {
+    /// Bring it to ours.
+    Migrate,
+    /// Leave it alone, and do without the store.
+    Refuse,
+}
+
+/// How far the schema of a store has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersion {
+    /// Of the store; 0 is an empty one.
+    pub found: u32,
+    /// The last that we know.
+    pub known: u32,
 }
 
 /// Everything that a store keeps.

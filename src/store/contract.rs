@@ -25,7 +25,7 @@ pub(super) fn meeting(scope: &str, id: &str, internal_id: &str) -> Meeting {
     }
 }
 
-fn retired_node(name: &str) -> SavedNode {
+pub(super) fn retired_node(name: &str) -> SavedNode {
     let node = Node {
         name: NodeName::new(name),
         cluster: "main".to_owned(),

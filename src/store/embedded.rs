@@ -28,7 +28,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::Op;
-use super::{Error, Saved, SavedAsset, SavedNode, Store};
+use super::{Error, Older, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
 use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Slug};
 use writer::Job;
 
@@ -57,11 +57,33 @@ impl Embedded {
     ///
     /// See [`Error`]; each names the file and the remedy.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        Self::open_or(data_dir, Older::Migrate)
+    }
+
+    /// The same, and says what to do with an older schema.
+    ///
+    /// # Errors
+    /// See [`Error`]; each names the file and the remedy.
+    pub fn open_or(data_dir: &Path, older: Older) -> Result<Self, Error> {
         create_private(data_dir)
             .map_err(|error| Error::NoDirectory(data_dir.to_owned(), Arc::new(error)))?;
-        let path = data_dir.join(FILE);
-        let connection = schema::open(&path)?;
+        let path = Self::file(data_dir);
+        let connection = schema::open(&path, older)?;
         Self::start(path.clone(), connection).map_err(|error| Error::from_io(&path, error))
+    }
+
+    /// Where the database is.
+    pub fn file(data_dir: &Path) -> PathBuf {
+        data_dir.join(FILE)
+    }
+
+    /// How far the schema has come; nothing is changed, nor created.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn version(data_dir: &Path) -> Result<SchemaVersion, Error> {
+        let found = schema::version(&Self::file(data_dir))?;
+        Ok(SchemaVersion { found, known: schema::PRESENT })
     }
 
     fn start(path: PathBuf, connection: Connection) -> io::Result<Self> {
@@ -293,7 +315,7 @@ mod tests {
     async fn a_lock_that_is_not_given_up_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
-        let db = schema::open(&path).unwrap();
+        let db = schema::open(&path, Older::Migrate).unwrap();
         db.busy_timeout(std::time::Duration::ZERO).unwrap();
         let store = Embedded::start(path.clone(), db).unwrap();
         let other = Connection::open(&path).unwrap();
@@ -308,7 +330,7 @@ mod tests {
         store.put_node(&node).await.unwrap();
         store.probe().await.unwrap();
         // And has changed nothing.
-        drop(schema::open(&path).unwrap());
+        drop(schema::open(&path, Older::Migrate).unwrap());
         assert_eq!(store.load().await.unwrap().nodes, [node]);
     }
 

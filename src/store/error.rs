@@ -47,6 +47,19 @@ pub enum Error {
         /// The last version that we know.
         known: u32,
     },
+    /// Older than this version needs, and `store.migrate` is off.
+    #[error(
+        "{} has schema version {found}, this Portico needs {known}: run `portico migrate`, or remove \
+         `migrate: false` from `store`", path.display()
+    )]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its version; 0 is none.
+        found: u32,
+        /// The version that is needed.
+        known: u32,
+    },
     /// Anything else that `SQLite` refuses.
     #[error("cannot use {}", path.display())]
     Other {
@@ -55,12 +68,24 @@ pub enum Error {
         /// What `SQLite` said.
         source: Arc<rusqlite::Error>,
     },
+    /// Whatever is wrong with PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] super::Trouble),
     /// The writer has ended; only after a bug.
     #[error("the writer of {} has ended: restart Portico and report this", .0.display())]
     Ended(PathBuf),
 }
 
 impl Error {
+    /// Whether it may be well in a moment, by itself.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Locked(_) => true,
+            Self::Postgres(trouble) => trouble.is_passing(),
+            _ => false,
+        }
+    }
+
     pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.into()),

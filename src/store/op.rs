@@ -77,6 +77,11 @@ pub(in crate::store) enum Step {
 impl Step {
     pub(in crate::store) const ALL: [Self; 5] =
         [Self::GiveTurns, Self::End, Self::Forget, Self::ForgetEvents, Self::ForgetDeliveries];
+
+    /// Whether something goes out of the outbox.
+    pub(in crate::store) fn deletes(self) -> bool {
+        matches!(self, Self::Forget | Self::ForgetEvents | Self::ForgetDeliveries)
+    }
 }
 
 /// Rows in one portion.
@@ -86,5 +91,46 @@ pub(in crate::store) const PORTION: u16 = 1000;
 pub(in crate::store) struct Portion {
     pub(in crate::store) step: Step,
     pub(in crate::store) now_ms: u64,
-    pub(in crate::store) is_full: Arc<AtomicBool>,
+    pub(in crate::store) is_full: Full,
+}
+
+/// Whether a portion was as large as one may be: to be looked at when the change was made.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Full(Arc<AtomicBool>);
+
+impl Full {
+    pub(in crate::store) fn set(&self, rows: u64) {
+        self.0.store(rows >= u64::from(PORTION), Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All that is over at a time, portion by portion: the next one is known when the last one was written.
+pub(in crate::store) struct Portions {
+    steps: std::array::IntoIter<Step, 5>,
+    now_ms: u64,
+    last: Option<(Step, Full)>,
+}
+
+impl Portions {
+    pub(in crate::store) fn at(now_ms: u64) -> Self {
+        Self { steps: Step::ALL.into_iter(), now_ms, last: None }
+    }
+}
+
+impl Iterator for Portions {
+    type Item = Op;
+
+    fn next(&mut self) -> Option<Op> {
+        let step = match self.last.take() {
+            Some((step, is_full)) if is_full.get() => step,
+            _ => self.steps.next()?,
+        };
+        let is_full = Full::default();
+        self.last = Some((step, is_full.clone()));
+        Some(Op::Callbacks(Change::Expire(Portion { step, now_ms: self.now_ms, is_full })))
+    }
 }

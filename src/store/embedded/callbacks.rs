@@ -1,8 +1,5 @@
 //! The SQL of callbacks.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -12,7 +9,7 @@ use super::{expire, outbox};
 use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::Error;
 use crate::store::callbacks::{Callbacks, Outbox, Places, Put};
-use crate::store::op::{Change, Deliver, Op, Portion, Step};
+use crate::store::op::{Change, Deliver, Op, Portions};
 
 const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node, node_meeting_id,
     internal_id, target, created_at_ms FROM callbacks";
@@ -181,15 +178,8 @@ impl Callbacks for Embedded {
     }
 
     async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error> {
-        for step in Step::ALL {
-            let is_full = Arc::<AtomicBool>::default();
-            loop {
-                let portion = Portion { step, now_ms, is_full: Arc::clone(&is_full) };
-                self.write(Op::Callbacks(Change::Expire(portion))).await?;
-                if !is_full.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
+        for portion in Portions::at(now_ms) {
+            self.write(portion).await?;
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! What is over is forgotten in portions: while one is written nobody else can write.
 
-use std::sync::atomic::Ordering;
-
 use rusqlite::{Connection, params};
 
 use super::callbacks::ms;
@@ -50,22 +48,21 @@ pub(super) fn apply(portion: &Portion, db: &Connection) -> rusqlite::Result<()> 
         ])?,
         Step::ForgetDeliveries => db.prepare_cached(FORGET_DELIVERIES)?.execute([PORTION])?,
     };
-    portion.is_full.store(changed == usize::from(PORTION), Ordering::Relaxed);
+    portion.is_full.set(changed as u64);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
+    use crate::store::Older;
     use crate::store::embedded::schema;
+    use crate::store::op::Full;
 
     #[test]
     fn no_portion_is_larger_than_it_should_be() {
         let dir = tempfile::tempdir().unwrap();
-        let db = schema::open(&dir.path().join("portico.db")).unwrap();
+        let db = schema::open(&dir.path().join("portico.db"), Older::Migrate).unwrap();
         db.execute_batch(
             "INSERT INTO callbacks (token, kind, tenant, sub_id, meeting_id, node, node_meeting_id,
                  target, created_at_ms, ended_at_ms) VALUES
@@ -95,10 +92,10 @@ mod tests {
         };
         let now_ms = 2 * CALLBACKS_KEPT_MS;
         let portion = |step, now_ms| {
-            let is_full = Arc::<AtomicBool>::default();
-            let portion = Portion { step, now_ms, is_full: Arc::clone(&is_full) };
+            let is_full = Full::default();
+            let portion = Portion { step, now_ms, is_full: is_full.clone() };
             apply(&portion, &db).unwrap();
-            (is_full.load(Ordering::Relaxed), left())
+            (is_full.get(), left())
         };
         assert_eq!(left(), (1501, 1501, 3000));
         assert_eq!(portion(Step::End, now_ms), (true, (501, 1501, 3000)));

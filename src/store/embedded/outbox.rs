@@ -256,6 +256,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::store::Older;
     use crate::store::embedded::schema;
 
     /// As the process before this one put deliveries into the outbox.
@@ -306,7 +307,7 @@ mod tests {
 
     fn fresh() -> (TempDir, Connection) {
         let dir = tempfile::tempdir().unwrap();
-        let db = schema::open(&dir.path().join("portico.db")).unwrap();
+        let db = schema::open(&dir.path().join("portico.db"), Older::Migrate).unwrap();
         (dir, db)
     }
 
@@ -322,7 +323,7 @@ mod tests {
             let subject = at_ms.to_string();
             before.execute(BEFORE, params![token, subject, token, at_ms]).unwrap();
         }
-        let db = schema::open(&path).unwrap();
+        let db = schema::open(&path, Older::Migrate).unwrap();
         assert_kept(&db);
         let received = |outbox: &Outbox| -> Vec<u64> {
             outbox.due.iter().map(|due| due.received_at_ms).collect()

@@ -5,9 +5,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::store::Error;
+use crate::store::{Error, Older};
 
 /// The steps from an empty file to the present schema; `user_version` counts those that are done.
 /// Only ever append.
@@ -20,7 +20,7 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
 ];
 
 /// The `user_version` of the present schema.
-const PRESENT: u32 = 5;
+pub(super) const PRESENT: u32 = 5;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,7 +29,13 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// the same mode.
 const MODE: u32 = 0o600;
 
-pub(super) fn open(path: &Path) -> Result<Connection, Error> {
+pub(super) fn open(path: &Path, older: Older) -> Result<Connection, Error> {
+    if older == Older::Refuse {
+        let found = version(path)?;
+        if found < PRESENT {
+            return Err(Error::Older { path: path.to_owned(), found, known: PRESENT });
+        }
+    }
     create(path)?;
     let mut db = Connection::open(path).map_err(|error| Error::from_sqlite(path, error))?;
     set_up(&db).map_err(|error| Error::from_sqlite(path, error))?;
@@ -37,6 +43,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
         PRESENT => Ok(db),
         found => Err(Error::Newer { path: path.to_owned(), found, known: PRESENT }),
     }
+}
+
+/// How far a file has come; 0 is an empty one, or none. Changes nothing.
+pub(super) fn version(path: &Path) -> Result<u32, Error> {
+    if !path.is_file() {
+        return Ok(0);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let asked = Connection::open_with_flags(path, flags).and_then(|db| {
+        db.busy_timeout(LOCK_TIMEOUT)?;
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+    });
+    asked.map_err(|error| Error::from_sqlite(path, error))
 }
 
 /// Makes the file if there is none, and makes it private if it is not. `SQLite` would create it
@@ -104,10 +123,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("portico.db");
         let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
-        drop(open(&path).unwrap());
+        drop(open(&path, Older::Migrate).unwrap());
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        drop(open(&path).unwrap());
+        drop(open(&path, Older::Migrate).unwrap());
         assert_eq!(mode(), 0o600);
     }
 
@@ -115,12 +134,23 @@ mod tests {
     fn a_newer_schema_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("portico.db");
-        let db = open(&path).unwrap();
+        let db = open(&path, Older::Migrate).unwrap();
         db.pragma_update(None, "user_version", 99).unwrap();
-        let error = open(&path).unwrap_err();
+        let error = open(&path, Older::Migrate).unwrap_err();
         assert!(matches!(error, Error::Newer { found: 99, .. }), "{error}");
         let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(version, 99);
+    }
+
+    #[test]
+    fn an_older_schema_is_left_alone_when_asked_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        let error = open(&path, Older::Refuse).unwrap_err();
+        assert!(matches!(error, Error::Older { found: 0, known: PRESENT, .. }), "{error}");
+        assert!(!path.exists());
+        drop(open(&path, Older::Migrate).unwrap());
+        drop(open(&path, Older::Refuse).unwrap());
     }
 
     #[test]
@@ -129,7 +159,7 @@ mod tests {
         let path = dir.path().join("portico.db");
         std::fs::write(&path, "not a database, but long enough to be looked at ".repeat(99))
             .unwrap();
-        let error = open(&path).unwrap_err();
+        let error = open(&path, Older::Migrate).unwrap_err();
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
         assert!(error.to_string().starts_with(path.to_str().unwrap()), "{error}");
     }
@@ -139,7 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("portico.db");
         std::fs::create_dir(&path).unwrap();
-        let error = open(&path).unwrap_err();
+        let error = open(&path, Older::Migrate).unwrap_err();
         assert!(matches!(error, Error::NotWritable { .. }), "{error}");
     }
 }

@@ -114,12 +114,12 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::{contract, embedded::schema};
+    use crate::store::{Older, contract, embedded::schema};
 
     fn database() -> (TempDir, std::path::PathBuf, Connection) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("portico.db");
-        let db = schema::open(&path).unwrap();
+        let db = schema::open(&path, Older::Migrate).unwrap();
         (dir, path, db)
     }
 

@@ -1,0 +1,260 @@
+//! Whatever is done, both stores give the same answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::contract::{meeting, retired_node};
+use super::test_postgres::Postgres as Server;
+use super::{Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store};
+use crate::model::{
+    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook, Meeting,
+    MeetingKey, NewDelivery, NodeName, Scope, Secret, Settled,
+};
+
+const SCOPES: [&str; 3] = ["acme", "acme-1", "other"];
+const IDS: [&str; 4] = ["", "m", "M", "ü\0\\0\\"];
+const INTERNAL_IDS: [&str; 3] = ["digest-1", "digest-2", "\\\0"];
+const HOUR_MS: u64 = 60 * 60 * 1000;
+/// Past everything that expires.
+const HOURS: u64 = 32 * 24;
+const ALL: Places = Places { of_origin: 99, of_tenant: 99, all: 99 };
+
+#[derive(Debug, Clone)]
+enum Act {
+    PutMeeting(Meeting),
+    RemoveMeeting(MeetingKey, &'static str),
+    PutNode(SavedNode),
+    RemoveNode(NodeName),
+    PutCallbacks(Vec<Callback>),
+    BindCallbacks(Vec<CallbackToken>, &'static str),
+    RemoveCallbacks(Vec<CallbackToken>),
+    EndCallbacks(CallbackToken, u64),
+    PutDelivery(NewDelivery),
+    /// Of what is due at that time, the one at this place.
+    Settle(usize, u64, Settled),
+    Expire(u64),
+    PutAsset(AssetKey, Arc<Asset>),
+    RemoveAsset(AssetKey),
+    PutHook(Hook),
+    RemoveHook(u64),
+}
+
+fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
+    prop::sample::select(values.to_vec())
+}
+
+fn key() -> impl Strategy<Value = MeetingKey> {
+    (one_of(&SCOPES), one_of(&IDS))
+        .prop_map(|(scope, id)| MeetingKey { scope: Scope::parse(scope).unwrap(), id: id.into() })
+}
+
+fn token() -> impl Strategy<Value = CallbackToken> {
+    (0..5_u8).prop_map(|number| CallbackToken::new([number; CallbackToken::BYTES]))
+}
+
+fn tokens() -> impl Strategy<Value = Vec<CallbackToken>> {
+    prop::collection::vec(token(), 0..3)
+}
+
+fn ms() -> impl Strategy<Value = u64> {
+    (0..HOURS).prop_map(|hours| hours * HOUR_MS)
+}
+
+fn callback() -> impl Strategy<Value = Callback> {
+    let ids = (key(), one_of(&IDS), prop::option::of(one_of(&INTERNAL_IDS)));
+    (token(), one_of(&CallbackKind::ALL), ids, prop::option::of(one_of(&IDS)), ms()).prop_map(
+        |(token, kind, (key, node_meeting_id, internal_id), target, created_at_ms)| Callback {
+            token,
+            kind,
+            key,
+            node: NodeName::new("bbb01"),
+            node_meeting_id: node_meeting_id.into(),
+            internal_id: internal_id.map(Into::into),
+            target: target.map(Into::into),
+            created_at_ms,
+        },
+    )
+}
+
+fn delivery() -> impl Strategy<Value = NewDelivery> {
+    let payload = prop::collection::vec(any::<u8>(), 0..5);
+    (token(), one_of(&IDS), one_of(&["a", "b\0"]), payload, ms()).prop_map(
+        |(token, subject, origin, payload, received_at_ms)| NewDelivery {
+            token,
+            subject: subject.into(),
+            origin: origin.into(),
+            payload,
+            received_at_ms,
+        },
+    )
+}
+
+fn settled() -> impl Strategy<Value = Settled> {
+    prop_oneof![
+        Just(Settled::Delivered),
+        ms().prop_map(|at_ms| Settled::Again { at_ms, error: "status 503".into() }),
+        Just(Settled::Dead { error: "\0".into() }),
+    ]
+}
+
+fn asset_key() -> impl Strategy<Value = AssetKey> {
+    (one_of(&["acme", "other"]), one_of(&AssetKind::ALL))
+        .prop_map(|(tenant, kind)| AssetKey { tenant: tenant.parse().unwrap(), kind })
+}
+
+fn hook() -> impl Strategy<Value = Hook> {
+    let what = (token(), prop::option::of(one_of(&IDS)), any::<bool>());
+    (0..4_u64, key(), what, prop::collection::vec(one_of(&["user-joined", "\\0"]), 0..3)).prop_map(
+        |(id, key, (token, meeting_id, raw), events)| Hook {
+            id,
+            scope: key.scope,
+            token,
+            callback_url: format!("https://front.example/?{}", key.id),
+            meeting_id: meeting_id.map(Into::into),
+            events: events.into_iter().map(Into::into).collect(),
+            raw,
+            created_at_ms: id,
+        },
+    )
+}
+
+fn saved_meeting() -> impl Strategy<Value = Meeting> {
+    let bytes = prop::collection::vec(any::<u8>(), 0..9);
+    (key(), one_of(&INTERNAL_IDS), any::<u32>(), prop::option::of(one_of(&INTERNAL_IDS)), bytes)
+        .prop_map(|(key, internal_id, created_at_ms, parent, xml)| Meeting {
+            key,
+            created_at_ms: created_at_ms.into(),
+            parent_internal_id: parent.map(Into::into),
+            xml: xml.into(),
+            ..meeting("acme", "m", internal_id)
+        })
+}
+
+fn saved_node() -> impl Strategy<Value = SavedNode> {
+    (one_of(&IDS), one_of(&AdminState::ALL), any::<bool>()).prop_map(|(name, state, has_spec)| {
+        let SavedNode { name, spec, .. } = retired_node(name);
+        SavedNode { name, state, spec: spec.filter(|_| has_spec) }
+    })
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let name = one_of(&IDS).prop_map(NodeName::new);
+    let look = (one_of(&IDS), prop::collection::vec(any::<u8>(), 0..9));
+    let look = look.prop_map(|(path, bytes)| Arc::new(Asset::new(PathBuf::from(path), bytes)));
+    prop_oneof![
+        4 => saved_meeting().prop_map(Act::PutMeeting),
+        2 => (key(), one_of(&INTERNAL_IDS)).prop_map(|(key, id)| Act::RemoveMeeting(key, id)),
+        2 => saved_node().prop_map(Act::PutNode),
+        1 => name.prop_map(Act::RemoveNode),
+        6 => prop::collection::vec(callback(), 0..3).prop_map(Act::PutCallbacks),
+        3 => (tokens(), one_of(&INTERNAL_IDS)).prop_map(|(t, id)| Act::BindCallbacks(t, id)),
+        1 => tokens().prop_map(Act::RemoveCallbacks),
+        2 => (token(), ms()).prop_map(|(token, at_ms)| Act::EndCallbacks(token, at_ms)),
+        6 => delivery().prop_map(Act::PutDelivery),
+        5 => (0..4_usize, ms(), settled()).prop_map(|(place, at, s)| Act::Settle(place, at, s)),
+        2 => ms().prop_map(Act::Expire),
+        2 => (asset_key(), look).prop_map(|(key, asset)| Act::PutAsset(key, asset)),
+        1 => asset_key().prop_map(Act::RemoveAsset),
+        2 => hook().prop_map(Act::PutHook),
+        1 => (0..4_u64).prop_map(Act::RemoveHook),
+    ]
+}
+
+async fn perform(store: &dyn Store, act: &Act) {
+    match act {
+        Act::PutMeeting(meeting) => store.put_meeting(meeting).await,
+        Act::RemoveMeeting(key, internal_id) => store.remove_meeting(key, internal_id).await,
+        Act::PutNode(node) => store.put_node(node).await,
+        Act::RemoveNode(name) => store.remove_node(name).await,
+        Act::PutCallbacks(callbacks) => store.put_callbacks(callbacks).await,
+        Act::BindCallbacks(tokens, internal_id) => store.bind_callbacks(tokens, internal_id).await,
+        Act::RemoveCallbacks(tokens) => store.remove_callbacks(tokens).await,
+        Act::EndCallbacks(token, at_ms) => store.end_callbacks(token, *at_ms).await,
+        Act::PutDelivery(delivery) => {
+            store.put_delivery(delivery).await.map(|put| assert_eq!(put, Put::Kept))
+        }
+        Act::Settle(place, at_ms, settled) => {
+            // The two number their rows differently.
+            let due = store.outbox(*at_ms, ALL).await.unwrap().due;
+            let id = due.get(*place).map_or(-1, |delivery| delivery.id);
+            store.settle_delivery(id, *at_ms, settled).await
+        }
+        Act::Expire(now_ms) => store.expire_callbacks(*now_ms).await,
+        Act::PutAsset(key, asset) => store.put_asset(key, asset).await,
+        Act::RemoveAsset(key) => store.remove_asset(key).await,
+        Act::PutHook(hook) => store.put_hook(hook).await,
+        Act::RemoveHook(id) => store.remove_hook(*id).await,
+    }
+    .unwrap();
+}
+
+/// Everything that can be asked, as text and in one order.
+async fn answers(store: &dyn Store) -> Vec<String> {
+    let mut said = Vec::new();
+    let Saved { mut meetings, mut nodes, hooks, skipped } = store.load().await.unwrap();
+    meetings.sort_by_key(|meeting| format!("{:?}", meeting.key));
+    nodes.sort_by_key(|node| node.name.as_str().to_owned());
+    said.push(format!("{meetings:?} {nodes:?} {hooks:?} {skipped}"));
+    for secret in nodes.iter().filter_map(|node| Some(&node.spec.as_ref()?.secret)) {
+        said.push(secret.expose().to_owned());
+    }
+    for id in IDS.iter().chain(&INTERNAL_IDS) {
+        let mut found = store.find_meetings(&"acme".parse().unwrap(), id).await.unwrap();
+        found.sort_by_key(|meeting| format!("{:?}", meeting.key));
+        said.push(format!("{found:?}"));
+    }
+    for number in 0..5 {
+        let token = CallbackToken::new([number; CallbackToken::BYTES]);
+        let found = store.find_callback(&token).await.unwrap();
+        if let Some(Callback { key, internal_id: Some(internal_id), .. }) = &found {
+            let mut all = store.callbacks_of(key, internal_id).await.unwrap();
+            all.sort_by_key(|callback| callback.token.expose().to_owned());
+            said.push(format!("{all:?}"));
+        }
+        said.push(format!("{found:?}"));
+    }
+    let few = Places { of_origin: 2, of_tenant: 3, all: 4 };
+    for (at_ms, places) in [(HOURS * HOUR_MS / 2, few), (HOURS * HOUR_MS, ALL)] {
+        let Outbox { mut due, next_due_ms, pending, dead } =
+            store.outbox(at_ms, places).await.unwrap();
+        for delivery in &mut due {
+            said.push(format!("{:?}", store.payload_of(delivery.id).await.unwrap()));
+            delivery.id = 0;
+        }
+        said.push(format!("{due:?} {next_due_ms:?} {pending} {dead}"));
+    }
+    let mut assets = store.list_assets().await.unwrap();
+    assets.sort_by_key(|asset| format!("{:?}", asset.key));
+    for asset in &assets {
+        said.push(format!("{:?}", store.find_asset(&asset.key).await.unwrap()));
+    }
+    said.push(format!("{assets:?}"));
+    said
+}
+
+#[test]
+fn any_sequence_of_operations_gives_the_same_answers_on_both() {
+    let server = Server::shared();
+    let database = server.create_database();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = Secret::new(server.url(&database));
+    let postgres = runtime.block_on(Postgres::open(&url, Older::Migrate)).unwrap();
+    let acts = prop::collection::vec(act(), 0..60);
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) };
+    proptest!(config, |(acts in acts)| {
+        let tables = "meetings, nodes, callbacks, deliveries, assets, hooks, outbox_lines,
+            outbox_tenants";
+        server.sql(&database, &format!("TRUNCATE {tables}"));
+        let dir = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(dir.path()).unwrap();
+        let (one, other) = runtime.block_on(async {
+            for act in &acts {
+                tokio::join!(perform(&embedded, act), perform(&postgres, act));
+            }
+            tokio::join!(answers(&embedded), answers(&postgres))
+        });
+        prop_assert_eq!(one, other);
+    });
+}

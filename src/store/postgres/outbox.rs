@@ -1,0 +1,209 @@
+//! The SQL of the outbox: what goes in, what is due, what became of it.
+//!
+//! Triggers keep what waits by tenant and origin, so that all of this costs the same however much waits. A
+//! transaction that changes the outbox first [locks](locks) the tenants whose parts of it these are.
+//!
+//! Events of one hook go out one after the other: while one waits or is under way, those behind it are
+//! [`NEVER`] due. When it is settled, the next one's turn comes, in the same statement.
+
+use sha2::{Digest, Sha256};
+
+use super::Reader;
+use super::apply::{Param, Query, number, text, word};
+use super::rows;
+use crate::model::Settled;
+use crate::store::Error;
+use crate::store::callbacks::{
+    MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, NEVER, OVERFLOW, Outbox, Places,
+};
+use crate::store::op::{Change, Deliver, Op};
+
+/// In the order of [`Store::outbox`](crate::store::Callbacks::outbox): the first of what is due are those of
+/// the tenants, and of the lines in them, whose first ones have waited longest: no more of either are looked
+/// at than there are places.
+pub(super) const DUE: &str = "SELECT due.tenant, sub_id, meeting_id, id, kind, target,
+        received_at_ms, attempts, node
+    FROM (SELECT tenant FROM outbox_tenants WHERE next_attempt_at_ms <= $1
+            ORDER BY next_attempt_at_ms, tenant LIMIT $4) AS tenants
+        CROSS JOIN LATERAL (SELECT first.*,
+                row_number() OVER (ORDER BY next_attempt_at_ms, id) AS place
+            FROM (SELECT origin_sha256 FROM outbox_lines
+                    WHERE tenant = tenants.tenant AND next_attempt_at_ms <= $1
+                    ORDER BY next_attempt_at_ms, origin_sha256 LIMIT $3) AS lines
+                CROSS JOIN LATERAL (SELECT callbacks.tenant, sub_id, meeting_id, id, kind, target,
+                        received_at_ms, attempts, node, next_attempt_at_ms
+                    FROM deliveries JOIN callbacks USING (token)
+                    WHERE owner = tenants.tenant AND deliveries.origin_sha256 = lines.origin_sha256
+                        AND state = 'pending' AND next_attempt_at_ms <= $1 AND target IS NOT NULL
+                    ORDER BY next_attempt_at_ms, id LIMIT $2) AS first
+            ORDER BY next_attempt_at_ms, id LIMIT $3) AS due
+    ORDER BY place, next_attempt_at_ms, id LIMIT $4";
+
+/// When something will be due that is not yet, and the counts.
+pub(super) const REST: &str = "SELECT (SELECT min(next_attempt_at_ms) FROM deliveries
+            WHERE state = 'pending' AND next_attempt_at_ms > $1 AND next_attempt_at_ms < $2),
+        coalesce(sum(pending), 0)::bigint, coalesce(sum(dead), 0)::bigint FROM outbox_tenants";
+
+impl Reader {
+    pub(super) async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error> {
+        let now = number(now_ms);
+        let [of_origin, of_tenant, all] =
+            [places.of_origin, places.of_tenant, places.all].map(i64::from);
+        let due = self.rows(DUE, &[&*now, &of_origin, &of_tenant, &all]).await?;
+        let due = self.read_all(&due, rows::delivery)?;
+        let rest = self.rows(REST, &[&*now, &NEVER]).await?;
+        let number = |column| -> Result<Option<u64>, Error> {
+            let number = rest.first().map(|row| row.try_get::<_, Option<i64>>(column));
+            let number = number.transpose().map_err(|error| self.trouble(&error))?;
+            Ok(number.flatten().map(i64::unsigned_abs))
+        };
+        Ok(Outbox {
+            due,
+            next_due_ms: number(0)?,
+            pending: number(1)?.unwrap_or_default(),
+            dead: number(2)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// The statements that lock what these changes need of the outbox, by name, so that nobody waits for
+/// somebody who waits for him; nothing where they need nothing of it.
+pub(super) fn locks<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Vec<Query> {
+    let (mut told, mut removed, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    let mut of_all = false;
+    for op in ops {
+        match op {
+            Op::Callbacks(Change::Deliver(deliver)) => {
+                told.push(deliver.delivery.token.expose().to_owned());
+            }
+            Op::Callbacks(Change::Remove(tokens)) => {
+                removed.extend(tokens.iter().map(|token| token.expose().to_owned()));
+            }
+            Op::Callbacks(Change::Settle { id, .. }) => ids.push(*id),
+            Op::Callbacks(Change::Expire(portion)) => of_all |= portion.step.deletes(),
+            _ => {}
+        }
+    }
+    if told.is_empty() && removed.is_empty() && ids.is_empty() && !of_all {
+        return Vec::new();
+    }
+    let lock = Query::new(
+        "SELECT FROM outbox_tenants WHERE tenant IN (
+                SELECT tenant FROM callbacks WHERE token = ANY ($1)
+                UNION ALL SELECT owner FROM deliveries WHERE token = ANY ($2)
+                UNION ALL SELECT owner FROM deliveries WHERE id = ANY ($3)
+                UNION ALL SELECT tenant FROM outbox_tenants WHERE $4 AND dead > 0)
+            ORDER BY tenant FOR UPDATE",
+        vec![Box::new(told.clone()), Box::new(removed), Box::new(ids), Box::new(of_all)],
+    );
+    if told.is_empty() {
+        return vec![lock];
+    }
+    // What is not there cannot be locked.
+    let sql = "INSERT INTO outbox_tenants (tenant)
+        SELECT DISTINCT tenant FROM callbacks WHERE token = ANY ($1)
+            AND NOT EXISTS (SELECT FROM outbox_tenants AS known WHERE known.tenant = callbacks.tenant)
+        ORDER BY tenant ON CONFLICT DO NOTHING";
+    vec![Query::new(sql, vec![Box::new(told)]), lock]
+}
+
+/// Puts something in, or gives it up where its tenant has too much in it. Events leave half of the room to
+/// what is told but once. Where its callback was forgotten there is nobody to tell.
+pub(super) fn deliver(deliver: &Deliver) -> Vec<Query> {
+    let Deliver { delivery, outcome } = deliver;
+    let token = || word(delivery.token.expose());
+    let put = Query::new(
+        "WITH own AS (SELECT tenant, kind = 'hook' AS is_event,
+                CASE kind WHEN 'hook' THEN 2 ELSE 1 END AS part
+            FROM callbacks WHERE token = $1),
+        new AS (SELECT own.tenant, is_event, coalesce(pending >= $6::bigint / part
+                OR pending_bytes + length($4::bytea) > $7::bigint / part, length($4::bytea) > $7::bigint / part) AS is_full
+            FROM own LEFT JOIN outbox_tenants USING (tenant)),
+        put AS (INSERT INTO deliveries (token, subject_sha256, owner, origin_sha256, payload, bytes,
+                received_at_ms, attempts, next_attempt_at_ms, state, settled_at_ms, last_error)
+            SELECT $1::text, $2::bytea, tenant, $3::bytea, CASE WHEN is_full THEN '' ELSE $4::bytea END,
+                CASE WHEN is_full THEN 0 ELSE length($4::bytea) END, $5::bigint, 0,
+                CASE WHEN is_event AND NOT is_full AND EXISTS (SELECT FROM deliveries
+                    WHERE token = $1 AND owner = tenant AND origin_sha256 = $3::bytea AND state = 'pending')
+                THEN $8::bigint ELSE $5::bigint END,
+                CASE WHEN is_full THEN 'dead' ELSE 'pending' END,
+                CASE WHEN is_full THEN $5::bigint END, CASE WHEN is_full THEN $9::text END
+            FROM new ON CONFLICT (token, subject_sha256) DO NOTHING RETURNING state)
+        SELECT FROM put WHERE state = 'dead'",
+        vec![
+            token(),
+            sha256(&delivery.subject),
+            sha256(&delivery.origin),
+            Box::new(delivery.payload.clone()),
+            number(delivery.received_at_ms),
+            number(MAX_PENDING),
+            number(MAX_PENDING_BYTES),
+            Box::new(NEVER),
+            word(OVERFLOW),
+        ],
+    );
+    let trim = Query::new(
+        "DELETE FROM deliveries WHERE id IN (
+            SELECT id FROM deliveries
+            WHERE owner = (SELECT tenant FROM callbacks WHERE token = $1) AND state = 'dead'
+            ORDER BY settled_at_ms, id
+            LIMIT (SELECT greatest(0, dead - $2) FROM callbacks JOIN outbox_tenants USING (tenant)
+                WHERE token = $1))",
+        vec![token(), number(MAX_DEAD)],
+    );
+    vec![put.telling(outcome), trim]
+}
+
+/// What is delivered is kept without its content, so that the same does not come in again.
+pub(super) fn settle(id: i64, at_ms: u64, settled: &Settled) -> Vec<Query> {
+    match settled {
+        Settled::Delivered => vec![Query::new(
+            "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'delivered',
+                    payload = '', settled_at_ms = $2, last_error = NULL
+                WHERE id = $1 AND state = 'pending' RETURNING owner, origin_sha256, token)
+            UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
+                SELECT next.id FROM settled JOIN deliveries AS next USING (owner, origin_sha256, token)
+                WHERE next.state = 'pending' AND next.next_attempt_at_ms >= $3 AND next.id <> $1
+                ORDER BY next.id LIMIT 1)",
+            vec![Box::new(id), number(at_ms), Box::new(NEVER)],
+        )],
+        Settled::Again { at_ms, error } => put_off(id, *at_ms, error, 1),
+        Settled::Waits { at_ms, error } => put_off(id, *at_ms, error, 0),
+        Settled::Dead { error } => vec![
+            Query::new(
+                "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'dead',
+                        settled_at_ms = $2, last_error = $4
+                    WHERE id = $1 AND state = 'pending' RETURNING owner, origin_sha256, token)
+                UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
+                    SELECT next.id
+                    FROM settled JOIN deliveries AS next USING (owner, origin_sha256, token)
+                    WHERE next.state = 'pending' AND next.next_attempt_at_ms >= $3 AND next.id <> $1
+                    ORDER BY next.id LIMIT 1)",
+                vec![Box::new(id), number(at_ms), Box::new(NEVER), text(error)],
+            ),
+            // The oldest of what was given up, where there is too much of it.
+            Query::new(
+                "DELETE FROM deliveries WHERE id IN (
+                    SELECT id FROM deliveries
+                    WHERE owner = (SELECT owner FROM deliveries WHERE id = $1) AND state = 'dead'
+                    ORDER BY settled_at_ms, id
+                    LIMIT (SELECT greatest(0, dead - $2) FROM outbox_tenants
+                        WHERE tenant = (SELECT owner FROM deliveries WHERE id = $1)))",
+                vec![Box::new(id), number(MAX_DEAD)],
+            ),
+        ],
+    }
+}
+
+fn put_off(id: i64, at_ms: u64, error: &str, attempts: i32) -> Vec<Query> {
+    vec![Query::new(
+        "UPDATE deliveries SET attempts = attempts + $4, next_attempt_at_ms = $2,
+            last_error = $3 WHERE id = $1 AND state = 'pending'",
+        vec![Box::new(id), number(at_ms), text(error), Box::new(attempts)],
+    )]
+}
+
+/// No index takes a text of any length.
+fn sha256(text: &str) -> Param {
+    Box::new(Sha256::digest(text).to_vec())
+}

@@ -1,0 +1,193 @@
+//! Reading rows back.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use futures::{StreamExt, pin_mut};
+use tokio_postgres::types::FromSql;
+use tokio_postgres::{Row, Transaction};
+
+use super::text::from_column;
+use crate::model::{
+    Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Hook, Meeting, MeetingKey,
+    NodeName, Scope, SubId,
+};
+use crate::store::{Saved, SavedAsset, SavedNode, node_row};
+
+pub(super) const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id,
+    internal_id, created_at_ms, parent_internal_id, xml FROM meetings";
+
+const HOOKS: &str = "SELECT id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
+    created_at_ms FROM hooks ORDER BY id";
+
+pub(super) const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node,
+    node_meeting_id, internal_id, target, created_at_ms FROM callbacks";
+
+/// Which column of a row makes no sense, and why; without what stands in it.
+#[derive(Debug)]
+pub(super) struct Unreadable(pub(super) String);
+
+/// Reads all rows as of one moment. One that cannot be understood is left out, counted and, the first of
+/// them, logged; an error of the database itself is an error.
+pub(super) async fn load(db: &Transaction<'_>) -> Result<Saved, tokio_postgres::Error> {
+    let mut skipped = Skipped::default();
+    let meetings = all(db, MEETINGS, meeting, &mut skipped).await?;
+    let nodes = "SELECT name, state, spec FROM nodes ORDER BY name";
+    let nodes = all(db, nodes, node, &mut skipped).await?;
+    let hooks = all(db, HOOKS, hook, &mut skipped).await?;
+    if let Some(Unreadable(first)) = skipped.first {
+        log::error!(
+            "{} saved rows cannot be understood and are left out, the first: {first}",
+            skipped.count
+        );
+    }
+    Ok(Saved { meetings, nodes, hooks, skipped: skipped.count })
+}
+
+#[derive(Default)]
+struct Skipped {
+    count: usize,
+    first: Option<Unreadable>,
+}
+
+async fn all<T>(
+    db: &Transaction<'_>,
+    sql: &str,
+    read: fn(&Row) -> Result<T, Unreadable>,
+    skipped: &mut Skipped,
+) -> Result<Vec<T>, tokio_postgres::Error> {
+    // One after the other: all rows at once would be twice the memory.
+    let rows = db.query_raw(sql, std::iter::empty::<i64>()).await?;
+    pin_mut!(rows);
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().await {
+        match read(&row?) {
+            Ok(value) => found.push(value),
+            Err(unreadable) => {
+                skipped.count += 1;
+                skipped.first.get_or_insert(unreadable);
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn meeting(row: &Row) -> Result<Meeting, Unreadable> {
+    Ok(Meeting {
+        key: MeetingKey { scope: scope(row, 0)?, id: text(row, 2)? },
+        node: NodeName::new(text(row, 3)?),
+        node_meeting_id: text(row, 4)?,
+        internal_id: text(row, 5)?,
+        created_at_ms: number(row, 6)?,
+        parent_internal_id: optional(row, 7)?,
+        xml: get::<Vec<u8>>(row, 8)?.into(),
+    })
+}
+
+fn node(row: &Row) -> Result<SavedNode, Unreadable> {
+    let name = NodeName::new(text(row, 0)?);
+    let spec = get::<Option<&str>>(row, 2)?
+        .map(|json| node_row::from_json(name.clone(), json))
+        .transpose()
+        // Only where: what stands there may be the node's secret.
+        .map_err(|error| Unreadable(format!("spec: no JSON of a node, from {}", error.column())))?;
+    Ok(SavedNode { name, state: word(row, 1)?, spec })
+}
+
+fn hook(row: &Row) -> Result<Hook, Unreadable> {
+    let events = text(row, 6)?;
+    Ok(Hook {
+        id: number(row, 0)?,
+        scope: scope(row, 1)?,
+        token: token(row, 3)?,
+        callback_url: text(row, 4)?,
+        meeting_id: optional(row, 5)?,
+        events: events.split(',').filter(|event| !event.is_empty()).map(str::to_owned).collect(),
+        raw: get(row, 7)?,
+        created_at_ms: number(row, 8)?,
+    })
+}
+
+pub(super) fn callback(row: &Row) -> Result<Callback, Unreadable> {
+    Ok(Callback {
+        token: token(row, 3)?,
+        kind: word(row, 4)?,
+        key: MeetingKey { scope: scope(row, 0)?, id: text(row, 2)? },
+        node: NodeName::new(text(row, 5)?),
+        node_meeting_id: text(row, 6)?,
+        internal_id: optional(row, 7)?,
+        target: optional(row, 8)?,
+        created_at_ms: number(row, 9)?,
+    })
+}
+
+pub(super) fn delivery(row: &Row) -> Result<Delivery, Unreadable> {
+    let attempts: i32 = get(row, 7)?;
+    Ok(Delivery {
+        id: get(row, 3)?,
+        kind: word(row, 4)?,
+        key: MeetingKey { scope: scope(row, 0)?, id: text(row, 2)? },
+        target: text(row, 5)?,
+        received_at_ms: number(row, 6)?,
+        attempts: u32::try_from(attempts).map_err(|_error| unreadable(row, 7, "is negative"))?,
+        node: NodeName::new(text(row, 8)?),
+    })
+}
+
+/// `None` for a row that cannot be understood.
+pub(super) fn saved_asset(row: &Row) -> Option<SavedAsset> {
+    let kind: &str = get(row, 1).ok()?;
+    let kind = AssetKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+    let key = AssetKey { tenant: word(row, 0).ok()?, kind };
+    Some(SavedAsset { key, path: text(row, 2).ok()?.into(), digest: text(row, 3).ok()? })
+}
+
+/// Nothing if the bytes are not what was put.
+pub(super) fn asset(row: &Row) -> Result<Option<Arc<Asset>>, Unreadable> {
+    let (path, digest) = (PathBuf::from(text(row, 0)?), text(row, 1)?);
+    let asset = Asset::new(path, get::<Vec<u8>>(row, 2)?);
+    Ok((asset.digest() == digest).then(|| Arc::new(asset)))
+}
+
+/// Tenant and sub id in two columns.
+fn scope(row: &Row, column: usize) -> Result<Scope, Unreadable> {
+    let sub: i32 = get(row, column + 1)?;
+    let sub = u16::try_from(sub).ok().and_then(SubId::new);
+    let sub = sub.ok_or_else(|| unreadable(row, column + 1, "is out of range"))?;
+    Ok(Scope { tenant: word(row, column)?, sub })
+}
+
+fn token(row: &Row, column: usize) -> Result<CallbackToken, Unreadable> {
+    CallbackToken::parse(get(row, column)?)
+        .ok_or_else(|| unreadable(row, column, "is no token of a callback"))
+}
+
+/// A column that holds a number which is never negative.
+fn number(row: &Row, column: usize) -> Result<u64, Unreadable> {
+    u64::try_from(get::<i64>(row, column)?).map_err(|_error| unreadable(row, column, "is negative"))
+}
+
+/// A column that holds one of our words.
+fn word<T: FromStr>(row: &Row, column: usize) -> Result<T, Unreadable> {
+    get::<&str>(row, column)?
+        .parse()
+        .map_err(|_error| unreadable(row, column, "is not a word of this column"))
+}
+
+fn text(row: &Row, column: usize) -> Result<String, Unreadable> {
+    get::<&str>(row, column).map(from_column)
+}
+
+fn optional(row: &Row, column: usize) -> Result<Option<String>, Unreadable> {
+    Ok(get::<Option<&str>>(row, column)?.map(from_column))
+}
+
+fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Unreadable> {
+    row.try_get(column).map_err(|_error| unreadable(row, column, "has another type"))
+}
+
+fn unreadable(row: &Row, column: usize, reason: &str) -> Unreadable {
+    let name = row.columns().get(column).map_or("a column", tokio_postgres::Column::name);
+    Unreadable(format!("{name}: {reason}"))
+}

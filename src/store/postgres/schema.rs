@@ -1,0 +1,105 @@
+//! Bringing a database to the present schema.
+//!
+//! refinery takes the steps, each in a transaction, and keeps the record of them. It knows no lock, so we
+//! hold an advisory one: of two instances that start at once, one works and the other finds it done.
+
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+
+use super::error::{Cause, Trouble};
+use super::target::Target;
+use crate::chain::Chain;
+
+/// The steps from an empty database to the present schema. Only ever append.
+const MIGRATIONS: [(&str, &str); PRESENT as usize] =
+    [("V1__initial", include_str!("../../../migrations/postgres/0001_initial.sql"))];
+
+/// The version of the present schema.
+pub(super) const PRESENT: u32 = 1;
+
+/// Where refinery keeps its record.
+const TABLE: &str = "portico_migrations";
+
+/// "portico" in ASCII: any number does that other programs do not use.
+const LOCK: i64 = 0x70_6f72_7469_636f;
+
+/// How far a database has come; 0 is an empty one.
+pub(super) async fn version(target: &Target, client: &Client) -> Result<u32, Trouble> {
+    let trouble = |error: tokio_postgres::Error| Trouble::new(target, &error);
+    let exists = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&TABLE]).await;
+    if !exists.and_then(|row| row.try_get(0)).map_err(trouble)? {
+        return Ok(0);
+    }
+    let newest = format!("SELECT coalesce(max(version), 0)::bigint FROM {TABLE}");
+    let newest = client.query_one(&newest, &[]).await.map_err(trouble)?;
+    let newest: i64 = newest.try_get(0).map_err(trouble)?;
+    Ok(u32::try_from(newest).unwrap_or(u32::MAX))
+}
+
+/// Refuses a database that another version has written, unless this one can bring it to its own schema.
+pub(super) async fn check(target: &Target, client: &Client) -> Result<(), Trouble> {
+    let (place, known) = (target.place.clone(), PRESENT);
+    match version(target, client).await? {
+        PRESENT => Ok(()),
+        found if found > PRESENT => Err(Trouble::Newer { place, found, known }),
+        found => Err(Trouble::Older { place, found, known }),
+    }
+}
+
+/// Takes the missing steps. Returns the version that the database had before.
+pub(super) async fn migrate(target: &Target, client: &mut Client) -> Result<u32, Trouble> {
+    migrate_by(target, client, &MIGRATIONS).await
+}
+
+async fn migrate_by(
+    target: &Target,
+    client: &mut Client,
+    steps: &[(&str, &str)],
+) -> Result<u32, Trouble> {
+    let trouble = |error: tokio_postgres::Error| Trouble::new(target, &error);
+    let (place, known) = (target.place.clone(), u32::try_from(steps.len()).unwrap_or(u32::MAX));
+    let failed = |error: &refinery::Error| {
+        let source = Cause::new(Chain(error).to_string());
+        Trouble::Migration { place: place.clone(), known, source }
+    };
+    // The other one may have a long way to go, and so may a step over many rows. With the connection
+    // the lock goes as well.
+    let patience = "SET statement_timeout = 0; SET lock_timeout = 0";
+    client.batch_execute(patience).await.map_err(trouble)?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(trouble)?;
+    let found = version(target, client).await?;
+    if found > known {
+        return Err(Trouble::Newer { place: place.clone(), found, known });
+    }
+    if found < known {
+        let steps: Result<Vec<_>, _> =
+            steps.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
+        let mut runner = Runner::new(&steps.map_err(|error| failed(&error))?);
+        runner.set_migration_table_name(TABLE);
+        if let Err(error) = runner.run_async(client).await {
+            return Err(why(target, &error).unwrap_or_else(|| failed(&error)));
+        }
+        log::info!("the schema of {place} went from version {found} to {known}");
+    }
+    client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(trouble)?;
+    client.batch_execute("RESET statement_timeout; RESET lock_timeout").await.map_err(trouble)?;
+    Ok(found)
+}
+
+/// What the server said, where it was the server.
+fn why(target: &Target, error: &refinery::Error) -> Option<Trouble> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(said) = cause.downcast_ref::<tokio_postgres::Error>() {
+            return match Trouble::new(target, said) {
+                // What failed says more than that it did.
+                Trouble::Other { place, source } => {
+                    Some(Trouble::Migration { place, known: PRESENT, source })
+                }
+                known => Some(known),
+            };
+        }
+        source = cause.source();
+    }
+    None
+}

@@ -1,0 +1,285 @@
+//! The contract over real PostgreSQL, and what only it can do wrong.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::store::test_postgres::Postgres as Server;
+use crate::store::{contract, contract_callbacks};
+
+/// A store in a database of its own.
+async fn fresh() -> Postgres {
+    open(&tokio::task::spawn_blocking(|| Server::shared().create_database()).await.unwrap()).await
+}
+
+async fn open(database: &str) -> Postgres {
+    let url = Secret::new(Server::shared().url(database));
+    Postgres::open(&url, Older::Migrate).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    contract::everything_comes_back_as_it_was_put(&fresh().await).await;
+    contract::a_look_comes_back_as_it_was_put(&fresh().await).await;
+    contract::the_last_put_wins(&fresh().await).await;
+    contract::a_meeting_is_found_by_either_of_its_ids(&fresh().await).await;
+    contract::two_scopes_may_use_the_same_meeting_id(&fresh().await).await;
+    contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().await).await;
+    contract::hooks_are_kept_until_they_are_removed(&fresh().await).await;
+    contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().await)).await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_callbacks() {
+    contract_callbacks::callbacks_come_back_as_they_were_put(&fresh().await).await;
+    contract_callbacks::what_comes_twice_is_delivered_once(&fresh().await).await;
+    contract_callbacks::one_origin_does_not_crowd_out_the_others(&fresh().await).await;
+    contract_callbacks::one_tenant_does_not_crowd_out_the_others(&fresh().await).await;
+    contract_callbacks::those_under_way_keep_their_places(&fresh().await).await;
+    contract_callbacks::events_of_a_hook_are_due_one_after_the_other(&fresh().await).await;
+    contract_callbacks::what_waits_for_a_tenant_is_bounded(&fresh().await).await;
+    contract_callbacks::what_was_given_up_is_bounded(&fresh().await).await;
+    contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().await).await;
+    contract_callbacks::what_is_not_delivered_stays(&fresh().await).await;
+}
+
+/// Waits until the condition holds.
+async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("still not so: {what}");
+}
+
+/// Has the shared server do something in a database.
+async fn sql(database: &str, sql: &str) -> String {
+    let (database, sql) = (database.to_owned(), sql.to_owned());
+    tokio::task::spawn_blocking(move || Server::shared().sql(&database, &sql)).await.unwrap()
+}
+
+fn said<T>(opened: Result<T, Error>) -> String {
+    let error = opened.err().expect("it is refused");
+    crate::chain::Chain(&error).to_string()
+}
+
+#[tokio::test]
+async fn two_that_start_at_once_make_one_schema() {
+    let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    one.put_meeting(&contract::meeting("acme", "m", "digest-1")).await.unwrap();
+    assert_eq!(two.load().await.unwrap().meetings.len(), 1);
+    let steps = sql(&database, "SELECT count(*) FROM portico_migrations").await;
+    assert_eq!(steps.trim(), schema::PRESENT.to_string());
+}
+
+#[tokio::test]
+async fn one_meeting_of_a_scope_has_one_row_whoever_writes_it() {
+    let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    let meetings: Vec<_> =
+        (0..40).map(|n| contract::meeting("acme", &(n % 8).to_string(), &n.to_string())).collect();
+    let written = meetings.iter().enumerate().map(|(number, meeting)| {
+        if number % 2 == 0 { one.put_meeting(meeting) } else { two.put_meeting(meeting) }
+    });
+    futures::future::try_join_all(written).await.unwrap();
+    assert_eq!(one.load().await.unwrap().meetings.len(), 8);
+}
+
+#[tokio::test]
+async fn a_schema_of_another_version_is_told_apart() {
+    let database = Server::shared().create_database();
+    let url = Secret::new(Server::shared().url(&database));
+    let empty = Postgres::version(&url).await.unwrap();
+    assert_eq!(empty, SchemaVersion { found: 0, known: schema::PRESENT });
+    let refused = said(Postgres::open(&url, Older::Refuse).await);
+    assert!(refused.contains("schema version 0, this Portico needs 1: run `portico migrate`"));
+
+    assert_eq!(Postgres::migrate(&url).await.unwrap(), empty);
+    drop(Postgres::open(&url, Older::Refuse).await.unwrap());
+    sql(&database, "INSERT INTO portico_migrations VALUES (99, 'later', now()::text, '1')").await;
+    for older in [Older::Migrate, Older::Refuse] {
+        let refused = said(Postgres::open(&url, older).await);
+        assert!(refused.contains("has schema version 99, this Portico knows up to 1"), "{refused}");
+    }
+    assert_eq!(Postgres::version(&url).await.unwrap().found, 99);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_leaves_nothing_behind() {
+    let database = Server::shared().create_database();
+    sql(&database, "CREATE TABLE hooks (mine TEXT)").await;
+    let url = Secret::new(Server::shared().url(&database));
+    let refused = said(Postgres::open(&url, Older::Migrate).await);
+    assert!(refused.contains("cannot be brought to version 1"), "{refused}");
+    assert!(refused.contains("relation \"hooks\" already exists"), "{refused}");
+    assert_eq!(sql(&database, "SELECT to_regclass('meetings')").await.trim(), "");
+    assert_eq!(Postgres::version(&url).await.unwrap().found, 0);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_understood_are_left_out_and_counted() {
+    let database = Server::shared().create_database();
+    let store = open(&database).await;
+    let good = contract::meeting("acme", "good", "digest-1");
+    store.put_meeting(&good).await.unwrap();
+    sql(
+        &database,
+        "INSERT INTO meetings VALUES ('No Slug', 0, 'm', 'n', 'm', 'i', 0, NULL, '');
+         INSERT INTO meetings VALUES ('acme', 1000, 'm', 'n', 'm', 'i', 0, NULL, '');
+         INSERT INTO meetings VALUES ('acme', -1, 'm', 'n', 'm', 'i', 0, NULL, '');
+         INSERT INTO meetings VALUES ('acme', 1, 'm', 'n', 'm', 'i', -1, NULL, '');
+         INSERT INTO nodes VALUES ('a', 'lost', NULL);
+         INSERT INTO nodes VALUES ('b', 'retired', '{');",
+    )
+    .await;
+    let saved = store.load().await.unwrap();
+    assert_eq!(saved.meetings, [good]);
+    assert_eq!((saved.nodes.len(), saved.skipped), (0, 6));
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_fails_alone() {
+    let store = fresh().await;
+    // No index takes so long a key, and text without repetition does not compress.
+    let long: String = (0..4000_u32).map(|n| char::from_u32(0x4e00 + n * 5).unwrap()).collect();
+    let ids = ["first", &long, "last"];
+    let meetings = ids.map(|id| contract::meeting("acme", id, "digest-1"));
+    let written = meetings.iter().map(|meeting| store.put_meeting(meeting));
+    let [first, large, last] =
+        futures::future::join_all(written).await.try_into().unwrap_or_else(|_| unreachable!());
+    first.and(last).unwrap();
+    let refused = said(large);
+    assert!(refused.contains("SQLSTATE 54000") && !refused.contains(&long), "{refused}");
+    assert_eq!(store.load().await.unwrap().meetings.len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_connection_ends_the_one_before() {
+    let database = Server::shared().create_database();
+    let target = Target::parse(&Secret::new(Server::shared().url(&database))).unwrap();
+    let connector = Connector::new(&target);
+    let before = Session::open(&connector, &target, None).await.unwrap();
+    before.client.batch_execute("BEGIN").await.unwrap();
+    let after = Session::open(&connector, &target, Some(&before.backend)).await.unwrap();
+    before.client.batch_execute("COMMIT").await.unwrap_err();
+    Session::open(&connector, &target, Some(&before.backend)).await.unwrap();
+    after.client.batch_execute("SELECT").await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_were_ended_are_replaced() {
+    let database = Server::shared().create_database();
+    let store = open(&database).await;
+    let meeting = contract::meeting("acme", "m", "digest-1");
+    store.put_meeting(&meeting).await.unwrap();
+    store.load().await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sql(&database, end).await;
+    eventually("it is written again", async || store.put_meeting(&meeting).await.is_ok()).await;
+    assert_eq!(store.load().await.unwrap().meetings, [meeting]);
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_everything_fails_at_once_and_then_goes_on() {
+    let server = Arc::new(tokio::task::spawn_blocking(Server::start_new).await.unwrap());
+    let url = Secret::new(server.url("postgres"));
+    let store = Postgres::open(&url, Older::Migrate).await.unwrap();
+    let kept = contract::meeting("acme", "kept", "digest-1");
+    store.put_meeting(&kept).await.unwrap();
+    server.stop();
+    eventually("it is noticed", async || store.put_meeting(&kept).await.is_err()).await;
+
+    let begun = tokio::time::Instant::now();
+    for _ in 0..100 {
+        assert!(store.put_meeting(&kept).await.unwrap_err().is_passing());
+        assert!(store.load().await.unwrap_err().is_passing());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let refused = said(Postgres::open(&url, Older::Migrate).await);
+    assert!(
+        refused.contains("cannot be reached: start it, or correct host and port in `store.url`")
+    );
+
+    server.start();
+    let new = contract::meeting("acme", "new", "digest-2");
+    eventually("it is back", async || store.put_meeting(&new).await.is_ok()).await;
+    assert_eq!(store.load().await.unwrap().meetings.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_setting_is_said_without_the_password() {
+    let server = Server::shared();
+    let (port, database) = (server.port(), server.create_database());
+    server.sql("postgres", "CREATE ROLE guest LOGIN PASSWORD 'hush'");
+    for (url, expected) in [
+        (
+            format!("postgres://guest:hush-hush@127.0.0.1:{port}/{database}"),
+            "does not let user guest in",
+        ),
+        (format!("postgres://guest@127.0.0.1:{port}/{database}"), "does not let user guest in"),
+        (format!("postgres://guest:hush@127.0.0.1:{port}/nowhere"), "there is no database"),
+        (format!("postgres://guest:hush@127.0.0.1:{port}/{database}"), "guest may not do all"),
+        (
+            format!("postgres://guest:hush@127.0.0.1:{port}/{database}?sslmode=require"),
+            "as `sslmode=require` demands",
+        ),
+        (
+            format!(
+                "postgres://guest:hush@127.0.0.1:{port}/{database}?options=-cdefault_transaction_read_only=on"
+            ),
+            "is read-only",
+        ),
+    ] {
+        let error = Postgres::open(&Secret::new(&*url), Older::Migrate).await.err();
+        let error = error.unwrap_or_else(|| panic!("{url} is taken"));
+        assert!(!error.is_passing(), "{error}");
+        let refused = crate::chain::Chain(&error).to_string();
+        assert!(refused.contains(expected) && !refused.contains("hush"), "{url}: {refused}");
+        assert!(refused.contains("127.0.0.1"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn tls_is_as_strict_as_the_url_says() {
+    let server = Arc::new(tokio::task::spawn_blocking(Server::start_new).await.unwrap());
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root.crt");
+    std::fs::write(&root, made.cert.pem()).unwrap();
+    server.use_tls(&made.cert.pem(), &made.signing_key.serialize_pem());
+    server.stop();
+    server.start();
+
+    let (port, root) = (server.port(), root.display());
+    let open = async |host: &str, query: &str| {
+        let (user, password) = (Server::USER, Server::PASSWORD);
+        let url = format!("postgres://{user}:{password}@{host}:{port}/postgres?{query}");
+        Postgres::open(&Secret::new(url), Older::Migrate).await
+    };
+    let encrypted = "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE application_name = 'portico'";
+    for (query, is_encrypted) in [("sslmode=disable", "f"), ("", "t"), ("sslmode=require", "t")] {
+        let store = open("127.0.0.1", query).await.unwrap();
+        assert_eq!(server.sql("postgres", encrypted).trim(), is_encrypted, "{query}");
+        drop(store);
+        let gone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portico'";
+        eventually("it is gone", async || server.sql("postgres", gone).trim() == "0").await;
+    }
+    for (host, query) in [
+        ("127.0.0.1", format!("sslmode=verify-full&sslrootcert={root}")),
+        ("localhost", format!("sslmode=verify-ca&sslrootcert={root}")),
+        ("localhost", format!("sslmode=require&sslrootcert={root}")),
+    ] {
+        drop(open(host, &query).await.unwrap_or_else(|error| panic!("{query}: {error}")));
+    }
+    for (host, query) in [
+        ("localhost", format!("sslmode=verify-full&sslrootcert={root}")),
+        ("127.0.0.1", "sslmode=verify-ca&sslrootcert=system".to_owned()),
+    ] {
+        let refused = said(open(host, &query).await);
+        assert!(refused.contains("no TLS with PostgreSQL"), "{query}: {refused}");
+    }
+}

@@ -1,0 +1,327 @@
+//! The one writer: everything that changes goes over one connection, in the order in which it was begun.
+//!
+//! What waits shares a transaction and is sent in one go, so a burst of creates costs one round trip and
+//! one flush of the server's log. While the connection is lost every write fails at once, for its caller
+//! decides what to do without; meanwhile the writer connects again, and no write of the lost connection
+//! can take effect after those of the new one.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, poll_fn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use super::apply::{Query, queries};
+use super::error::Trouble;
+use super::outbox::locks;
+use super::session::{Connector, Session};
+use super::target::Target;
+use crate::chain::Chain;
+use crate::store::Error;
+use crate::store::op::Op;
+
+/// Most changes in one transaction, so that the first of a long queue does not wait for the last.
+const BATCH: usize = 256;
+/// For a whole transaction. The server gives up by itself earlier, so this is a connection to nobody.
+const WITHIN: Duration = Duration::from_secs(8);
+/// How long to connect may take in all.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// What is owed at most: a busy pool ends as many meetings in a day.
+const OWED: usize = 100_000;
+/// Between two attempts to connect: at first, and at most.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(3);
+
+/// How often a transaction is begun.
+const ATTEMPTS: u32 = 3;
+
+type Reply = oneshot::Sender<Result<(), Error>>;
+
+pub(super) enum Job {
+    Write(Op, Reply),
+    /// Answered when everything before it is written, or has failed.
+    Fence(Reply),
+}
+
+pub(super) struct Writer {
+    pub(super) target: Target,
+    pub(super) connector: Connector,
+    pub(super) jobs: mpsc::Receiver<Job>,
+    /// Meetings to be forgotten that could not be: nobody asks a second time. Whenever it comes, such a
+    /// change spares what came after it.
+    pub(super) owed: Vec<Op>,
+}
+
+/// A connection with the statements that it knows.
+struct Line {
+    session: Session,
+    statements: HashMap<&'static str, Statement>,
+}
+
+impl Writer {
+    /// Works until every sender is gone and the queue is empty.
+    pub(super) async fn run(mut self, mut session: Session) {
+        loop {
+            let mut line = Line { session, statements: HashMap::new() };
+            let Some(lost) = self.serve(&mut line).await else { return };
+            let place = &self.target.place;
+            log::error!(
+                "PostgreSQL at {place} is lost: {}; new meetings are saved when it is back",
+                Chain(&lost)
+            );
+            let Some(next) = self.connect(line.session, lost).await else { return };
+            session = next;
+            log::info!("PostgreSQL at {} is back", self.target.place);
+        }
+    }
+
+    /// Works until the connection is lost; `None` when there is nothing left to do, ever.
+    async fn serve(&mut self, line: &mut Line) -> Option<Trouble> {
+        if let Some(lost) = self.pay(line).await {
+            return Some(lost);
+        }
+        let mut batch = Vec::new();
+        loop {
+            let job = tokio::select! {
+                biased;
+                // Also while nobody writes: so the next one does not have to find out.
+                _ = &mut line.session.driver => {
+                    let source = super::error::Cause::new("the connection was closed");
+                    return Some(Trouble::Away { place: self.target.place.clone(), source });
+                }
+                job = self.jobs.recv() => job?,
+            };
+            let mut next = Some(job);
+            let mut fences = Vec::new();
+            while let Some(job) = next.take() {
+                match job {
+                    Job::Write(op, reply) => batch.push((op, reply)),
+                    Job::Fence(reply) => {
+                        fences.push(reply);
+                        break;
+                    }
+                }
+                if batch.len() < BATCH {
+                    next = self.jobs.try_recv().ok();
+                }
+            }
+            let lost = self.write(line, &mut batch).await;
+            for fence in fences {
+                answer(fence, lost.clone().map_or(Ok(()), |lost| Err(lost.into())));
+            }
+            if lost.is_some() {
+                return lost;
+            }
+        }
+    }
+
+    /// Writes all in one transaction. If that fails each is tried alone, so that only the one that cannot
+    /// be written fails; except where each would wait its full time for the same answer. Returns why the
+    /// connection is of no use any more.
+    async fn write(&mut self, line: &mut Line, batch: &mut Vec<(Op, Reply)>) -> Option<Trouble> {
+        if batch.is_empty() {
+            return None;
+        }
+        let together = self.commit(line, batch.iter().map(|(op, _)| op)).await;
+        let mut lost = None;
+        match together {
+            Ok(()) => batch.drain(..).for_each(|(_, reply)| answer(reply, Ok(()))),
+            Err(Failed { trouble, is_lost })
+                if is_lost || trouble.is_passing() || batch.len() == 1 =>
+            {
+                for (op, reply) in batch.drain(..) {
+                    self.fail(op, reply, trouble.clone());
+                }
+                lost = is_lost.then_some(trouble);
+            }
+            Err(_) => {
+                for (op, reply) in batch.drain(..) {
+                    if let Some(lost) = &lost {
+                        self.fail(op, reply, Trouble::clone(lost));
+                        continue;
+                    }
+                    match self.commit(line, [&op]).await {
+                        Ok(()) => answer(reply, Ok(())),
+                        Err(Failed { trouble, is_lost }) => {
+                            lost = is_lost.then(|| trouble.clone());
+                            self.fail(op, reply, trouble);
+                        }
+                    }
+                }
+            }
+        }
+        lost
+    }
+
+    /// Tells that a change was not made, and remembers it if nobody else does.
+    fn fail(&mut self, op: Op, reply: Reply, trouble: Trouble) {
+        let is_owed = matches!(op, Op::RemoveMeeting { .. }) && self.owed.len() < OWED;
+        if is_owed && (trouble.is_passing() || matches!(trouble, Trouble::ReadOnly { .. })) {
+            self.owed.push(op);
+        }
+        answer(reply, Err(trouble.into()));
+    }
+
+    /// Makes up for what is owed.
+    async fn pay(&mut self, line: &mut Line) -> Option<Trouble> {
+        while !self.owed.is_empty() {
+            let rest = self.owed.split_off(self.owed.len().min(BATCH));
+            let now = std::mem::replace(&mut self.owed, rest);
+            if let Err(Failed { trouble, is_lost }) = self.commit(line, &now).await {
+                if is_lost {
+                    self.owed.extend(now);
+                    return Some(trouble);
+                }
+                log::warn!(
+                    "{} meetings that are over stay in the store: {}",
+                    now.len(),
+                    Chain(&trouble)
+                );
+            }
+        }
+        None
+    }
+
+    async fn commit(
+        &self,
+        line: &mut Line,
+        ops: impl IntoIterator<Item = &Op>,
+    ) -> Result<(), Failed> {
+        let ops: Vec<_> = ops.into_iter().collect();
+        let mut all = locks(ops.iter().copied());
+        all.extend(ops.into_iter().flat_map(queries));
+        match timeout(WITHIN, line.commit(&all)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let trouble = Trouble::new(&self.target, &error);
+                // A standby that was the primary would go on refusing.
+                let is_lost = line.session.client.is_closed()
+                    || error.code().is_none() && error.is_closed()
+                    || matches!(trouble, Trouble::Away { .. } | Trouble::ReadOnly { .. });
+                Err(Failed { trouble, is_lost })
+            }
+            Err(_elapsed) => {
+                let trouble = Trouble::Slow { place: self.target.place.clone() };
+                Err(Failed { trouble, is_lost: true })
+            }
+        }
+    }
+
+    /// Connects again, however long that takes; meanwhile everything fails. `None` when nobody is left.
+    async fn connect(&mut self, lost: Session, mut why: Trouble) -> Option<Session> {
+        let (target, connector) = (self.target.clone(), self.connector.clone());
+        let backend = lost.backend.clone();
+        lost.driver.abort();
+        drop(lost.client);
+        let mut wait = Duration::ZERO;
+        loop {
+            let pause = wait.mul_f64(rand::random_range(0.8..1.2));
+            let attempt = async {
+                sleep(pause).await;
+                let opening = Session::open(&connector, &target, Some(&backend));
+                timeout(CONNECT_WITHIN, opening)
+                    .await
+                    .unwrap_or_else(|_| Err(Trouble::Slow { place: target.place.clone() }))
+            };
+            tokio::pin!(attempt);
+            let attempted = loop {
+                tokio::select! {
+                    attempted = &mut attempt => break attempted,
+                    job = self.jobs.recv() => match job? {
+                        Job::Write(op, reply) => self.fail(op, reply, why.clone()),
+                        Job::Fence(reply) => answer(reply, Err(why.clone().into())),
+                    },
+                }
+            };
+            match attempted {
+                Ok(session) => return Some(session),
+                Err(trouble) => {
+                    log::debug!("still no PostgreSQL: {}", Chain(&trouble));
+                    why = trouble;
+                }
+            }
+            wait = (wait * 2).clamp(AGAIN_AFTER, AGAIN_AFTER_AT_MOST);
+        }
+    }
+}
+
+struct Failed {
+    trouble: Trouble,
+    is_lost: bool,
+}
+
+impl Line {
+    /// Everything in one transaction. One that met another instance's in a circle was undone, and is made
+    /// again: the other one is through by then.
+    async fn commit(&mut self, queries: &[Query]) -> Result<(), tokio_postgres::Error> {
+        let mut attempts = 1..=ATTEMPTS;
+        loop {
+            attempts.next();
+            match self.attempt(queries).await {
+                Err(error)
+                    if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+                        && !attempts.is_empty() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Sends it without waiting in between. Returns the first thing that went wrong; the server undoes all
+    /// of it then.
+    async fn attempt(&mut self, queries: &[Query]) -> Result<(), tokio_postgres::Error> {
+        for query in queries {
+            if !self.statements.contains_key(query.sql) {
+                let statement = self.session.client.prepare(query.sql).await?;
+                self.statements.insert(query.sql, statement);
+            }
+        }
+        let client = &self.session.client;
+        let mut steps: Vec<BoxFuture<'_, Result<(), tokio_postgres::Error>>> =
+            Vec::with_capacity(queries.len() + 2);
+        steps.push(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").boxed());
+        for query in queries {
+            let statement = &self.statements[query.sql];
+            let params = query.params.iter().map(|param| &**param as &(dyn ToSql + Sync));
+            let executed = client.execute_raw(statement, params);
+            steps.push(executed.map(|done| done.map(|rows| query.done(rows))).boxed());
+        }
+        steps.push(client.batch_execute("COMMIT").boxed());
+        // A COMMIT of what has failed succeeds, as a ROLLBACK: so each step's answer counts.
+        in_order(steps).await
+    }
+}
+
+/// Begins them in this order, waits for all, and returns the first error. The driver sends what a future
+/// has to send when it is first polled.
+async fn in_order<E>(steps: Vec<BoxFuture<'_, Result<(), E>>>) -> Result<(), E> {
+    let mut steps: Vec<_> = steps.into_iter().map(Some).collect();
+    let mut errors: Vec<(usize, E)> = Vec::new();
+    poll_fn(|context| {
+        let mut waits = false;
+        for (index, slot) in steps.iter_mut().enumerate() {
+            let Some(step) = slot else { continue };
+            match Pin::new(step).poll(context) {
+                Poll::Pending => waits = true,
+                Poll::Ready(done) => {
+                    *slot = None;
+                    errors.extend(done.err().map(|error| (index, error)));
+                }
+            }
+        }
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    errors.into_iter().min_by_key(|(index, _)| *index).map_or(Ok(()), |(_, error)| Err(error))
+}
+
+fn answer(reply: Reply, result: Result<(), Error>) {
+    // A caller that is gone does not want to know; the change is made nevertheless.
+    drop(reply.send(result));
+}
