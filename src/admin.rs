@@ -2,6 +2,7 @@
 
 mod metrics;
 mod tenants;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use axum::routing::get;
 use log::error;
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
+
+pub use waiting::waiting;
 
 use crate::fleet::Fleet;
 use crate::model::Health;

@@ -6,10 +6,12 @@ mod check;
 mod data_dir;
 mod demo;
 mod logging;
+mod migrate;
 mod reload;
 mod serve;
 mod signals;
 mod simulate;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +53,15 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Bring the store to this version's schema; serve does it by itself unless told not to
+    Migrate {
+        /// Configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Only say how far it has come
+        #[arg(long)]
+        status: bool,
+    },
     /// Try it out: simulated nodes, one tenant and the edge in one process
     Demo(demo::Args),
     /// Stand in for something that is not there
@@ -73,6 +84,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         Command::Serve { config, upgrade } => serve::serve(&config, upgrade),
         Command::Check { config } => check::check(&config),
+        Command::Migrate { config, status } => migrate::migrate(&config, status),
         Command::Demo(args) => demo::demo(&args),
         Command::Simulate { what } => simulate::simulate(what),
     };

@@ -35,7 +35,7 @@ pub use limits::Limits;
 pub use polling::Polling;
 pub use report::{Problem, Report};
 pub use server::{Listen, Server, TlsFiles};
-pub use storage::StoreKind;
+pub use storage::{Storage, StoreKind};
 
 use crate::model::{Inventory, Secret};
 use reader::{Item, Reading};
@@ -48,7 +48,7 @@ pub struct Settings {
     /// Where state is kept.
     pub data_dir: PathBuf,
     /// What keeps it.
-    pub store: StoreKind,
+    pub store: Storage,
     /// The URL of the bus between instances, which may hold a password.
     pub redis: Option<Secret>,
     /// The operators' API.

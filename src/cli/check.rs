@@ -7,6 +7,7 @@ use super::{DONE, WRONG, environment};
 use crate::config::{self, MissingAsset, Settings, StoreKind};
 use crate::edge::Certificate;
 use crate::model::RecordingSettings;
+use crate::store::Postgres;
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -40,11 +41,12 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
 
 /// Whether this version can run it at all.
 pub(super) fn supported(settings: &Settings) -> Result<(), String> {
-    if settings.store != StoreKind::Embedded {
-        let remedy = "write `store: { kind: embedded }`";
-        return Err(format!("store.kind: postgres is not in this version yet; {remedy}"));
+    match &settings.store.kind {
+        StoreKind::Embedded => Ok(()),
+        StoreKind::Postgres { url } => {
+            Postgres::place(url).map(drop).map_err(|wrong| wrong.to_string())
+        }
     }
-    Ok(())
 }
 
 /// What is written in the file and has no effect in this version, so that nobody relies on it.

@@ -1,6 +1,7 @@
 //! One process for one `data_dir`: two would each keep a directory of meetings of their own.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -13,9 +14,14 @@ pub(super) struct DataDir {
 }
 
 impl DataDir {
-    /// Takes the directory, which exists. In an upgrade the process that hands over still has it; then
+    /// Takes the directory, which comes into being where it is missing. In an upgrade the process that hands over still has it; then
     /// [`DataDir::inherit`] takes it later.
     pub(super) fn take(dir: &Path, upgrade: Upgrade) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("creating data_dir {}", dir.display()))?;
         let path = dir.join("portico.lock");
         let lock = File::create(&path).with_context(|| format!("writing {}", path.display()))?;
         match lock.try_lock() {

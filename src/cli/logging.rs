@@ -34,15 +34,16 @@ pub(super) fn init(is_demo: bool) -> io::Result<()> {
 /// The most that a module may say, whatever is chosen.
 ///
 /// The libraries below us stay at `warn`, also where `RUST_LOG` asks for more of everything: at `debug`
-/// pingora writes whole request heads, with checksums and names of people. Its balancer only repeats
-/// what our own polling has said.
+/// pingora writes whole request heads, with checksums and names of people, and tokio-postgres all that
+/// goes into a row. Pingora's balancer only repeats what our own polling has said.
 fn most_of(target: &str) -> LevelFilter {
     let is_of = |names: &[&str]| names.iter().any(|name| target.starts_with(name));
     if target.starts_with("portico") {
         LevelFilter::Trace
     } else if is_of(&["pingora_load_balancing"]) {
         LevelFilter::Error
-    } else if is_of(&["pingora", "hyper", "h2", "rustls"]) {
+    } else if is_of(&["pingora", "hyper", "h2", "rustls", "tokio_postgres", "deadpool", "refinery"])
+    {
         LevelFilter::Warn
     } else {
         LevelFilter::Trace
@@ -156,6 +157,7 @@ mod tests {
             ("pingora", LevelFilter::Warn),
             ("hyper_util::client", LevelFilter::Warn),
             ("pingora_load_balancing", LevelFilter::Error),
+            ("tokio_postgres::query", LevelFilter::Warn),
             ("portico::access", LevelFilter::Trace),
             ("pingora_pool::connection", LevelFilter::Warn),
             ("axum::serve", LevelFilter::Trace),

@@ -24,14 +24,14 @@ use super::background::{Axum, Work, background};
 use super::data_dir::DataDir;
 use super::reload::{Reloader, follow_hangups};
 use super::signals::{self, Signals, Successor};
-use super::{DONE, WRONG, branding, check, environment};
+use super::{DONE, WRONG, branding, check, environment, store};
 use crate::admin::Admin;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Thresholds, now_ms};
 use crate::model::{AdminState, Inventory, Reach};
 use crate::node::{self, Client, ClientSettings};
-use crate::store::{Embedded, Saved, SavedNode, Store};
+use crate::store::{Saved, SavedNode, Store};
 use crate::tasks::{self, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender};
 
 /// A node on the same continent connects in a tenth of this.
@@ -118,7 +118,7 @@ impl Portico {
         let client = Client::new(ClientSettings { connect_timeout: CONNECT_TIMEOUT })?;
         let runtime = Runtime::new().context("starting the runtime")?;
         signals::prepare(&runtime)?;
-        let store = open_store(&settings)?;
+        let store = runtime.block_on(store::open(&settings, upgrade))?;
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let file = path.as_deref().unwrap_or(Path::new("configuration"));
         runtime.block_on(branding::complete(&mut settings, file, store.as_ref()))?;
@@ -219,10 +219,6 @@ fn load_certificates(listens: &[Listen]) -> anyhow::Result<Vec<Option<Arc<Certif
         files.map(|files| Certificate::load(files.cert.clone(), files.key.clone())).transpose()
     };
     Ok(listens.iter().map(load).collect::<Result<_, _>>()?)
-}
-
-fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(Arc::new(Embedded::open(&settings.data_dir)?))
 }
 
 /// The fleet as it was: meetings, and what operators wanted of nodes.
@@ -452,7 +448,7 @@ async fn tell_service_manager(
     }
 }
 
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+pub(super) fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(trouble) = sd_notify::notify(states) {
         warn!("systemd cannot be told: {trouble}");
     }

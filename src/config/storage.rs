@@ -20,6 +20,15 @@ pub enum StoreKind {
     },
 }
 
+/// `store`: where, and what to do with it at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Where.
+    pub kind: StoreKind,
+    /// Whether `serve` brings an older schema to its own. Off: `portico migrate` does, and nobody else.
+    pub migrate: bool,
+}
+
 /// Where Debian and the systemd unit put a service's state.
 const DEFAULT_DATA_DIR: &str = "/var/lib/portico";
 
@@ -27,34 +36,38 @@ pub(super) fn data_dir(item: &Item<'_>) -> PathBuf {
     item.path().unwrap_or_else(|| DEFAULT_DATA_DIR.into())
 }
 
-pub(super) fn store(item: &Item<'_>) -> Option<StoreKind> {
+pub(super) fn store(item: &Item<'_>) -> Option<Storage> {
     item.fields(|fields| {
-        let kind = fields.optional("kind");
-        let is_postgres = kind.one_of(&[("embedded", false), ("postgres", true)]);
-        let url_item = fields.optional("url");
-        if is_postgres != Some(true) {
-            if !url_item.is_absent() && (is_postgres.is_some() || kind.is_absent()) {
-                url_item.problem("belongs to `kind: postgres`; say so, or remove the url");
-            }
-            return Some(StoreKind::Embedded);
-        }
-        if url_item.is_absent() {
-            url_item
-                .problem("is missing: the database, such as postgres://portico@localhost/portico");
-        }
-        let url = secret_url(&url_item, &["postgres", "postgresql"])?;
-        Some(StoreKind::Postgres { url })
+        let migrate = fields.optional("migrate").flag().unwrap_or(true);
+        Some(Storage { kind: kind(fields)?, migrate })
     })
 }
 
+fn kind(fields: &Fields<'_, '_>) -> Option<StoreKind> {
+    let kind = fields.optional("kind");
+    let is_postgres = kind.one_of(&[("embedded", false), ("postgres", true)]);
+    let url_item = fields.optional("url");
+    if is_postgres != Some(true) {
+        if !url_item.is_absent() && (is_postgres.is_some() || kind.is_absent()) {
+            url_item.problem("belongs to `kind: postgres`; say so, or remove the url");
+        }
+        return Some(StoreKind::Embedded);
+    }
+    if url_item.is_absent() {
+        url_item.problem("is missing: the database, such as postgres://portico@localhost/portico");
+    }
+    let url = secret_url(&url_item, &["postgres", "postgresql"])?;
+    Some(StoreKind::Postgres { url })
+}
+
 /// Redis only carries news between instances, so it needs a store that they share.
-pub(super) fn redis(item: &Item<'_>, store: Option<&StoreKind>) -> Option<Secret> {
+pub(super) fn redis(item: &Item<'_>, store: Option<&Storage>) -> Option<Secret> {
     item.fields(|fields: &Fields<'_, '_>| {
         let url_item = fields.optional("url");
         if item.is_absent() {
             return None;
         }
-        if store == Some(&StoreKind::Embedded) {
+        if store.is_some_and(|store| store.kind == StoreKind::Embedded) {
             item.problem(
                 "redis joins instances that share a store; it needs `store.kind: postgres`",
             );

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Api, Limits, Polling, Settings, StoreKind, load, parse};
+use super::{Api, Limits, Polling, Settings, Storage, StoreKind, load, parse};
 use crate::bbb::Algorithm;
 use crate::model::{
     AssetKind, B3lbFactors, Look, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Secret,
@@ -121,7 +121,7 @@ server:
   threads: 4
   grace: 1m 30s
 data_dir: .
-store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico" }
+store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false }
 redis: { url: { env: REDIS } }
 api: { jwt_secret: { file: jwt }, public: true }
 polling: { interval: 1s, timeout: 500ms, down_after: 4, up_after: "1", node_down_grace: 2min }
@@ -181,7 +181,7 @@ fn every_key_arrives_where_it_belongs() {
     );
     assert_eq!((server.threads, server.grace), (4, Duration::from_secs(90)));
     let url = Secret::new("postgres://portico:pass-word@localhost/portico");
-    assert_eq!(settings.store, StoreKind::Postgres { url });
+    assert_eq!(settings.store, Storage { kind: StoreKind::Postgres { url }, migrate: false });
     assert_eq!(settings.redis, Some(Secret::new("rediss://:pass-word@redis/0")));
     let jwt_secret = Some(Secret::new("a key of more than thirty-two bytes"));
     assert_eq!(settings.api, Api { jwt_secret, public: true });

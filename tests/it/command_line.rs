@@ -73,6 +73,7 @@ async fn every_command_explains_itself() {
              Commands:\n\
              \x20 serve     Run a pool from a configuration file\n\
              \x20 check     Check a configuration file and say all that is wrong with it\n\
+             \x20 migrate   Bring the store to this version's schema; serve does it by itself unless told not to\n\
              \x20 demo      Try it out: simulated nodes, one tenant and the edge in one process\n\
              \x20 simulate  Stand in for something that is not there\n\
              \n\

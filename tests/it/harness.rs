@@ -13,6 +13,7 @@
 //! | `config` | what a test wants the pool to be, and the YAML it amounts to |
 //! | `pool` | the running pool: nodes, process, signals, restarts |
 //! | `process` | the child process and its log; `portico` for short runs of the program |
+//! | `postgres` | a PostgreSQL of our own; the unit tests of the store use it too |
 //! | `client` | a front end of one tenant, which signs what it sends |
 //! | `front` | a front end that is called back |
 //! | `http`, `raw` | HTTP for one request; a connection that sends any bytes |
@@ -30,6 +31,7 @@ mod http;
 mod masked;
 mod metrics;
 mod pool;
+mod postgres;
 mod process;
 mod raw;
 mod wait;
@@ -41,6 +43,7 @@ pub(crate) use front::{Front, Heard};
 pub(crate) use http::Reply;
 pub(crate) use masked::masked;
 pub(crate) use pool::Pool;
+pub(crate) use postgres::Postgres;
 pub(crate) use process::{portico, portico_with};
 pub(crate) use raw::Raw;
 pub(crate) use wait::{PATIENCE, eventually};

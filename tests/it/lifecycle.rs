@@ -8,7 +8,7 @@ use portico::sim::{Fault, Node};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{Client, Config, Pool, Tenant, eventually, portico};
+use crate::harness::{Client, Config, Pool, Postgres, Tenant, eventually, portico};
 
 fn config() -> Config {
     Config::new().nodes(2).tenant(Tenant::new("acme"))
@@ -100,10 +100,22 @@ async fn an_upgrade_fails_no_request_and_loses_no_meeting() {
     assert_eq!(pool.node_calls("end"), 0);
 }
 
-/// Each process has only seen its own creates when it places or looks one up.
 #[tokio::test]
 async fn while_two_processes_serve_a_meeting_of_one_is_known_to_the_other() {
-    let mut pool = Pool::start(config().set("polling.interval", "10m")).await;
+    each_knows_what_the_other_creates(config()).await;
+}
+
+#[tokio::test]
+async fn while_two_processes_serve_from_postgres_it_is_the_same() {
+    let server = Postgres::shared();
+    let url = server.url(&server.create_database());
+    each_knows_what_the_other_creates(config().set("store.kind", "postgres").set("store.url", url))
+        .await;
+}
+
+/// Each process has only seen its own creates when it places or looks one up.
+async fn each_knows_what_the_other_creates(config: Config) {
+    let mut pool = Pool::start(config.set("polling.interval", "10m")).await;
     let acme = pool.tenant("acme");
     pool.signal("USR2");
     let successor = |log: &str| log.matches("meetings were running when we last looked").count();

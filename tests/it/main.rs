@@ -31,6 +31,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod placement;
+mod postgres;
 mod protection;
 mod recordings;
 mod reload;
