@@ -12,6 +12,7 @@ mod error;
 mod node_row;
 mod op;
 mod postgres;
+mod seal;
 
 #[cfg(test)]
 mod alike;
@@ -35,7 +36,9 @@ pub use embedded::Embedded;
 pub use error::Error;
 pub use postgres::{Postgres, Trouble};
 
-use crate::model::{AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node, NodeName, Slug};
+use crate::model::{
+    AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node, NodeName, Secret, Slug,
+};
 
 /// Where Portico keeps what must survive.
 ///
@@ -96,6 +99,21 @@ pub enum Older {
     Migrate,
     /// Leave it alone, and do without the store.
     Refuse,
+}
+
+/// How a store is to be opened.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// What to do with an older schema.
+    pub older: Older,
+    /// What secrets are sealed with; none: they stand there in clear.
+    pub key: Option<Secret>,
+}
+
+impl From<Older> for Opening {
+    fn from(older: Older) -> Self {
+        Self { older, key: None }
+    }
 }
 
 /// How far the schema of a store has come.

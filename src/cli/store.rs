@@ -17,7 +17,7 @@ use crate::admin;
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
 use crate::model::Secret;
-use crate::store::{Embedded, Error, Older, Postgres, Store};
+use crate::store::{Embedded, Error, Older, Opening, Postgres, Store};
 
 /// Between two attempts to reach the store: at first, and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -34,15 +34,16 @@ const LONGER: Duration = Duration::from_mins(1);
 /// What does not go by by itself.
 pub(super) async fn open(settings: &Settings, upgrade: Upgrade) -> anyhow::Result<Arc<dyn Store>> {
     let older = if settings.store.migrate { Older::Migrate } else { Older::Refuse };
+    let opening = Opening { older, key: settings.store.key.clone() };
     let url = match &settings.store.kind {
         StoreKind::Embedded => {
-            return Ok(Arc::new(Embedded::open_or(&settings.data_dir, older)?));
+            return Ok(Arc::new(Embedded::open_as(&settings.data_dir, opening)?));
         }
         StoreKind::Postgres { url } => url,
     };
-    match Postgres::open(url, older).await {
+    match Postgres::open(url, opening.clone()).await {
         Err(away) if away.is_passing() && upgrade == Upgrade::No => {
-            Ok(Arc::new(wait(settings.server.admin, url, older, away).await?))
+            Ok(Arc::new(wait(settings.server.admin, url, &opening, away).await?))
         }
         opened => Ok(Arc::new(opened?)),
     }
@@ -51,7 +52,7 @@ pub(super) async fn open(settings: &Settings, upgrade: Upgrade) -> anyhow::Resul
 async fn wait(
     admin: SocketAddr,
     url: &Secret,
-    older: Older,
+    opening: &Opening,
     mut away: Error,
 ) -> anyhow::Result<Postgres> {
     let begun = Instant::now();
@@ -70,7 +71,7 @@ async fn wait(
         say.send_replace(reason);
         sleep(pause).await;
         pause = (pause * 2).min(AGAIN_AFTER_AT_MOST);
-        match Postgres::open(url, older).await {
+        match Postgres::open(url, opening.clone()).await {
             Err(still) if still.is_passing() => away = still,
             opened => break opened,
         }

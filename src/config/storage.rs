@@ -27,7 +27,12 @@ pub struct Storage {
     pub kind: StoreKind,
     /// Whether `serve` brings an older schema to its own. Off: `portico migrate` does, and nobody else.
     pub migrate: bool,
+    /// What the nodes' secrets are sealed with; none: they stand in the store in clear.
+    pub key: Option<Secret>,
 }
+
+/// As many bits as the cipher has.
+const MIN_KEY_BYTES: usize = 32;
 
 /// Where Debian and the systemd unit put a service's state.
 const DEFAULT_DATA_DIR: &str = "/var/lib/portico";
@@ -39,7 +44,18 @@ pub(super) fn data_dir(item: &Item<'_>) -> PathBuf {
 pub(super) fn store(item: &Item<'_>) -> Option<Storage> {
     item.fields(|fields| {
         let migrate = fields.optional("migrate").flag().unwrap_or(true);
-        Some(Storage { kind: kind(fields)?, migrate })
+        let key_item = fields.optional("key");
+        let key = key_item.secret();
+        if key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY_BYTES) {
+            key_item.problem(
+                "is too short; write 32 characters or more, such as `openssl rand -hex 32` makes",
+            );
+        }
+        let kind = kind(fields)?;
+        if kind != StoreKind::Embedded && key_item.is_absent() {
+            item.warn("without a `key` the secrets of nodes stand in the database in clear");
+        }
+        Some(Storage { kind, migrate, key })
     })
 }
 

@@ -121,7 +121,7 @@ server:
   threads: 4
   grace: 1m 30s
 data_dir: .
-store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false }
+store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false, key: { file: jwt } }
 redis: { url: { env: REDIS } }
 api: { jwt_secret: { file: jwt }, public: true }
 polling: { interval: 1s, timeout: 500ms, down_after: 4, up_after: "1", node_down_grace: 2min }
@@ -180,8 +180,9 @@ fn every_key_arrives_where_it_belongs() {
         ["10.0.0.0/8", "192.0.2.7/32"]
     );
     assert_eq!((server.threads, server.grace), (4, Duration::from_secs(90)));
+    let key = Some(Secret::new("a key of more than thirty-two bytes"));
     let url = Secret::new("postgres://portico:pass-word@localhost/portico");
-    assert_eq!(settings.store, Storage { kind: StoreKind::Postgres { url }, migrate: false });
+    assert_eq!(settings.store, Storage { kind: StoreKind::Postgres { url }, migrate: false, key });
     assert_eq!(settings.redis, Some(Secret::new("rediss://:pass-word@redis/0")));
     let jwt_secret = Some(Secret::new("a key of more than thirty-two bytes"));
     assert_eq!(settings.api, Api { jwt_secret, public: true });

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use url::Url;
 
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
-use super::{SavedNode, Store};
+use super::{Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
 };
@@ -67,6 +67,27 @@ pub(super) async fn everything_comes_back_as_it_was_put(store: &dyn Store) {
     store.remove_node(&retired.name).await.unwrap();
     let saved = store.load().await.unwrap();
     assert_eq!(saved.nodes, [cordoned]);
+}
+
+/// What no file and no column may hold in clear.
+pub(super) const HUSH: &str = "hush, this is between us";
+
+/// A store that seals.
+pub(super) fn sealing() -> Opening {
+    let key = Some(Secret::new("a key of thirty-two characters or more"));
+    Opening { older: Older::Migrate, key }
+}
+
+/// `store` was opened as [`sealing`]; `open` opens the same one anew.
+pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(Opening) -> S) {
+    let mut node = retired_node("sealed");
+    node.spec.as_mut().unwrap().secret = Secret::new(HUSH);
+    store.put_node(&node).await.unwrap();
+    assert!(store.load().await.unwrap().nodes.contains(&node));
+    assert!(open(sealing()).await.load().await.unwrap().nodes.contains(&node));
+    // Without the key that node is left out, and nothing else.
+    let without = open(Older::Migrate.into()).await.load().await.unwrap();
+    assert!(without.skipped >= 1 && without.nodes.iter().all(|other| other.name != node.name));
 }
 
 pub(super) async fn the_last_put_wins(store: &dyn Store) {

@@ -28,7 +28,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::op::Op;
-use super::{Error, Older, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
+use super::seal::Seal;
+use super::{Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
 use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Slug};
 use writer::Job;
 
@@ -44,6 +45,7 @@ const QUEUE: usize = 2048;
 #[derive(Debug)]
 pub struct Embedded {
     path: PathBuf,
+    seal: Seal,
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -57,19 +59,21 @@ impl Embedded {
     ///
     /// See [`Error`]; each names the file and the remedy.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
-        Self::open_or(data_dir, Older::Migrate)
+        Self::open_as(data_dir, Older::Migrate)
     }
 
-    /// The same, and says what to do with an older schema.
+    /// The same, and says how.
     ///
     /// # Errors
     /// See [`Error`]; each names the file and the remedy.
-    pub fn open_or(data_dir: &Path, older: Older) -> Result<Self, Error> {
+    pub fn open_as(data_dir: &Path, opening: impl Into<Opening>) -> Result<Self, Error> {
+        let Opening { older, key } = opening.into();
         create_private(data_dir)
             .map_err(|error| Error::NoDirectory(data_dir.to_owned(), Arc::new(error)))?;
         let path = Self::file(data_dir);
         let connection = schema::open(&path, older)?;
-        Self::start(path.clone(), connection).map_err(|error| Error::from_io(&path, error))
+        let seal = Seal::new(key.as_ref());
+        Self::start(path.clone(), connection, seal).map_err(|error| Error::from_io(&path, error))
     }
 
     /// Where the database is.
@@ -86,13 +90,13 @@ impl Embedded {
         Ok(SchemaVersion { found, known: schema::PRESENT })
     }
 
-    fn start(path: PathBuf, connection: Connection) -> io::Result<Self> {
+    fn start(path: PathBuf, connection: Connection, seal: Seal) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new().name("store".to_owned()).spawn({
             let path = path.clone();
             move || writer::run(&path, connection, receiver)
         })?;
-        Ok(Self { path, jobs: Some(sender), writer: Some(writer) })
+        Ok(Self { path, seal, jobs: Some(sender), writer: Some(writer) })
     }
 
     async fn write(&self, op: Op) -> Result<(), Error> {
@@ -154,7 +158,7 @@ impl Store for Embedded {
     }
 
     async fn load(&self) -> Result<Saved, Error> {
-        self.ask(Job::Load).await
+        self.ask(|reply| Job::Load(self.seal.clone(), reply)).await
     }
 
     async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error> {
@@ -170,7 +174,7 @@ impl Store for Embedded {
     }
 
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error> {
-        self.write(Op::PutNode(node.clone().into())).await
+        self.write(Op::put_node(node, &self.seal)).await
     }
 
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {
@@ -228,6 +232,18 @@ mod tests {
         contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;
         contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().1).await;
         contract::hooks_are_kept_until_they_are_removed(&fresh().1).await;
+        let (dir, store) = fresh();
+        drop(store);
+        let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();
+        contract::everything_comes_back_as_it_was_put(&sealed).await;
+        contract::secrets_are_sealed(&sealed, async |opening| {
+            Embedded::open_as(dir.path(), opening).unwrap()
+        })
+        .await;
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert_eq!(memchr::memmem::find(&bytes, contract::HUSH.as_bytes()), None);
+        }
         contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().1)).await;
     }
 
@@ -317,7 +333,7 @@ mod tests {
         let path = dir.path().join(FILE);
         let db = schema::open(&path, Older::Migrate).unwrap();
         db.busy_timeout(std::time::Duration::ZERO).unwrap();
-        let store = Embedded::start(path.clone(), db).unwrap();
+        let store = Embedded::start(path.clone(), db, Seal::default()).unwrap();
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Put, SavedNode};
+use super::seal::Seal;
+use super::{Put, SavedNode, node_row};
 use crate::model::{
-    Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, MeetingKey, NewDelivery, NodeName,
-    Settled,
+    AdminState, Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, MeetingKey, NewDelivery,
+    NodeName, Settled,
 };
 
 /// A change. It can be applied again with the same outcome.
@@ -16,7 +17,11 @@ pub(in crate::store) enum Op {
         key: MeetingKey,
         internal_id: Box<str>,
     },
-    PutNode(Box<SavedNode>),
+    PutNode {
+        name: NodeName,
+        state: AdminState,
+        spec: Option<String>,
+    },
     RemoveNode(NodeName),
     Callbacks(Change),
     PutAsset(AssetKey, Arc<Asset>),
@@ -25,6 +30,14 @@ pub(in crate::store) enum Op {
     RemoveHook(u64),
     /// Writes what is there already.
     Probe,
+}
+
+impl Op {
+    /// Keeps a node, with its secret sealed.
+    pub(in crate::store) fn put_node(node: &SavedNode, seal: &Seal) -> Self {
+        let spec = node.spec.as_ref().map(|spec| node_row::to_json(spec, seal));
+        Self::PutNode { name: node.name.clone(), state: node.state, spec }
+    }
 }
 
 /// A change to callbacks. It can be applied again with the same outcome.

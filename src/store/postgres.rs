@@ -43,7 +43,8 @@ use self::target::Target;
 use self::text::to_column;
 use self::writer::{Job, Writer};
 use super::op::Op;
-use super::{Error, Older, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
+use super::seal::Seal;
+use super::{Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
 use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Secret, Slug};
 
 /// Jobs that may wait; past it callers wait to enqueue. Several times what one transaction takes.
@@ -65,6 +66,7 @@ pub struct Postgres {
     jobs: mpsc::Sender<Job>,
     pool: Pool,
     runtime: Handle,
+    seal: Seal,
 }
 
 impl Postgres {
@@ -80,7 +82,8 @@ impl Postgres {
     ///
     /// # Errors
     /// See [`Trouble`]; each names the setting and the remedy.
-    pub async fn open(url: &Secret, older: Older) -> Result<Self, Error> {
+    pub async fn open(url: &Secret, opening: impl Into<Opening>) -> Result<Self, Error> {
+        let Opening { older, key } = opening.into();
         let target = Target::parse(url)?;
         let connector = Connector::new(&target);
         let mut session = connect(&connector, &target).await?;
@@ -106,7 +109,8 @@ impl Postgres {
         // It ends when nobody can give it a job any more.
         let writer = Writer { target: target.clone(), connector, jobs: receiver, owed: Vec::new() };
         drop(runtime.spawn(writer.run(session)));
-        Ok(Self { target: Arc::new(target), jobs, pool, runtime })
+        let seal = Seal::new(key.as_ref());
+        Ok(Self { target: Arc::new(target), jobs, pool, runtime, seal })
     }
 
     /// How far the schema of a database has come; nothing is changed.
@@ -193,7 +197,7 @@ impl Reader {
         }
     }
 
-    async fn load(&mut self) -> Result<Saved, Error> {
+    async fn load(&mut self, seal: &Seal) -> Result<Saved, Error> {
         let target = self.target.clone();
         let trouble = |error| Error::from(Trouble::new(&target, &error));
         let moment = self.db.build_transaction();
@@ -202,7 +206,7 @@ impl Reader {
         // As long as there is data.
         let patience = "SET LOCAL statement_timeout = '2min'; SET LOCAL enable_seqscan = on";
         moment.batch_execute(patience).await.map_err(trouble)?;
-        let saved = rows::load(&moment).await.map_err(trouble)?;
+        let saved = rows::load(&moment, seal).await.map_err(trouble)?;
         moment.commit().await.map_err(trouble)?;
         Ok(saved)
     }
@@ -230,7 +234,7 @@ impl Store for Postgres {
     }
 
     async fn load(&self) -> Result<Saved, Error> {
-        self.reader().await?.load().await
+        self.reader().await?.load(&self.seal).await
     }
 
     async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error> {
@@ -253,7 +257,7 @@ impl Store for Postgres {
     }
 
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error> {
-        self.write(Op::PutNode(node.clone().into())).await
+        self.write(Op::put_node(node, &self.seal)).await
     }
 
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {

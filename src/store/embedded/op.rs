@@ -3,7 +3,6 @@
 use rusqlite::{Connection, params};
 
 use super::{assets, callbacks};
-use crate::store::node_row;
 use crate::store::op::Op;
 
 pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
@@ -43,13 +42,9 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
                 key.id,
                 internal_id
             ])?,
-        Op::PutNode(node) => db
+        Op::PutNode { name, state, spec } => db
             .prepare_cached("INSERT OR REPLACE INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)")?
-            .execute(params![
-                node.name.as_str(),
-                node.state.as_str(),
-                node.spec.as_ref().map(node_row::to_json),
-            ])?,
+            .execute(params![name.as_str(), state.as_str(), spec])?,
         Op::PutAsset(key, asset) => assets::put(db, key, asset)?,
         Op::RemoveAsset(key) => assets::remove(db, key)?,
         Op::RemoveNode(name) => {

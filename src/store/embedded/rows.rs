@@ -6,6 +6,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row};
 
 use crate::model::{CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
+use crate::store::seal::Seal;
 use crate::store::{Saved, SavedNode, node_row};
 
 const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
@@ -16,10 +17,11 @@ const HOOKS: &str = "SELECT id, tenant, sub_id, token, callback_url, meeting_id,
 
 /// Reads all rows. One that cannot be understood is left out, counted and, the first of them,
 /// logged; an error of the database itself is an error.
-pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
+pub(super) fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Saved> {
     let mut skipped = Skipped::default();
     let meetings = all(db, MEETINGS, [], meeting, &mut skipped)?;
-    let nodes = all(db, "SELECT name, state, spec FROM nodes", [], node, &mut skipped)?;
+    let nodes =
+        all(db, "SELECT name, state, spec FROM nodes", [], |row| node(row, seal), &mut skipped)?;
     let hooks = all(db, HOOKS, [], hook, &mut skipped)?;
     if let Some(first) = skipped.first {
         log::error!(
@@ -46,7 +48,7 @@ fn all<T>(
     db: &Connection,
     sql: &str,
     params: impl rusqlite::Params,
-    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     skipped: &mut Skipped,
 ) -> rusqlite::Result<Vec<T>> {
     let mut statement = db.prepare_cached(sql)?;
@@ -100,16 +102,13 @@ fn hook(row: &Row<'_>) -> rusqlite::Result<Hook> {
     })
 }
 
-fn node(row: &Row<'_>) -> rusqlite::Result<SavedNode> {
+fn node(row: &Row<'_>, seal: &Seal) -> rusqlite::Result<SavedNode> {
     let name = NodeName::new(row.get::<_, String>(0)?);
     let spec = row
         .get::<_, Option<String>>(2)?
-        .map(|json| node_row::from_json(name.clone(), &json))
+        .map(|json| node_row::from_json(name.clone(), &json, seal))
         .transpose()
-        // Only where: what stands there may be the node's secret.
-        .map_err(|error| {
-            unreadable(2, format!("no JSON of a node, from column {}", error.column()))
-        })?;
+        .map_err(|error| unreadable(2, error.to_string()))?;
     Ok(SavedNode { name, state: word(row, 1)?, spec })
 }
 

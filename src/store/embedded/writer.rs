@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{assets, op, rows};
 use crate::model::{Asset, AssetKey, Meeting, Slug};
 use crate::store::op::Op;
+use crate::store::seal::Seal;
 use crate::store::{Error, Saved, SavedAsset};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
@@ -18,7 +19,7 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 pub(super) enum Job {
     Write(Op, Reply<()>),
-    Load(Reply<Saved>),
+    Load(Seal, Reply<Saved>),
     Find {
         tenant: Slug,
         id: Box<str>,
@@ -36,8 +37,8 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
     let mut next = jobs.blocking_recv();
     while let Some(job) = next.take() {
         match job {
-            Job::Load(reply) => {
-                let saved = rows::load(&db).map_err(|error| Error::from_sqlite(path, error));
+            Job::Load(seal, reply) => {
+                let saved = rows::load(&db, &seal).map_err(|error| Error::from_sqlite(path, error));
                 answer(reply, saved);
             }
             Job::Find { tenant, id, reply } => {
@@ -143,9 +144,9 @@ mod tests {
         drop(sender);
         // A second connection in use keeps the log from being removed when the writer closes.
         let witness = Connection::open(&path).unwrap();
-        rows::load(&witness).unwrap();
+        rows::load(&witness, &Seal::default()).unwrap();
         run(&path, db, receiver);
-        assert_eq!(rows::load(&witness).unwrap().meetings.len(), BATCH);
+        assert_eq!(rows::load(&witness, &Seal::default()).unwrap().meetings.len(), BATCH);
         // Each transaction of its own would have logged at least one page.
         let pages = (log.metadata().unwrap().len() - before) / 4096;
         assert!(pages < BATCH as u64 / 2, "{pages} pages");
@@ -171,8 +172,12 @@ mod tests {
         first.and(last).unwrap();
         let error = large.unwrap_err();
         assert!(matches!(&error, Error::Full(full) if *full == path), "{error}");
-        let mut kept: Vec<_> =
-            rows::load(&db).unwrap().meetings.into_iter().map(|meeting| meeting.key.id).collect();
+        let mut kept: Vec<_> = rows::load(&db, &Seal::default())
+            .unwrap()
+            .meetings
+            .into_iter()
+            .map(|meeting| meeting.key.id)
+            .collect();
         kept.sort();
         assert_eq!(kept, ["first", "last"]);
     }

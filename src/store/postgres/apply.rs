@@ -6,7 +6,6 @@ use super::outbox;
 use super::text::to_column;
 use crate::model::{Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, Scope};
 use crate::store::callbacks::{CALLBACKS_KEPT_MS, Put, TOLD_KEPT_MS, UNNOTICED_END_MS};
-use crate::store::node_row;
 use crate::store::op::{Change, Full, Op, Outcome, PORTION, Portion, Step};
 
 pub(super) type Param = Box<dyn ToSql + Send + Sync>;
@@ -61,14 +60,14 @@ pub(super) fn queries(op: &Op) -> Vec<Query> {
                 vec![tenant, sub_id, text(&key.id), text(internal_id)],
             )
         }
-        Op::PutNode(node) => Query::new(
+        Op::PutNode { name, state, spec } => Query::new(
             "INSERT INTO nodes (name, state, spec) VALUES ($1, $2, $3)
                 ON CONFLICT (name) DO UPDATE SET state = excluded.state, spec = excluded.spec",
             vec![
-                text(node.name.as_str()),
-                word(node.state.as_str()),
+                text(name.as_str()),
+                word(state.as_str()),
                 // JSON escapes a NUL by itself.
-                Box::new(node.spec.as_ref().map(node_row::to_json)),
+                Box::new(spec.clone()),
             ],
         ),
         Op::RemoveNode(name) => {

@@ -13,6 +13,7 @@ use crate::model::{
     Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Hook, Meeting, MeetingKey,
     NodeName, Scope, SubId,
 };
+use crate::store::seal::Seal;
 use crate::store::{Saved, SavedAsset, SavedNode, node_row};
 
 pub(super) const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id,
@@ -30,11 +31,14 @@ pub(super) struct Unreadable(pub(super) String);
 
 /// Reads all rows as of one moment. One that cannot be understood is left out, counted and, the first of
 /// them, logged; an error of the database itself is an error.
-pub(super) async fn load(db: &Transaction<'_>) -> Result<Saved, tokio_postgres::Error> {
+pub(super) async fn load(
+    db: &Transaction<'_>,
+    seal: &Seal,
+) -> Result<Saved, tokio_postgres::Error> {
     let mut skipped = Skipped::default();
     let meetings = all(db, MEETINGS, meeting, &mut skipped).await?;
     let nodes = "SELECT name, state, spec FROM nodes ORDER BY name";
-    let nodes = all(db, nodes, node, &mut skipped).await?;
+    let nodes = all(db, nodes, |row| node(row, seal), &mut skipped).await?;
     let hooks = all(db, HOOKS, hook, &mut skipped).await?;
     if let Some(Unreadable(first)) = skipped.first {
         log::error!(
@@ -54,7 +58,7 @@ struct Skipped {
 async fn all<T>(
     db: &Transaction<'_>,
     sql: &str,
-    read: fn(&Row) -> Result<T, Unreadable>,
+    read: impl Fn(&Row) -> Result<T, Unreadable>,
     skipped: &mut Skipped,
 ) -> Result<Vec<T>, tokio_postgres::Error> {
     // One after the other: all rows at once would be twice the memory.
@@ -85,13 +89,12 @@ pub(super) fn meeting(row: &Row) -> Result<Meeting, Unreadable> {
     })
 }
 
-fn node(row: &Row) -> Result<SavedNode, Unreadable> {
+fn node(row: &Row, seal: &Seal) -> Result<SavedNode, Unreadable> {
     let name = NodeName::new(text(row, 0)?);
     let spec = get::<Option<&str>>(row, 2)?
-        .map(|json| node_row::from_json(name.clone(), json))
+        .map(|json| node_row::from_json(name.clone(), json, seal))
         .transpose()
-        // Only where: what stands there may be the node's secret.
-        .map_err(|error| Unreadable(format!("spec: no JSON of a node, from {}", error.column())))?;
+        .map_err(|error| Unreadable(format!("spec: {error}")))?;
     Ok(SavedNode { name, state: word(row, 1)?, spec })
 }
 

@@ -25,6 +25,16 @@ async fn it_keeps_the_contract() {
     contract::two_scopes_may_use_the_same_meeting_id(&fresh().await).await;
     contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().await).await;
     contract::hooks_are_kept_until_they_are_removed(&fresh().await).await;
+    let database = Server::shared().create_database();
+    let url = Secret::new(Server::shared().url(&database));
+    let sealed = Postgres::open(&url, contract::sealing()).await.unwrap();
+    contract::everything_comes_back_as_it_was_put(&sealed).await;
+    contract::secrets_are_sealed(&sealed, async |opening| {
+        Postgres::open(&url, opening).await.unwrap()
+    })
+    .await;
+    let specs = sql(&database, "SELECT spec FROM nodes WHERE name = 'sealed'").await;
+    assert!(specs.contains("sealed_secret") && !specs.contains(contract::HUSH), "{specs}");
     contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().await)).await;
 }
 
@@ -282,4 +292,57 @@ async fn tls_is_as_strict_as_the_url_says() {
         let refused = said(open(host, &query).await);
         assert!(refused.contains("no TLS with PostgreSQL"), "{query}: {refused}");
     }
+}
+
+/// Passes everything on to the server and back, until it is told to hold it.
+async fn holdable_way_to(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let (hold, is_silent) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+            let (client, server) = (client.into_split(), server.into_split());
+            for (mut from, mut to) in [(client.0, server.1), (server.0, client.1)] {
+                let mut is_silent = is_silent.clone();
+                tokio::spawn(async move {
+                    let mut chunk = vec![0; 8192];
+                    while let Ok(read @ 1..) = from.read(&mut chunk).await {
+                        drop(is_silent.wait_for(|silent| !silent).await);
+                        to.write_all(&chunk[..read]).await.ok();
+                    }
+                });
+            }
+        }
+    });
+    (own, hold)
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_holds_nobody_up_for_long() {
+    let database = Server::shared().create_database();
+    let (port, hold) = holdable_way_to(Server::shared().port()).await;
+    let (user, password) = (Server::USER, Server::PASSWORD);
+    let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}");
+    let store = Postgres::open(&Secret::new(url), Older::Migrate).await.unwrap();
+    let meeting = contract::meeting("acme", "m", "digest-1");
+    store.put_meeting(&meeting).await.unwrap();
+    store.load().await.unwrap();
+
+    hold.send_replace(true);
+    let begun = tokio::time::Instant::now();
+    let (one, two) = tokio::join!(store.put_meeting(&meeting), store.load());
+    assert!(one.unwrap_err().is_passing() && two.unwrap_err().is_passing());
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    let begun = tokio::time::Instant::now();
+    assert!(store.put_meeting(&meeting).await.unwrap_err().is_passing());
+    assert!(store.load().await.unwrap_err().is_passing());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    hold.send_replace(false);
+    eventually("it is written again", async || store.put_meeting(&meeting).await.is_ok()).await;
+    assert_eq!(store.load().await.unwrap().meetings, [meeting]);
 }

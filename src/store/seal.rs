@@ -1,0 +1,82 @@
+//! Secrets at rest: sealed with `store.key`, if there is one.
+//!
+//! ChaCha20-Poly1305 with a random nonce each time; a restart seals some hundred secrets, far from where
+//! nonces could meet. What is sealed belongs to one node's name and opens for no other.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sha2::{Digest, Sha256};
+
+use crate::model::Secret;
+
+/// Tells keys made for this from those that the same secret may make elsewhere.
+const PURPOSE: &[u8] = b"portico: secrets of nodes, 1\0";
+
+/// Seals and opens, or leaves everything as it is.
+#[derive(Clone, Default)]
+pub(super) struct Seal(Option<Arc<LessSafeKey>>);
+
+impl Seal {
+    /// With the key of the configuration.
+    pub(super) fn new(key: Option<&Secret>) -> Self {
+        Self(key.map(|key| {
+            // A key has as many bits as a digest by its own length, so no slow derivation is needed.
+            let digest = Sha256::new_with_prefix(PURPOSE).chain_update(key.expose()).finalize();
+            let key = UnboundKey::new(&CHACHA20_POLY1305, &digest).expect("a digest is 32 bytes");
+            Arc::new(LessSafeKey::new(key))
+        }))
+    }
+
+    /// A secret of the node `name`, sealed; nothing without a key.
+    pub(super) fn close(&self, name: &str, secret: &str) -> Option<String> {
+        let key = self.0.as_ref()?;
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut sealed = secret.as_bytes().to_vec();
+        let (used, about) = (Nonce::assume_unique_for_key(nonce), Aad::from(name));
+        key.seal_in_place_append_tag(used, about, &mut sealed).expect("a secret is short");
+        sealed.splice(..0, nonce);
+        Some(STANDARD_NO_PAD.encode(sealed))
+    }
+
+    /// What was sealed for the node `name` with this key; nothing if it was not.
+    pub(super) fn open(&self, name: &str, sealed: &str) -> Option<String> {
+        let key = self.0.as_ref()?;
+        let sealed = STANDARD_NO_PAD.decode(sealed).ok()?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let (used, mut rest) = (Nonce::assume_unique_for_key(*nonce), rest.to_vec());
+        let secret = key.open_in_place(used, Aad::from(name), &mut rest).ok()?;
+        String::from_utf8(secret.to_vec()).ok()
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_key_and_name_open_what_was_sealed() {
+        let seal = |key: &str| Seal::new(Some(&Secret::new(key)));
+        let (own, other) = (seal("a key of thirty-two bytes or more"), seal("another"));
+        let sealed = own.close("bbb01", "hush \0🗝").unwrap();
+        assert_ne!(own.close("bbb01", "hush \0🗝").unwrap(), sealed);
+        assert!(!sealed.contains("hush"));
+        assert_eq!(own.open("bbb01", &sealed).as_deref(), Some("hush \0🗝"));
+        assert_eq!(own.open("bbb02", &sealed), None);
+        assert_eq!(other.open("bbb01", &sealed), None);
+        assert_eq!(Seal::default().open("bbb01", &sealed), None);
+        assert_eq!(Seal::default().close("bbb01", "hush"), None);
+        for broken in ["", "AAAA", "?", sealed.get(..sealed.len() - 4).unwrap()] {
+            assert_eq!(own.open("bbb01", broken), None, "{broken}");
+        }
+    }
+}
