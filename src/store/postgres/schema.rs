@@ -7,6 +7,7 @@ use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
 use super::error::{Cause, Trouble};
+use super::session::SETTINGS;
 use super::target::Target;
 use crate::chain::Chain;
 
@@ -82,7 +83,7 @@ async fn migrate_by(
         log::info!("the schema of {place} went from version {found} to {known}");
     }
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(trouble)?;
-    client.batch_execute("RESET statement_timeout; RESET lock_timeout").await.map_err(trouble)?;
+    client.batch_execute(SETTINGS).await.map_err(trouble)?;
     Ok(found)
 }
 

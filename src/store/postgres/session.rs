@@ -16,10 +16,12 @@ use super::tls::Tls;
 pub(super) const OLDEST: i32 = 14;
 
 /// Nothing that we ask for while requests wait takes a tenth of this. A transaction that we forget about
-/// must not hold its rows. And "durable" is our promise, whatever the server's default.
-const SETTINGS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '4s';
-    SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = 'warning';
-    SET enable_seqscan = off; SET jit = off;
+/// must not hold its rows, and idle we are often. And "durable" is our promise, whatever the server's default.
+/// A plan may have been made when a table was small, and is kept: for all that we ask often there is an index.
+/// Whatever else then looks costly is not worth compiling.
+pub(super) const SETTINGS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '4s';
+    SET idle_in_transaction_session_timeout = '10s'; SET idle_session_timeout = 0;
+    SET client_min_messages = 'warning'; SET enable_seqscan = off; SET jit = off;
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off'";
 

@@ -179,6 +179,24 @@ async fn a_new_connection_ends_the_one_before() {
 }
 
 #[tokio::test]
+async fn an_end_that_could_not_be_written_is_made_up_for() {
+    let database = Server::shared().create_database();
+    let store = open(&database).await;
+    let (over, other) =
+        (contract::meeting("acme", "m", "digest-1"), contract::meeting("acme", "n", "digest-2"));
+    store.put_meeting(&over).await.unwrap();
+    let target = Target::parse(&Secret::new(Server::shared().url(&database))).unwrap();
+    let holder = Session::open(&Connector::new(&target), &target, None).await.unwrap();
+    holder.client.batch_execute("BEGIN; SELECT FROM meetings FOR UPDATE").await.unwrap();
+    let refused = store.remove_meeting(&over.key, &over.internal_id).await.unwrap_err();
+    assert!(refused.to_string().contains("did not answer in time"), "{refused}");
+    holder.client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(store.load().await.unwrap().meetings, [over]);
+    store.put_meeting(&other).await.unwrap();
+    assert_eq!(store.load().await.unwrap().meetings, [other]);
+}
+
+#[tokio::test]
 async fn connections_that_were_ended_are_replaced() {
     let database = Server::shared().create_database();
     let store = open(&database).await;

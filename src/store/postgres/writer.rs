@@ -112,7 +112,12 @@ impl Writer {
                     next = self.jobs.try_recv().ok();
                 }
             }
-            let lost = self.write(line, &mut batch).await;
+            let (owed, is_reading) = (self.owed.len(), batch.is_empty());
+            let mut lost = self.write(line, &mut batch).await;
+            // Where one thing can be written, so may be what could not before.
+            if !is_reading && lost.is_none() && owed > 0 && owed == self.owed.len() {
+                lost = self.pay(line).await;
+            }
             for fence in fences {
                 answer(fence, lost.clone().map_or(Ok(()), |lost| Err(lost.into())));
             }
@@ -169,15 +174,15 @@ impl Writer {
         answer(reply, Err(trouble.into()));
     }
 
-    /// Makes up for what is owed.
+    /// Makes up for what is owed, as far as that works.
     async fn pay(&mut self, line: &mut Line) -> Option<Trouble> {
         while !self.owed.is_empty() {
             let rest = self.owed.split_off(self.owed.len().min(BATCH));
             let now = std::mem::replace(&mut self.owed, rest);
             if let Err(Failed { trouble, is_lost }) = self.commit(line, &now).await {
-                if is_lost {
+                if is_lost || trouble.is_passing() {
                     self.owed.extend(now);
-                    return Some(trouble);
+                    return is_lost.then_some(trouble);
                 }
                 log::warn!(
                     "{} meetings that are over stay in the store: {}",
