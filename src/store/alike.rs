@@ -59,7 +59,9 @@ fn tokens() -> impl Strategy<Value = Vec<CallbackToken>> {
 }
 
 fn ms() -> impl Strategy<Value = u64> {
-    (0..HOURS).prop_map(|hours| hours * HOUR_MS)
+    // Few and far apart, so that what expires after an hour, a day or a month does.
+    let hours = prop_oneof![one_of(&[0, 1, 3, 26, 30 * 24, 31 * 24]), 0..HOURS];
+    hours.prop_map(|hours| hours * HOUR_MS)
 }
 
 fn callback() -> impl Strategy<Value = Callback> {
@@ -241,8 +243,8 @@ fn any_sequence_of_operations_gives_the_same_answers_on_both() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let url = Secret::new(server.url(&database));
     let postgres = runtime.block_on(Postgres::open(&url, Older::Migrate)).unwrap();
-    let acts = prop::collection::vec(act(), 0..60);
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) };
+    let acts = prop::collection::vec(act(), 0..100);
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) };
     proptest!(config, |(acts in acts)| {
         let tables = "meetings, nodes, callbacks, deliveries, assets, hooks, outbox_lines,
             outbox_tenants";
