@@ -63,7 +63,9 @@ CREATE TABLE deliveries (
 
 CREATE INDEX deliveries_of_line ON deliveries (owner, origin_sha256, next_attempt_at_ms, id) WHERE state = 'pending';
 CREATE INDEX deliveries_of_token ON deliveries (token, id) WHERE state = 'pending';
-CREATE INDEX deliveries_due ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
+-- What waits for its turn is left out; and so nobody takes this for the way to the first of one line.
+CREATE INDEX deliveries_due ON deliveries (next_attempt_at_ms)
+    WHERE state = 'pending' AND next_attempt_at_ms < 9223372036854710272;
 CREATE INDEX deliveries_dead ON deliveries (owner, settled_at_ms, id) WHERE state = 'dead';
 
 -- The outbox by tenant and origin: what is due is found, and what waits is counted, without a look at all of it.
@@ -75,10 +77,10 @@ CREATE TABLE outbox_lines (
     tenant             TEXT   COLLATE "C" NOT NULL,
     origin_sha256      BYTEA              NOT NULL,
     next_attempt_at_ms BIGINT             NOT NULL, -- of the first in it
-    PRIMARY KEY (tenant, origin_sha256)
+    PRIMARY KEY (origin_sha256, tenant)
 ) WITH (fillfactor = 50);
 
-CREATE INDEX outbox_lines_due ON outbox_lines (tenant, next_attempt_at_ms);
+CREATE INDEX outbox_lines_due ON outbox_lines (tenant, next_attempt_at_ms, origin_sha256);
 
 CREATE TABLE outbox_tenants (
     tenant             TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
@@ -88,7 +90,7 @@ CREATE TABLE outbox_tenants (
     next_attempt_at_ms BIGINT                       -- of the first of its lines; NULL: it has none
 ) WITH (fillfactor = 50);
 
-CREATE INDEX outbox_tenants_due ON outbox_tenants (next_attempt_at_ms);
+CREATE INDEX outbox_tenants_due ON outbox_tenants (next_attempt_at_ms, tenant);
 
 -- Adds to the counts of a tenant, and looks for the first in one of its lines.
 CREATE FUNCTION outbox_count(whose TEXT, line BYTEA, more BIGINT, more_bytes BIGINT, more_dead BIGINT)
@@ -106,7 +108,7 @@ BEGIN
             WHERE tenant = whose AND origin_sha256 = line AND next_attempt_at_ms = soonest;
         IF NOT FOUND THEN
             INSERT INTO outbox_lines VALUES (whose, line, soonest)
-                ON CONFLICT (tenant, origin_sha256) DO UPDATE SET next_attempt_at_ms = soonest;
+                ON CONFLICT (origin_sha256, tenant) DO UPDATE SET next_attempt_at_ms = soonest;
         END IF;
     END IF;
     SELECT next_attempt_at_ms INTO soonest FROM outbox_lines WHERE tenant = whose
@@ -185,3 +187,5 @@ CREATE TABLE hooks (
     raw           BOOLEAN            NOT NULL,
     created_at_ms BIGINT             NOT NULL
 );
+
+CREATE INDEX hooks_token ON hooks (token);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::contract::{meeting, retired_node};
+use super::postgres::MISCOUNTED;
 use super::test_postgres::Postgres as Server;
 use super::{Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store};
 use crate::model::{
@@ -207,6 +208,9 @@ async fn answers(store: &dyn Store) -> Vec<String> {
         found.sort_by_key(|meeting| format!("{:?}", meeting.key));
         said.push(format!("{found:?}"));
     }
+    for id in INTERNAL_IDS {
+        said.push(format!("{:?}", store.callbacks_of_internal(id).await.unwrap()));
+    }
     for number in 0..5 {
         let token = CallbackToken::new([number; CallbackToken::BYTES]);
         let found = store.find_callback(&token).await.unwrap();
@@ -258,5 +262,7 @@ fn any_sequence_of_operations_gives_the_same_answers_on_both() {
             tokio::join!(answers(&embedded), answers(&postgres))
         });
         prop_assert_eq!(one, other);
+        let miscounted = server.sql(&database, MISCOUNTED);
+        prop_assert_eq!(miscounted.trim(), "");
     });
 }

@@ -35,6 +35,8 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
 
 pub use error::Trouble;
+#[cfg(test)]
+pub(super) use tests::MISCOUNTED;
 
 use self::error::Cause;
 use self::rows::Unreadable;

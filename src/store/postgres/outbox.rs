@@ -1,7 +1,7 @@
 //! The SQL of the outbox: what goes in, what is due, what became of it.
 //!
 //! Triggers keep what waits by tenant and origin, so that all of this costs the same however much waits. A
-//! transaction that changes the outbox first [locks](locks) the tenants whose parts of it these are.
+//! transaction that changes the outbox first takes the [`locks()`] on the tenants whose parts of it these are.
 //!
 //! Events of one hook go out one after the other: while one waits or is under way, those behind it are
 //! [`NEVER`] due. When it is settled, the next one's turn comes, in the same statement.
@@ -18,7 +18,7 @@ use crate::store::callbacks::{
 };
 use crate::store::op::{Change, Deliver, Op};
 
-/// In the order of [`Store::outbox`](crate::store::Callbacks::outbox): the first of what is due are those of
+/// The first of what is due are those of
 /// the tenants, and of the lines in them, whose first ones have waited longest: no more of either are looked
 /// at than there are places.
 pub(super) const DUE: &str = "SELECT due.tenant, sub_id, meeting_id, id, kind, target,
@@ -41,7 +41,8 @@ pub(super) const DUE: &str = "SELECT due.tenant, sub_id, meeting_id, id, kind, t
 
 /// When something will be due that is not yet, and the counts.
 pub(super) const REST: &str = "SELECT (SELECT min(next_attempt_at_ms) FROM deliveries
-            WHERE state = 'pending' AND next_attempt_at_ms > $1 AND next_attempt_at_ms < $2),
+            WHERE state = 'pending' AND next_attempt_at_ms > $1
+                AND next_attempt_at_ms < 9223372036854710272),
         coalesce(sum(pending), 0)::bigint, coalesce(sum(dead), 0)::bigint FROM outbox_tenants";
 
 impl Reader {
@@ -51,7 +52,7 @@ impl Reader {
             [places.of_origin, places.of_tenant, places.all].map(i64::from);
         let due = self.rows(DUE, &[&*now, &of_origin, &of_tenant, &all]).await?;
         let due = self.read_all(&due, rows::delivery)?;
-        let rest = self.rows(REST, &[&*now, &NEVER]).await?;
+        let rest = self.rows(REST, &[&*now]).await?;
         let number = |column| -> Result<Option<u64>, Error> {
             let number = rest.first().map(|row| row.try_get::<_, Option<i64>>(column));
             let number = number.transpose().map_err(|error| self.trouble(&error))?;
@@ -65,6 +66,9 @@ impl Reader {
         })
     }
 }
+
+// The OFFSETs keep what is asked of one token apart from what is asked of its line: the index of the token's
+// is the way to it.
 
 /// The statements that lock what these changes need of the outbox, by name, so that nobody waits for
 /// somebody who waits for him; nothing where they need nothing of it.
@@ -123,8 +127,10 @@ pub(super) fn deliver(deliver: &Deliver) -> Vec<Query> {
                 received_at_ms, attempts, next_attempt_at_ms, state, settled_at_ms, last_error)
             SELECT $1::text, $2::bytea, tenant, $3::bytea, CASE WHEN is_full THEN '' ELSE $4::bytea END,
                 CASE WHEN is_full THEN 0 ELSE length($4::bytea) END, $5::bigint, 0,
-                CASE WHEN is_event AND NOT is_full AND EXISTS (SELECT FROM deliveries
-                    WHERE token = $1 AND owner = tenant AND origin_sha256 = $3::bytea AND state = 'pending')
+                CASE WHEN is_event AND NOT is_full AND (SELECT true FROM
+                    (SELECT owner, origin_sha256 FROM deliveries
+                        WHERE token = $1 AND state = 'pending' ORDER BY id OFFSET 0) AS before
+                    WHERE owner = tenant AND origin_sha256 = $3::bytea LIMIT 1)
                 THEN $8::bigint ELSE $5::bigint END,
                 CASE WHEN is_full THEN 'dead' ELSE 'pending' END,
                 CASE WHEN is_full THEN $5::bigint END, CASE WHEN is_full THEN $9::text END
@@ -162,24 +168,31 @@ pub(super) fn settle(id: i64, at_ms: u64, settled: &Settled) -> Vec<Query> {
                     payload = '', settled_at_ms = $2, last_error = NULL
                 WHERE id = $1 AND state = 'pending' RETURNING owner, origin_sha256, token)
             UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
-                SELECT next.id FROM settled JOIN deliveries AS next USING (owner, origin_sha256, token)
-                WHERE next.state = 'pending' AND next.next_attempt_at_ms >= $3 AND next.id <> $1
-                ORDER BY next.id LIMIT 1)",
-            vec![Box::new(id), number(at_ms), Box::new(NEVER)],
+                SELECT next.id FROM settled CROSS JOIN LATERAL (
+                    SELECT id, owner, origin_sha256 FROM deliveries
+                    WHERE token = settled.token AND state = 'pending'
+                        AND next_attempt_at_ms >= 9223372036854710272 AND id <> $1
+                    ORDER BY id OFFSET 0) AS next
+                WHERE next.owner = settled.owner AND next.origin_sha256 = settled.origin_sha256
+                LIMIT 1)",
+            vec![Box::new(id), number(at_ms)],
         )],
         Settled::Again { at_ms, error } => put_off(id, *at_ms, error, 1),
         Settled::Waits { at_ms, error } => put_off(id, *at_ms, error, 0),
         Settled::Dead { error } => vec![
             Query::new(
                 "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'dead',
-                        settled_at_ms = $2, last_error = $4
+                        settled_at_ms = $2, last_error = $3
                     WHERE id = $1 AND state = 'pending' RETURNING owner, origin_sha256, token)
                 UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
-                    SELECT next.id
-                    FROM settled JOIN deliveries AS next USING (owner, origin_sha256, token)
-                    WHERE next.state = 'pending' AND next.next_attempt_at_ms >= $3 AND next.id <> $1
-                    ORDER BY next.id LIMIT 1)",
-                vec![Box::new(id), number(at_ms), Box::new(NEVER), text(error)],
+                    SELECT next.id FROM settled CROSS JOIN LATERAL (
+                    SELECT id, owner, origin_sha256 FROM deliveries
+                    WHERE token = settled.token AND state = 'pending'
+                        AND next_attempt_at_ms >= 9223372036854710272 AND id <> $1
+                    ORDER BY id OFFSET 0) AS next
+                WHERE next.owner = settled.owner AND next.origin_sha256 = settled.origin_sha256
+                LIMIT 1)",
+                vec![Box::new(id), number(at_ms), text(error)],
             ),
             // The oldest of what was given up, where there is too much of it.
             Query::new(

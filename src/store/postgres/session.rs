@@ -21,7 +21,8 @@ pub(super) const OLDEST: i32 = 14;
 /// Whatever else then looks costly is not worth compiling.
 pub(super) const SETTINGS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '4s';
     SET idle_in_transaction_session_timeout = '10s'; SET idle_session_timeout = 0;
-    SET client_min_messages = 'warning'; SET enable_seqscan = off; SET jit = off;
+    SET client_min_messages = 'warning'; SET jit = off;
+    SET enable_seqscan = off; SET enable_bitmapscan = off;
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off'";
 

@@ -1,10 +1,14 @@
 //! The contract over real PostgreSQL, and what only it can do wrong.
 
+mod outbox;
+
 use std::sync::Arc;
 
 use super::*;
 use crate::store::test_postgres::Postgres as Server;
 use crate::store::{contract, contract_callbacks};
+
+pub(in crate::store) use outbox::MISCOUNTED;
 
 /// A store in a database of its own.
 async fn fresh() -> Postgres {
@@ -49,6 +53,7 @@ async fn it_keeps_the_contract_of_callbacks() {
     contract_callbacks::what_waits_for_a_tenant_is_bounded(&fresh().await).await;
     contract_callbacks::what_was_given_up_is_bounded(&fresh().await).await;
     contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().await).await;
+    contract_callbacks::callbacks_of_webhooks_go_after_them(&fresh().await).await;
     contract_callbacks::what_is_not_delivered_stays(&fresh().await).await;
 }
 
@@ -224,6 +229,7 @@ async fn while_the_server_is_away_everything_fails_at_once_and_then_goes_on() {
     for _ in 0..100 {
         assert!(store.put_meeting(&kept).await.unwrap_err().is_passing());
         assert!(store.load().await.unwrap_err().is_passing());
+        assert!(store.probe().await.unwrap_err().is_passing());
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     let refused = said(Postgres::open(&url, Older::Migrate).await);
@@ -234,6 +240,7 @@ async fn while_the_server_is_away_everything_fails_at_once_and_then_goes_on() {
     server.start();
     let new = contract::meeting("acme", "new", "digest-2");
     eventually("it is back", async || store.put_meeting(&new).await.is_ok()).await;
+    store.probe().await.unwrap();
     assert_eq!(store.load().await.unwrap().meetings.len(), 2);
 }
 
