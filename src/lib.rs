@@ -7,12 +7,13 @@
 //! | [`cli`] | start-up: arguments, assembly, exit codes |
 //! | [`edge`], [`admin`], [`tasks`] | the drivers: the public side, the operators' side, periodic work |
 //! | [`fleet`] | what is going on right now, in memory |
-//! | [`store`], [`node`] | what must survive; the HTTP client that talks to one node |
+//! | [`store`], [`node`], [`bus`] | what must survive; the HTTP client that talks to one node; what instances tell each other |
 //! | [`config`], [`model`], [`bbb`] | plain values: checked settings, our own words, the protocol |
 //! | [`sim`] | a faithful simulated node; uses [`bbb`] from the other side |
 
 pub mod admin;
 pub mod bbb;
+pub mod bus;
 mod chain;
 pub mod cli;
 pub mod config;

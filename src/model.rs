@@ -5,6 +5,7 @@ mod callback;
 mod cluster;
 mod hook;
 mod ids;
+mod instance;
 mod inventory;
 mod meeting;
 mod node;
@@ -20,6 +21,7 @@ pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery,
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use hook::Hook;
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
+pub use instance::InstanceId;
 pub use inventory::Inventory;
 pub use meeting::{Meeting, MeetingKey};
 pub use node::{AdminState, Health, Node};
