@@ -59,7 +59,7 @@ audit: cargo-deny ## Ask the advisory database about our dependencies (needs the
 	@cargo deny --locked check advisories
 
 .PHONY: bench
-bench: build-tools ## Measure: throughput against bare pingora, memory, polling
+bench: build-tools test-servers ## Measure: throughput against bare pingora, memory, polling, stores
 	@cargo bench
 
 .PHONY: release

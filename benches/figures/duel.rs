@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::load::{Load, Questions, Round};
-use crate::pool::{Pool, Size};
+use crate::pool::{Plan, Pool, Size};
 use crate::process::{Process, free_address, get, until_open};
 use crate::requests;
 use crate::table::{Bound, Row, Table, note};
@@ -169,11 +169,13 @@ fn ruled(dir: &Path) -> anyhow::Result<String> {
 }
 
 async fn rules(table: &mut Table) -> anyhow::Result<()> {
-    let plain = Pool::start(SIZE, POLLING).await?;
-    let ruled = Pool::start_with(SIZE, POLLING, ruled).await?;
+    let usual = Pool::start(SIZE, POLLING).await?;
+    let mut plan = Plan::new(SIZE, POLLING)?;
+    plan.tenant = ruled(plan.dir.path())?;
+    let ruled = plan.start().await?;
     let duel = Duel {
         portico: (&ruled.portico, ruled.public),
-        bare: (&plain.portico, plain.public),
+        bare: (&usual.portico, usual.public),
         questions: &requests::joins(SIZE.meetings()),
     };
     let name = "join with 20 rules, limits and branding, against without";

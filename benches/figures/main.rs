@@ -18,7 +18,12 @@ mod pool;
 mod process;
 mod recordings;
 mod requests;
+mod stores;
 mod table;
+
+#[path = "../../tests/it/harness/postgres.rs"]
+#[expect(dead_code, reason = "tests do more with it")]
+mod postgres;
 
 use std::process::ExitCode;
 
@@ -79,6 +84,12 @@ fn measure(words: &[&str]) -> anyhow::Result<()> {
         }
         if is_asked("getRecordings") {
             recordings::measure(&mut table).await?;
+        }
+        if is_asked("start") {
+            stores::cold_start(&mut table).await?;
+        }
+        if is_asked("create") {
+            stores::creates(&mut table).await?;
         }
         anyhow::Ok(())
     })?;

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::requests::{SLUG, room};
 
 /// When all meetings were created.
-const CREATED_MS: u64 = 1_715_261_728_123;
+pub(crate) const CREATED_MS: u64 = 1_715_261_728_123;
 /// Of each node.
 const RECORDINGS: u64 = 500;
 const LIST_HEAD: &str = "<response><returncode>SUCCESS</returncode><meetings>";

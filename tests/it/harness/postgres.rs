@@ -1,7 +1,8 @@
 //! A private PostgreSQL from the installed binaries, in a temporary directory and on a free port.
 //!
 //! It ends with the process that started it, however that ends: a shell holds the other end of a pipe,
-//! and when that breaks it stops the server and removes the directory. Durability is switched off.
+//! and when that breaks it stops the server and removes the directory. Durability is switched off but where
+//! it is measured.
 
 use std::fs::{self, Permissions};
 use std::io::Write as _;
@@ -37,6 +38,7 @@ pub(crate) struct Postgres {
     port: u16,
     /// The user that the server runs as, where we are root.
     user: Option<String>,
+    is_durable: bool,
     keeper: Mutex<Option<(Child, ChildStdin)>>,
 }
 
@@ -56,6 +58,11 @@ impl Postgres {
 
     /// One for a test that stops it. It ends when it is dropped.
     pub(crate) fn start_new() -> Self {
+        Self::start_as(false)
+    }
+
+    /// The same; what is committed is on the disk if it is to be durable.
+    pub(crate) fn start_as(is_durable: bool) -> Self {
         let bin = binaries();
         let dir = tempfile::Builder::new().prefix("pg-").tempdir().expect("a directory");
         let user = user_of_server();
@@ -66,6 +73,7 @@ impl Postgres {
                 bin: bin.clone(),
                 port,
                 user: user.clone(),
+                is_durable,
                 keeper: Mutex::default(),
             };
             if !dir.path().join("data").exists() {
@@ -112,8 +120,11 @@ impl Postgres {
         keeper.arg(server.get_program()).args(server.get_args());
         keeper.arg("-D").arg(self.dir.join("data")).arg("-k").arg(&self.dir);
         let port = format!("port={}", self.port);
-        for setting in [&*port, "listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off"] {
+        for setting in [&*port, "listen_addresses=127.0.0.1"] {
             keeper.args(["-c", setting]);
+        }
+        if !self.is_durable {
+            keeper.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         }
         for setting in ["max_connections=200", "shared_buffers=16MB", "autovacuum=off"] {
             keeper.args(["-c", setting]);
