@@ -84,7 +84,7 @@ build-tools:
 # The tests start servers of their own from what is installed.
 .PHONY: test-servers
 test-servers:
-	@scripts/need postgres
+	@scripts/need postgres sqlite3
 
 .PHONY: cargo-deny
 cargo-deny:

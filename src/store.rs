@@ -22,6 +22,7 @@ mod contract;
 mod contract_callbacks;
 #[cfg(test)]
 #[path = "../tests/it/harness/postgres.rs"]
+#[expect(dead_code, reason = "integration tests do more with it")]
 mod test_postgres;
 
 use std::path::PathBuf;

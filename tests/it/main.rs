@@ -7,6 +7,7 @@ mod harness;
 
 mod answers;
 mod b3lb;
+mod backup;
 mod bodies;
 mod branding;
 mod breakout;

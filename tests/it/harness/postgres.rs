@@ -204,6 +204,16 @@ impl Postgres {
         run(&mut psql)
     }
 
+    /// A file that the server's programs may write.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Runs one of PostgreSQL's programs; what it says.
+    pub(crate) fn tool(&self, program: &str, arguments: &[&str]) -> String {
+        run(self.command(program).args(arguments))
+    }
+
     fn user_name(&self) -> &str {
         self.user.as_deref().unwrap_or_default()
     }
