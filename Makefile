@@ -35,7 +35,7 @@ run: build-tools ## Build and start the demo: simulated nodes, one tenant, the e
 	@cargo run -- demo $(ARGS)
 
 .PHONY: test
-test: build-tools test-servers clients ## Run all tests, also those with foreign API clients and PostgreSQL (prepares those first)
+test: build-tools test-servers clients ## Run all tests, also those with foreign API clients, PostgreSQL and Redis (prepares those first)
 	@cargo test --lib --bins --tests
 	@cargo test --doc
 
@@ -84,7 +84,7 @@ build-tools:
 # The tests start servers of their own from what is installed.
 .PHONY: test-servers
 test-servers:
-	@scripts/need postgres sqlite3
+	@scripts/need postgres redis sqlite3
 
 .PHONY: cargo-deny
 cargo-deny:

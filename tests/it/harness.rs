@@ -13,7 +13,8 @@
 //! | `config` | what a test wants the pool to be, and the YAML it amounts to |
 //! | `pool` | the running pool: nodes, process, signals, restarts |
 //! | `process` | the child process and its log; `portico` for short runs of the program |
-//! | `postgres` | a PostgreSQL of our own; the unit tests of the store use it too |
+//! | `postgres`, `redis` | servers of our own; unit tests use them too |
+//! | `cluster` | several instances over one database and one Redis |
 //! | `client` | a front end of one tenant, which signs what it sends |
 //! | `front` | a front end that is called back |
 //! | `http`, `raw` | HTTP for one request; a connection that sends any bytes |
@@ -24,6 +25,7 @@
 //! Nothing outlives a [`Pool`]: dropping it kills the process group and joins the thread that reads its log.
 
 mod client;
+mod cluster;
 mod config;
 mod failure;
 mod front;
@@ -34,9 +36,11 @@ mod pool;
 mod postgres;
 mod process;
 mod raw;
+mod redis;
 mod wait;
 
 pub(crate) use client::{Client, Signed, sorted};
+pub(crate) use cluster::{Cluster, Plan};
 pub(crate) use config::{Config, Tenant};
 pub(crate) use failure::{assert_failed, failed};
 pub(crate) use front::{Front, Heard};
@@ -46,4 +50,5 @@ pub(crate) use pool::Pool;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{portico, portico_with};
 pub(crate) use raw::Raw;
+pub(crate) use redis::Redis;
 pub(crate) use wait::{PATIENCE, eventually};

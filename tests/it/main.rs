@@ -15,6 +15,7 @@ mod callbacks;
 mod calls;
 mod checksums;
 mod clients;
+mod cluster;
 mod coalescing;
 mod command_line;
 mod connections;

@@ -51,8 +51,6 @@ pub(crate) struct Tenant {
 impl Config {
     /// One node, no tenant.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("portico-it-").tempdir().expect("a directory");
-        std::fs::create_dir(dir.path().join("data")).expect("a directory");
         let config = Self {
             nodes: Vec::new(),
             clusters: BTreeMap::from([("main".to_owned(), Keys::new())]),
@@ -61,7 +59,7 @@ impl Config {
             sections: BTreeMap::new(),
             listeners: vec![String::new()],
             env: Vec::new(),
-            dir,
+            dir: new_dir(),
         };
         config
             .set("server.threads", 2)
@@ -69,6 +67,20 @@ impl Config {
             .set("polling.interval", "200ms")
             .set("polling.timeout", "5s")
             .nodes(1)
+    }
+
+    /// The same in a directory of its own, for one more instance.
+    pub(super) fn another(&self) -> Self {
+        Self {
+            dir: new_dir(),
+            nodes: self.nodes.clone(),
+            clusters: self.clusters.clone(),
+            groups: self.groups.clone(),
+            tenants: self.tenants.clone(),
+            sections: self.sections.clone(),
+            listeners: self.listeners.clone(),
+            env: self.env.clone(),
+        }
     }
 
     /// So many nodes, `node0` and on, in cluster `main`.
@@ -264,6 +276,13 @@ impl Tenant {
         }
         yaml
     }
+}
+
+/// A directory for configuration and data.
+fn new_dir() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("portico-it-").tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("data")).expect("a directory");
+    dir
 }
 
 fn lines(keys: &Keys, indent: usize) -> String {

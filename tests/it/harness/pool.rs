@@ -29,7 +29,7 @@ const MAX_STARTS: usize = 5;
 pub(crate) struct Pool {
     // Dropped first, while the nodes still answer.
     process: Process,
-    nodes: Vec<Node>,
+    nodes: Arc<Vec<Node>>,
     listen: Vec<SocketAddr>,
     admin: SocketAddr,
     path: PathBuf,
@@ -41,15 +41,17 @@ pub(crate) struct Pool {
 impl Pool {
     /// Starts nodes and Portico and waits until it is ready.
     pub(crate) async fn start(config: Config) -> Self {
-        let mut nodes = Vec::new();
-        for plan in &config.nodes {
-            nodes.push(Node::start(plan.settings.clone()).await.expect("a node"));
-        }
+        let nodes = start_nodes(&config).await;
         Self::start_before(config, nodes).await
     }
 
     /// The same in front of nodes that exist already, as many as the configuration plans.
-    pub(crate) async fn start_before(mut config: Config, mut nodes: Vec<Node>) -> Self {
+    pub(crate) async fn start_before(config: Config, nodes: Vec<Node>) -> Self {
+        Self::start_sharing(config, Arc::new(nodes)).await
+    }
+
+    /// The same in front of nodes that others are in front of, too.
+    pub(super) async fn start_sharing(mut config: Config, mut nodes: Arc<Vec<Node>>) -> Self {
         let urls: Vec<String> = nodes.iter().map(Node::url).collect();
         for _ in 0..MAX_STARTS {
             let mut listen = free_ports(config.listeners.len() + 1);
@@ -256,6 +258,15 @@ impl Pool {
         self.process.kill();
         self.process = Process::start(&self.path, &self.config.env, Arc::clone(&self.log));
     }
+}
+
+/// The nodes that a configuration plans.
+pub(super) async fn start_nodes(config: &Config) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    for plan in &config.nodes {
+        nodes.push(Node::start(plan.settings.clone()).await.expect("a node"));
+    }
+    nodes
 }
 
 /// Ports of 127.0.0.1 that nobody uses at the moment, all different.
