@@ -28,11 +28,17 @@ FUZZ_SECONDS ?= 60
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build-tools ## Build and start the demo: simulated nodes, one tenant, the edge (ARGS="--listen …")
 	@cargo run -- demo $(ARGS)
+
+.PHONY: run-cluster
+run-cluster: build-tools test-servers ## Build and start two instances over a private PostgreSQL and Redis, with simulated nodes
+	@scripts/need curl
+	@cargo build
+	@scripts/run-cluster "$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/portico)"
 
 .PHONY: test
 test: build-tools test-servers clients ## Run all tests, also those with foreign API clients, PostgreSQL and Redis (prepares those first)
@@ -40,12 +46,13 @@ test: build-tools test-servers clients ## Run all tests, also those with foreign
 	@cargo test --doc
 
 .PHONY: check
-check: build-tools cargo-deny ## The lint gate: format, clippy, docs, dependencies, systemd unit
+check: build-tools cargo-deny ## The lint gate: format, clippy, docs, dependencies, systemd unit, scripts
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	@cargo deny --log-level error --locked check bans licenses sources
 	@scripts/verify-unit systemd/portico.service
+	@if command -v shellcheck > /dev/null; then shellcheck scripts/*; else echo "SKIPPED: shellcheck is not on this machine" >&2; fi
 
 .PHONY: fuzz
 fuzz: build-tools fuzz-tools ## Feed the readers of queries, checksums, XML and tokens with anything, 60 s each (nightly compiler)
@@ -81,7 +88,7 @@ clean: ## Remove everything that was built, the API clients too
 build-tools:
 	@scripts/need cc make cmake cargo
 
-# The tests start servers of their own from what is installed.
+# Tests and trials start servers of their own from what is installed.
 .PHONY: test-servers
 test-servers:
 	@scripts/need postgres redis sqlite3

@@ -22,6 +22,23 @@ async fn the_file_that_documents_every_key_is_fine() {
 }
 
 #[tokio::test]
+async fn the_file_of_the_cluster_on_one_machine_is_fine() {
+    let file = root().join("conf/cluster.yaml");
+    let path = file.to_str().expect("UTF-8");
+    let key = "0123456789-0123456789-0123456789";
+    let env = [
+        ("PORTICO_STORE_URL", "postgres://portico:hush@127.0.0.1:8432/portico"),
+        ("PORTICO_STORE_KEY", key),
+        ("PORTICO_REDIS_URL", "redis://:hush@127.0.0.1:8379/0"),
+        ("PORTICO_NODE_SECRET", key),
+        ("PORTICO_DEMO_SECRET", key),
+    ];
+    let done = portico_with(&env, &["check", "-c", path]).await;
+    assert_eq!(done.stdout, format!("{path} is fine: 1 cluster, 3 nodes, 1 tenant\n"));
+    assert_eq!(done.code, 0);
+}
+
+#[tokio::test]
 async fn a_file_with_mistakes_is_refused_with_all_of_them() {
     let file = root().join("tests/config/bad/values.yaml");
     let expected = std::fs::read_to_string(file.with_extension("txt")).expect("a file");
