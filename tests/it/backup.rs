@@ -69,21 +69,27 @@ async fn a_backup_of_the_embedded_store_can_be_restored() {
 #[tokio::test]
 async fn a_backup_of_postgresql_can_be_restored() {
     let server = Postgres::shared();
-    let (database, empty) = (server.create_database(), "postgres");
-    let (url, admin) = (server.url(&database), server.url(empty));
+    let database = server.create_database();
+    // An ordinary role that owns its database, as Portico should have.
+    let role = format!("portico_{database}");
+    let sql = format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", Postgres::PASSWORD);
+    server.sql("postgres", &sql);
+    server.sql("postgres", &format!("ALTER DATABASE {database} OWNER TO {role}"));
+    let url = server.url(&database).replace(Postgres::USER, &role);
     let copy = server.file(&format!("{database}.dump"));
     let copy = copy.to_str().expect("UTF-8");
     survives(
         config().set("store.kind", "postgres").set("store.url", &url),
         |_data_dir| {
-            server.tool("pg_dump", &["--format=custom", "--file", copy, &url]);
+            server.tool("pg_dump", &["--format=custom", "--file", copy, &database]);
         },
         |_data_dir| {
-            let maintained = format!("--maintenance-db={admin}");
-            server.tool("dropdb", &["--force", &maintained, &database]);
-            server.tool("createdb", &[&maintained, &database]);
-            let to = format!("--dbname={url}");
-            server.tool("pg_restore", &["--exit-on-error", "--no-owner", &to, copy]);
+            server.tool("dropdb", &["--force", &database]);
+            let new =
+                ["--owner", &role, "--encoding", "UTF8", "--template", "template0", &database];
+            server.tool("createdb", &new);
+            let into = ["--exit-on-error", "--no-owner", "--role", &role, "--dbname", &database];
+            server.tool("pg_restore", &[&into[..], &[copy]].concat());
         },
     )
     .await;

@@ -209,9 +209,11 @@ impl Postgres {
         self.dir.join(name)
     }
 
-    /// Runs one of PostgreSQL's programs; what it says.
+    /// Runs one of PostgreSQL's programs as the server's own user would; what it says.
     pub(crate) fn tool(&self, program: &str, arguments: &[&str]) -> String {
-        run(self.command(program).args(arguments))
+        let mut command = self.command(program);
+        command.env("PGHOST", &self.dir).env("PGPORT", self.port.to_string());
+        run(command.env("PGUSER", Self::USER).args(arguments))
     }
 
     fn user_name(&self) -> &str {
