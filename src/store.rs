@@ -6,6 +6,7 @@
 //! SQL stays in this room. Rows that cannot be understood are left out and counted, never a reason
 //! not to start: a door that opens without one meeting is better than no door.
 
+mod arbiter;
 mod callbacks;
 mod embedded;
 mod error;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use arbiter::{Arbiter, Claim, Claiming, LEASE, Saving, Standing};
 pub use callbacks::{
     CALLBACKS_KEPT_MS, Callbacks, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places, Put,
 };
@@ -50,16 +52,16 @@ use crate::model::{
 /// A write whose future is dropped may or may not happen; one that was begun later still comes
 /// after it.
 #[async_trait]
-pub trait Store: Callbacks + Send + Sync + 'static {
+pub trait Store: Arbiter + Callbacks + Send + Sync + 'static {
     /// Whether a write succeeds at this moment. It changes nothing.
     async fn probe(&self) -> Result<(), Error>;
 
     /// Everything that is kept. For the start only: it takes as long as there is data.
     async fn load(&self) -> Result<Saved, Error>;
 
-    /// The meetings of a tenant that are called `id`, by their front end or by their node. For the rare
-    /// miss: it waits for what is being written.
-    async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error>;
+    /// The meetings of these tenants that are called so, by their front end or by their node, each once. For
+    /// the rare miss.
+    async fn find_meetings(&self, wanted: &[(Slug, String)]) -> Result<Vec<Meeting>, Error>;
 
     /// Keeps a meeting, in place of any other with the same key.
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error>;

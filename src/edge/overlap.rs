@@ -19,7 +19,7 @@ impl Edge {
             if known.is_some_and(|entry| entry.phase() == Phase::Running) {
                 continue;
             }
-            match self.store.find_meetings(&scope.tenant, id.trim()).await {
+            match self.store.find_meetings(&[(scope.tenant.clone(), id.trim().to_owned())]).await {
                 Ok(found) => {
                     for meeting in found {
                         let is_new =

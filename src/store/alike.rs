@@ -1,22 +1,24 @@
 //! Whatever is done, both stores give the same answers.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
 use super::contract::{meeting, retired_node};
 use super::postgres::MISCOUNTED;
 use super::test_postgres::Postgres as Server;
-use super::{Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store};
+use super::{Claim, Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store};
 use crate::model::{
-    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook, Meeting,
-    MeetingKey, NewDelivery, NodeName, Scope, Secret, Settled,
+    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook,
+    InstanceId, Meeting, MeetingKey, NewDelivery, NodeName, Scope, Secret, Settled,
 };
 
 const SCOPES: [&str; 3] = ["acme", "acme-1", "other"];
 const IDS: [&str; 4] = ["", "m", "M", "ü\0\\0\\"];
 const INTERNAL_IDS: [&str; 3] = ["digest-1", "digest-2", "\\\0"];
+static INSTANCES: LazyLock<[InstanceId; 2]> =
+    LazyLock::new(|| [InstanceId::new("one"), InstanceId::new("other")]);
 const HOUR_MS: u64 = 60 * 60 * 1000;
 /// Past everything that expires.
 const HOURS: u64 = 32 * 24;
@@ -40,6 +42,10 @@ enum Act {
     RemoveAsset(AssetKey),
     PutHook(Hook),
     RemoveHook(u64),
+    Claim(Claim),
+    Release(Claim),
+    PutCreated(Meeting, Claim),
+    PutFound(Meeting),
 }
 
 fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -142,6 +148,18 @@ fn saved_node() -> impl Strategy<Value = SavedNode> {
     })
 }
 
+fn claim() -> impl Strategy<Value = Claim> {
+    let names = (key(), prop::option::of(one_of(&INTERNAL_IDS)));
+    let over = prop::collection::vec(one_of(&INTERNAL_IDS), 0..3);
+    (names, over, 0..2_u64, 0..3_u64).prop_map(|((key, internal_id), over, who, number)| Claim {
+        key,
+        internal_id: internal_id.map(Into::into),
+        over: over.into_iter().map(Into::into).collect(),
+        instance: INSTANCES[usize::from(who > 0)].clone(),
+        number,
+    })
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let name = one_of(&IDS).prop_map(NodeName::new);
     let look = (one_of(&IDS), prop::collection::vec(any::<u8>(), 0..9));
@@ -162,11 +180,26 @@ fn act() -> impl Strategy<Value = Act> {
         1 => asset_key().prop_map(Act::RemoveAsset),
         2 => hook().prop_map(Act::PutHook),
         1 => (0..4_u64).prop_map(Act::RemoveHook),
+        6 => claim().prop_map(Act::Claim),
+        2 => claim().prop_map(Act::Release),
+        3 => (saved_meeting(), claim()).prop_map(|(m, claim)| Act::PutCreated(m, claim)),
+        3 => saved_meeting().prop_map(Act::PutFound),
     ]
 }
 
-async fn perform(store: &dyn Store, act: &Act) {
+/// Makes a change; returns what is told at once.
+async fn perform(store: &dyn Store, act: &Act) -> String {
     match act {
+        Act::Claim(claim) => {
+            return format!("{:?}", store.claim_meeting(claim).await.unwrap());
+        }
+        Act::PutCreated(meeting, claim) => {
+            return format!("{:?}", store.put_created(meeting, claim).await.unwrap());
+        }
+        Act::PutFound(meeting) => {
+            return format!("{:?}", store.put_found(meeting).await.unwrap());
+        }
+        Act::Release(claim) => store.release_claim(claim).await,
         Act::PutMeeting(meeting) => store.put_meeting(meeting).await,
         Act::RemoveMeeting(key, internal_id) => store.remove_meeting(key, internal_id).await,
         Act::PutNode(node) => store.put_node(node).await,
@@ -191,6 +224,7 @@ async fn perform(store: &dyn Store, act: &Act) {
         Act::RemoveHook(id) => store.remove_hook(*id).await,
     }
     .unwrap();
+    String::new()
 }
 
 /// Everything that can be asked, as text and in one order.
@@ -204,10 +238,17 @@ async fn answers(store: &dyn Store) -> Vec<String> {
         said.push(secret.expose().to_owned());
     }
     for id in IDS.iter().chain(&INTERNAL_IDS) {
-        let mut found = store.find_meetings(&"acme".parse().unwrap(), id).await.unwrap();
+        let mut found =
+            store.find_meetings(&[("acme".parse().unwrap(), (*id).into())]).await.unwrap();
         found.sort_by_key(|meeting| format!("{:?}", meeting.key));
         said.push(format!("{found:?}"));
     }
+    let keys: Vec<_> = SCOPES
+        .iter()
+        .flat_map(|scope| IDS.map(|id| (Scope::parse(scope).unwrap(), id.to_owned())))
+        .map(|(scope, id)| MeetingKey { scope, id })
+        .collect();
+    said.push(format!("{:?}", store.find_claims(&keys).await.unwrap()));
     for id in INTERNAL_IDS {
         said.push(format!("{:?}", store.callbacks_of_internal(id).await.unwrap()));
     }
@@ -251,13 +292,14 @@ fn any_sequence_of_operations_gives_the_same_answers_on_both() {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) };
     proptest!(config, |(acts in acts)| {
         let tables = "meetings, nodes, callbacks, deliveries, assets, hooks, outbox_lines,
-            outbox_tenants";
+            outbox_tenants, claims";
         server.sql(&database, &format!("TRUNCATE {tables}"));
         let dir = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(dir.path()).unwrap();
         let (one, other) = runtime.block_on(async {
             for act in &acts {
-                tokio::join!(perform(&embedded, act), perform(&postgres, act));
+                let (one, other) = tokio::join!(perform(&embedded, act), perform(&postgres, act));
+                assert_eq!(one, other, "{act:?}");
             }
             tokio::join!(answers(&embedded), answers(&postgres))
         });

@@ -1,5 +1,6 @@
 //! What every [`Store`] must do, as functions over one: each expects an empty store.
 
+mod arbiter;
 mod assets;
 
 use std::collections::HashMap;
@@ -7,6 +8,11 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use url::Url;
 
+pub(super) use self::arbiter::{
+    a_breakout_room_is_claimed_by_the_name_it_is_created_as,
+    a_saved_meeting_is_not_written_over_by_another, claim,
+    one_instance_at_a_time_creates_a_meeting,
+};
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 use super::{Older, Opening, SavedNode, Store};
 use crate::model::{
@@ -110,10 +116,20 @@ pub(super) async fn a_meeting_is_found_by_either_of_its_ids(store: &dyn Store) {
     for meeting in [&own, &of_another_secret, &foreign] {
         store.put_meeting(meeting).await.unwrap();
     }
-    let acme = "acme".parse().unwrap();
-    assert_eq!(store.find_meetings(&acme, "digest-1").await.unwrap(), [own]);
-    assert_eq!(store.find_meetings(&acme, "m").await.unwrap().len(), 2);
-    assert_eq!(store.find_meetings(&acme, "digest-3").await.unwrap(), []);
+    let find = async |ids: &[(&str, &str)]| {
+        let wanted: Vec<_> =
+            ids.iter().map(|(tenant, id)| (tenant.parse().unwrap(), (*id).to_owned())).collect();
+        let mut found = store.find_meetings(&wanted).await.unwrap();
+        found.sort_by_key(|meeting| meeting.internal_id.clone());
+        found
+    };
+    assert_eq!(find(&[("acme", "digest-1")]).await, std::slice::from_ref(&own));
+    assert_eq!(find(&[("acme", "m@acme-1")]).await, std::slice::from_ref(&own));
+    assert_eq!(find(&[("acme", "m")]).await, [own.clone(), of_another_secret.clone()]);
+    assert_eq!(find(&[("acme", "digest-3")]).await, []);
+    assert_eq!(find(&[]).await, []);
+    let many = [("other", "m"), ("acme", "digest-2"), ("acme", "m"), ("acme", "x"), ("acme", "m")];
+    assert_eq!(find(&many).await, [own, of_another_secret, foreign]);
 }
 
 pub(super) async fn two_scopes_may_use_the_same_meeting_id(store: &dyn Store) {

@@ -6,6 +6,7 @@
 //!
 //! Another process may have the same file open, as during an upgrade without a gap.
 
+mod arbiter;
 mod assets;
 mod callbacks;
 mod expire;
@@ -27,10 +28,11 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::op::Op;
+use super::arbiter::{Arbiter, Claim, Claiming, Saving, Standing};
+use super::op::{Arbitrate, Flag, Op, Saver};
 use super::seal::Seal;
 use super::{Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
-use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Slug};
+use crate::model::{Asset, AssetKey, Hook, InstanceId, Meeting, MeetingKey, NodeName, Slug};
 use writer::Job;
 
 /// The database in `data_dir`.
@@ -103,6 +105,23 @@ impl Embedded {
         self.ask(|reply| Job::Write(op, reply)).await
     }
 
+    async fn save(&self, meeting: &Meeting, claim: Option<&Claim>) -> Result<Saving, Error> {
+        for _ in 0..arbiter::LOOKS {
+            let is_kept = Flag::default();
+            let claim = claim.cloned().map(Box::new);
+            let saver = Saver { meeting: meeting.clone().into(), claim, is_kept: is_kept.clone() };
+            self.write(Op::Arbitrate(Arbitrate::Save(saver))).await?;
+            if is_kept.get() {
+                return Ok(Saving::Kept);
+            }
+            let key = meeting.key.clone();
+            if let Some(other) = self.read(move |db| rows::find_key(db, &key)).await?.pop() {
+                return Ok(Saving::Other(other.into()));
+            }
+        }
+        Err(Error::Locked(self.path.clone()))
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -161,8 +180,9 @@ impl Store for Embedded {
         self.ask(|reply| Job::Load(self.seal.clone(), reply)).await
     }
 
-    async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error> {
-        self.ask(|reply| Job::Find { tenant: tenant.clone(), id: id.into(), reply }).await
+    async fn find_meetings(&self, wanted: &[(Slug, String)]) -> Result<Vec<Meeting>, Error> {
+        let wanted = wanted.to_vec();
+        self.read(move |db| rows::find(db, &wanted)).await
     }
 
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error> {
@@ -206,6 +226,47 @@ impl Store for Embedded {
     }
 }
 
+#[async_trait]
+impl Arbiter for Embedded {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn claim_meeting(&self, claim: &Claim) -> Result<Claiming, Error> {
+        let is_ours = Flag::default();
+        let (told, claim) = (is_ours.clone(), Box::new(claim.clone()));
+        let wanted = claim.clone();
+        self.write(Op::Arbitrate(Arbitrate::Claim { claim, is_ours: told })).await?;
+        if is_ours.get() {
+            return Ok(Claiming::Ours);
+        }
+        let running = self.read(move |db| arbiter::running(db, &wanted)).await?;
+        Ok(running.map_or(Claiming::Theirs, |meeting| Claiming::Runs(meeting.into())))
+    }
+
+    async fn release_claim(&self, claim: &Claim) -> Result<(), Error> {
+        self.write(Op::Arbitrate(Arbitrate::Release(claim.clone().into()))).await
+    }
+
+    async fn renew_claims(&self, instance: &InstanceId, numbers: &[u64]) -> Result<(), Error> {
+        let (instance, numbers) = (instance.clone(), numbers.to_vec());
+        self.write(Op::Arbitrate(Arbitrate::Renew { instance, numbers })).await
+    }
+
+    async fn find_claims(&self, keys: &[MeetingKey]) -> Result<Vec<Standing>, Error> {
+        let keys = keys.to_vec();
+        self.read(move |db| arbiter::standings(db, &keys)).await
+    }
+
+    async fn put_created(&self, meeting: &Meeting, claim: &Claim) -> Result<Saving, Error> {
+        self.save(meeting, Some(claim)).await
+    }
+
+    async fn put_found(&self, meeting: &Meeting) -> Result<Saving, Error> {
+        self.save(meeting, None).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -232,6 +293,9 @@ mod tests {
         contract::two_scopes_may_use_the_same_meeting_id(&fresh().1).await;
         contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().1).await;
         contract::hooks_are_kept_until_they_are_removed(&fresh().1).await;
+        contract::one_instance_at_a_time_creates_a_meeting(&fresh().1).await;
+        contract::a_saved_meeting_is_not_written_over_by_another(&fresh().1).await;
+        contract::a_breakout_room_is_claimed_by_the_name_it_is_created_as(&fresh().1).await;
         let (dir, store) = fresh();
         drop(store);
         let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();

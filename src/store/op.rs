@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::arbiter::Claim;
 use super::seal::Seal;
 use super::{Put, SavedNode, node_row};
 use crate::model::{
-    AdminState, Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, MeetingKey, NewDelivery,
-    NodeName, Settled,
+    AdminState, Asset, AssetKey, Callback, CallbackToken, Hook, InstanceId, Meeting, MeetingKey,
+    NewDelivery, NodeName, Settled,
 };
 
 /// A change. It can be applied again with the same outcome.
@@ -24,6 +25,7 @@ pub(in crate::store) enum Op {
     },
     RemoveNode(NodeName),
     Callbacks(Change),
+    Arbitrate(Arbitrate),
     PutAsset(AssetKey, Arc<Asset>),
     RemoveAsset(AssetKey),
     PutHook(Box<Hook>),
@@ -37,6 +39,36 @@ impl Op {
     pub(in crate::store) fn put_node(node: &SavedNode, seal: &Seal) -> Self {
         let spec = node.spec.as_ref().map(|spec| node_row::to_json(spec, seal));
         Self::PutNode { name: node.name.clone(), state: node.state, spec }
+    }
+}
+
+/// A change between processes. It can be applied again with the same outcome.
+pub(in crate::store) enum Arbitrate {
+    Claim { claim: Box<Claim>, is_ours: Flag },
+    Release(Box<Claim>),
+    Renew { instance: InstanceId, numbers: Vec<u64> },
+    Save(Saver),
+}
+
+/// A meeting that is to be saved unless there is another one.
+pub(in crate::store) struct Saver {
+    pub(in crate::store) meeting: Box<Meeting>,
+    /// By which it was created; released in any case.
+    pub(in crate::store) claim: Option<Box<Claim>>,
+    pub(in crate::store) is_kept: Flag,
+}
+
+/// Something that turns out when a change is made: to be looked at then.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Flag(Arc<AtomicBool>);
+
+impl Flag {
+    pub(in crate::store) fn set(&self, is_so: bool) {
+        self.0.store(is_so, Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Every change is of single rows by their keys, so that instances do not overwrite each other's.
 
 mod apply;
+mod arbiter;
 mod callbacks;
 mod error;
 mod outbox;
@@ -42,7 +43,6 @@ use self::error::Cause;
 use self::rows::Unreadable;
 use self::session::{Connector, Session};
 use self::target::Target;
-use self::text::to_column;
 use self::writer::{Job, Writer};
 use super::op::Op;
 use super::seal::Seal;
@@ -157,6 +157,10 @@ impl Postgres {
     /// A connection on which everything can be seen that was begun to be written before.
     async fn reader(&self) -> Result<Reader, Error> {
         self.ask(Job::Fence).await?;
+        self.connection().await
+    }
+
+    async fn connection(&self) -> Result<Reader, Error> {
         let (pool, target) = (self.pool.clone(), self.target.clone());
         let getting = self.runtime.spawn(async move { pool.get().await });
         let place = target.place.clone();
@@ -239,15 +243,9 @@ impl Store for Postgres {
         self.reader().await?.load(&self.seal).await
     }
 
-    async fn find_meetings(&self, tenant: &Slug, id: &str) -> Result<Vec<Meeting>, Error> {
-        let reader = self.reader().await?;
-        let sql = format!(
-            "{} WHERE tenant = $1 AND (meeting_id = $2 OR internal_id = $2)",
-            rows::MEETINGS
-        );
-        let found = reader.rows(&sql, &[&tenant.as_str(), &to_column(id)]).await?;
-        // As at the start, the others count.
-        Ok(found.iter().filter_map(|row| rows::meeting(row).ok()).collect())
+    async fn find_meetings(&self, wanted: &[(Slug, String)]) -> Result<Vec<Meeting>, Error> {
+        // What others have written is not behind what we write.
+        self.connection().await?.find(wanted).await
     }
 
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error> {

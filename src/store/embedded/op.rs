@@ -2,35 +2,20 @@
 
 use rusqlite::{Connection, params};
 
-use super::{assets, callbacks};
+use super::{arbiter, assets, callbacks};
+use crate::model::Meeting;
 use crate::store::op::Op;
 
 pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
     match op {
         Op::Callbacks(change) => return callbacks::apply(change, db),
+        Op::Arbitrate(change) => return arbiter::apply(change, db),
         Op::Probe => {
             // Read in the same transaction: a newer process may have raised it.
             let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
             return db.pragma_update(None, "user_version", version);
         }
-        Op::PutMeeting(meeting) => db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
-                     node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                meeting.key.scope.tenant.as_str(),
-                meeting.key.scope.sub.get(),
-                meeting.key.id,
-                meeting.node.as_str(),
-                meeting.node_meeting_id,
-                meeting.internal_id,
-                // SQLite's integers are signed; the cap is 292 million years away.
-                i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
-                meeting.parent_internal_id,
-                &*meeting.xml,
-            ])?,
+        Op::PutMeeting(meeting) => put_meeting(db, meeting)?,
         Op::RemoveMeeting { key, internal_id } => db
             .prepare_cached(
                 "DELETE FROM meetings WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
@@ -72,4 +57,24 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
             .execute([i64::try_from(*id).unwrap_or(i64::MAX)])?,
     };
     Ok(())
+}
+
+pub(super) fn put_meeting(db: &Connection, meeting: &Meeting) -> rusqlite::Result<usize> {
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
+             node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        meeting.key.scope.tenant.as_str(),
+        meeting.key.scope.sub.get(),
+        meeting.key.id,
+        meeting.node.as_str(),
+        meeting.node_meeting_id,
+        meeting.internal_id,
+        // SQLite's integers are signed; the cap is 292 million years away.
+        i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
+        meeting.parent_internal_id,
+        &*meeting.xml,
+    ])
 }

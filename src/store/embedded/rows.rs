@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
 use crate::model::{CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
 use crate::store::seal::Seal;
@@ -32,10 +32,39 @@ pub(super) fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Saved> {
     Ok(Saved { meetings, nodes, hooks, skipped: skipped.count })
 }
 
-/// The meetings of a tenant with this id, the front end's or the node's.
-pub(super) fn find(db: &Connection, tenant: &Slug, id: &str) -> rusqlite::Result<Vec<Meeting>> {
-    let sql = format!("{MEETINGS} WHERE tenant = ?1 AND (meeting_id = ?2 OR internal_id = ?2)");
-    all(db, &sql, [tenant.as_str(), id], meeting, &mut Skipped::default())
+/// The meetings of tenants with these ids, by any of their names, each once.
+pub(super) fn find(db: &Connection, wanted: &[(Slug, String)]) -> rusqlite::Result<Vec<Meeting>> {
+    let mut found: Vec<Meeting> = Vec::new();
+    for (tenant, id) in wanted {
+        for name in ["meeting_id", "internal_id", "node_meeting_id"] {
+            // The others' indexes have the most different values.
+            let sql = format!("{MEETINGS} WHERE +tenant = ?1 AND {name} = ?2");
+            let more = all(db, &sql, [tenant.as_str(), id], meeting, &mut Skipped::default())?;
+            for meeting in more {
+                if found.iter().all(|known| known.key != meeting.key) {
+                    found.push(meeting);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The meeting of this key: one, or none.
+pub(super) fn find_key(db: &Connection, key: &MeetingKey) -> rusqlite::Result<Vec<Meeting>> {
+    let sql = format!("{MEETINGS} WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3");
+    let params = params![key.scope.tenant.as_str(), key.scope.sub.get(), key.id];
+    all(db, &sql, params, meeting, &mut Skipped::default())
+}
+
+/// The meetings of a tenant with this internal id.
+pub(super) fn find_internal(
+    db: &Connection,
+    tenant: &Slug,
+    internal_id: &str,
+) -> rusqlite::Result<Vec<Meeting>> {
+    let sql = format!("{MEETINGS} WHERE +tenant = ?1 AND internal_id = ?2");
+    all(db, &sql, [tenant.as_str(), internal_id], meeting, &mut Skipped::default())
 }
 
 #[derive(Default)]

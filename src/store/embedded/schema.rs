@@ -17,10 +17,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0003_assets.sql"),
     include_str!("../../../migrations/embedded/0004_hooks.sql"),
     include_str!("../../../migrations/embedded/0005_outbox.sql"),
+    include_str!("../../../migrations/embedded/0006_claims.sql"),
 ];
 
 /// The `user_version` of the present schema.
-pub(super) const PRESENT: u32 = 5;
+pub(super) const PRESENT: u32 = 6;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

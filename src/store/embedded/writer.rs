@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{assets, op, rows};
-use crate::model::{Asset, AssetKey, Meeting, Slug};
+use crate::model::{Asset, AssetKey};
 use crate::store::op::Op;
 use crate::store::seal::Seal;
 use crate::store::{Error, Saved, SavedAsset};
@@ -20,11 +20,6 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Job {
     Write(Op, Reply<()>),
     Load(Seal, Reply<Saved>),
-    Find {
-        tenant: Slug,
-        id: Box<str>,
-        reply: Reply<Vec<Meeting>>,
-    },
     /// Looks something up and answers by itself.
     Read(Box<dyn FnOnce(&Connection) + Send>),
     ListAssets(Reply<Vec<SavedAsset>>),
@@ -40,10 +35,6 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
             Job::Load(seal, reply) => {
                 let saved = rows::load(&db, &seal).map_err(|error| Error::from_sqlite(path, error));
                 answer(reply, saved);
-            }
-            Job::Find { tenant, id, reply } => {
-                let found = rows::find(&db, &tenant, &id);
-                answer(reply, found.map_err(|error| Error::from_sqlite(path, error)));
             }
             Job::Read(read) => read(&db),
             Job::ListAssets(reply) => {

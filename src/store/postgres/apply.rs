@@ -2,11 +2,11 @@
 
 use tokio_postgres::types::ToSql;
 
-use super::outbox;
 use super::text::to_column;
+use super::{arbiter, outbox};
 use crate::model::{Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, Scope};
 use crate::store::callbacks::{CALLBACKS_KEPT_MS, Put, TOLD_KEPT_MS, UNNOTICED_END_MS};
-use crate::store::op::{Change, Full, Op, Outcome, PORTION, Portion, Step};
+use crate::store::op::{Change, Flag, Full, Op, Outcome, PORTION, Portion, Step};
 
 pub(super) type Param = Box<dyn ToSql + Send + Sync>;
 
@@ -23,6 +23,10 @@ enum Told {
     /// What had no room in the outbox if there is one.
     Outcome(Outcome),
     Portion(Full),
+    /// Whether there was any.
+    Any(Flag),
+    /// That it is not so after all, if there was any.
+    Not(Flag),
 }
 
 impl Query {
@@ -35,6 +39,16 @@ impl Query {
         Self { told: Told::Outcome(outcome.clone()), ..self }
     }
 
+    /// The same, whose rows tell that something is so.
+    pub(super) fn telling_if(self, flag: &Flag) -> Self {
+        Self { told: Told::Any(flag.clone()), ..self }
+    }
+
+    /// The same, whose rows tell that what an earlier one told is not so.
+    pub(super) fn unless(self, flag: &Flag) -> Self {
+        Self { told: Told::Not(flag.clone()), ..self }
+    }
+
     /// How many rows the server told of.
     pub(super) fn done(&self, rows: u64) {
         match &self.told {
@@ -43,6 +57,8 @@ impl Query {
                 outcome.set(if rows > 0 { Put::GivenUp } else { Put::Kept });
             }
             Told::Portion(is_full) => is_full.set(rows),
+            Told::Any(flag) => flag.set(rows > 0),
+            Told::Not(flag) => flag.set(flag.get() && rows == 0),
         }
     }
 }
@@ -51,6 +67,7 @@ impl Query {
 pub(super) fn queries(op: &Op) -> Vec<Query> {
     let query = match op {
         Op::Callbacks(change) => return of_callbacks(change),
+        Op::Arbitrate(change) => return arbiter::queries(change),
         Op::PutMeeting(meeting) => put_meeting(meeting),
         Op::RemoveMeeting { key, internal_id } => {
             let [tenant, sub_id] = scope(&key.scope);
@@ -97,7 +114,7 @@ fn probe() -> Vec<Query> {
     .collect()
 }
 
-fn put_meeting(meeting: &Meeting) -> Query {
+pub(super) fn put_meeting(meeting: &Meeting) -> Query {
     let [tenant, sub_id] = scope(&meeting.key.scope);
     Query::new(
         "INSERT INTO meetings (tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
@@ -269,6 +286,6 @@ pub(super) fn number(number: u64) -> Param {
     Box::new(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn scope(scope: &Scope) -> [Param; 2] {
+pub(super) fn scope(scope: &Scope) -> [Param; 2] {
     [word(scope.tenant.as_str()), Box::new(i32::from(scope.sub.get()))]
 }

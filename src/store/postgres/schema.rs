@@ -12,11 +12,13 @@ use super::target::Target;
 use crate::chain::Chain;
 
 /// The steps from an empty database to the present schema. Only ever append.
-const MIGRATIONS: [(&str, &str); PRESENT as usize] =
-    [("V1__initial", include_str!("../../../migrations/postgres/0001_initial.sql"))];
+const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
+    ("V1__initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
+    ("V2__claims", include_str!("../../../migrations/postgres/0002_claims.sql")),
+];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 1;
+pub(super) const PRESENT: u32 = 2;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -5,8 +5,9 @@ mod outbox;
 use std::sync::Arc;
 
 use super::*;
+use crate::model::InstanceId;
 use crate::store::test_postgres::Postgres as Server;
-use crate::store::{contract, contract_callbacks};
+use crate::store::{Arbiter, Claiming, Saving, contract, contract_callbacks};
 
 pub(in crate::store) use outbox::MISCOUNTED;
 
@@ -29,6 +30,9 @@ async fn it_keeps_the_contract() {
     contract::two_scopes_may_use_the_same_meeting_id(&fresh().await).await;
     contract::the_late_end_of_a_meeting_spares_its_successor(&fresh().await).await;
     contract::hooks_are_kept_until_they_are_removed(&fresh().await).await;
+    contract::one_instance_at_a_time_creates_a_meeting(&fresh().await).await;
+    contract::a_saved_meeting_is_not_written_over_by_another(&fresh().await).await;
+    contract::a_breakout_room_is_claimed_by_the_name_it_is_created_as(&fresh().await).await;
     let database = Server::shared().create_database();
     let url = Secret::new(Server::shared().url(&database));
     let sealed = Postgres::open(&url, contract::sealing()).await.unwrap();
@@ -103,20 +107,94 @@ async fn one_meeting_of_a_scope_has_one_row_whoever_writes_it() {
 }
 
 #[tokio::test]
+async fn of_two_instances_that_claim_at_once_one_has_it() {
+    let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    // The orders are different, and what one has saved the other one finds.
+    let mut both = tokio::task::JoinSet::new();
+    for (name, store) in [("one", Arc::new(one)), ("two", Arc::new(two))] {
+        let instance = InstanceId::new(name);
+        for number in 0..200_u64 {
+            let n = if name == "one" { number } else { 199 - number };
+            let (store, instance) = (store.clone(), instance.clone());
+            both.spawn(async move {
+                let id = (n % 50).to_string();
+                let claim = contract::claim("acme", &id, &instance, 1 + n / 50);
+                loop {
+                    match store.claim_meeting(&claim).await.unwrap() {
+                        Claiming::Runs(meeting) => return (id, meeting.internal_id, false),
+                        Claiming::Theirs => tokio::task::yield_now().await,
+                        Claiming::Ours => {
+                            // An instance takes over from itself, which is not what is tried here.
+                            if claim.number > 1 {
+                                return (id, String::new(), false);
+                            }
+                            let meeting = contract::meeting("acme", &id, instance.as_str());
+                            let saved = store.put_created(&meeting, &claim).await.unwrap();
+                            assert_eq!(saved, Saving::Kept);
+                            return (id, meeting.internal_id, true);
+                        }
+                    }
+                }
+            });
+        }
+    }
+    let mut made = std::collections::HashMap::new();
+    for (id, internal_id, is_made) in both.join_all().await {
+        if is_made {
+            assert_eq!(made.insert(id, internal_id), None);
+        }
+    }
+    assert_eq!(made.len(), 50);
+}
+
+#[tokio::test]
+async fn a_claim_that_is_not_renewed_goes_over_by_the_servers_clock() {
+    let database = Server::shared().create_database();
+    let store = open(&database).await;
+    let (dead, living) = (InstanceId::new("dead"), InstanceId::new("living"));
+    let [lost, next] = [&dead, &living].map(|own| contract::claim("acme", "m", own, 1));
+    assert_eq!(store.claim_meeting(&lost).await.unwrap(), Claiming::Ours);
+    sql(&database, "UPDATE claims SET expires_at = now() + interval '1 s'").await;
+    store.renew_claims(&dead, &[1]).await.unwrap();
+    let left = "SELECT expires_at > now() + interval '15 s' FROM claims";
+    assert_eq!(sql(&database, left).await.trim(), "t");
+    assert_eq!(store.claim_meeting(&next).await.unwrap(), Claiming::Theirs);
+
+    sql(&database, "UPDATE claims SET expires_at = now()").await;
+    assert!(!store.find_claims(std::slice::from_ref(&next.key)).await.unwrap()[0].is_claimed);
+    assert_eq!(store.claim_meeting(&next).await.unwrap(), Claiming::Ours);
+    // What it still does comes too late.
+    store.renew_claims(&dead, &[1]).await.unwrap();
+    store.release_claim(&lost).await.unwrap();
+    assert_eq!(store.claim_meeting(&lost).await.unwrap(), Claiming::Theirs);
+    let meeting = contract::meeting("acme", "m", "living-1");
+    assert_eq!(store.put_created(&meeting, &next).await.unwrap(), Saving::Kept);
+    let late = contract::meeting("acme", "m", "dead-1");
+    let saved = store.put_created(&late, &lost).await.unwrap();
+    assert_eq!(saved, Saving::Other(meeting.into()));
+
+    store.claim_meeting(&contract::claim("acme", "other", &dead, 2)).await.unwrap();
+    sql(&database, "UPDATE claims SET expires_at = now() - interval '1 h'").await;
+    store.renew_claims(&living, &[]).await.unwrap();
+    assert_eq!(sql(&database, "SELECT count(*) FROM claims").await.trim(), "0");
+}
+
+#[tokio::test]
 async fn a_schema_of_another_version_is_told_apart() {
     let database = Server::shared().create_database();
     let url = Secret::new(Server::shared().url(&database));
     let empty = Postgres::version(&url).await.unwrap();
     assert_eq!(empty, SchemaVersion { found: 0, known: schema::PRESENT });
     let refused = said(Postgres::open(&url, Older::Refuse).await);
-    assert!(refused.contains("schema version 0, this Portico needs 1: run `portico migrate`"));
+    assert!(refused.contains("schema version 0, this Portico needs 2: run `portico migrate`"));
 
     assert_eq!(Postgres::migrate(&url).await.unwrap(), empty);
     drop(Postgres::open(&url, Older::Refuse).await.unwrap());
     sql(&database, "INSERT INTO portico_migrations VALUES (99, 'later', now()::text, '1')").await;
     for older in [Older::Migrate, Older::Refuse] {
         let refused = said(Postgres::open(&url, older).await);
-        assert!(refused.contains("has schema version 99, this Portico knows up to 1"), "{refused}");
+        assert!(refused.contains("has schema version 99, this Portico knows up to 2"), "{refused}");
     }
     assert_eq!(Postgres::version(&url).await.unwrap().found, 99);
 }
@@ -127,7 +205,7 @@ async fn a_step_that_fails_leaves_nothing_behind() {
     sql(&database, "CREATE TABLE hooks (mine TEXT)").await;
     let url = Secret::new(Server::shared().url(&database));
     let refused = said(Postgres::open(&url, Older::Migrate).await);
-    assert!(refused.contains("cannot be brought to version 1"), "{refused}");
+    assert!(refused.contains("cannot be brought to version 2"), "{refused}");
     assert!(refused.contains("relation \"hooks\" already exists"), "{refused}");
     assert_eq!(sql(&database, "SELECT to_regclass('meetings')").await.trim(), "");
     assert_eq!(Postgres::version(&url).await.unwrap().found, 0);

@@ -19,6 +19,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::apply::{Query, queries};
+use super::arbiter;
 use super::error::Trouble;
 use super::outbox::locks;
 use super::session::{Connector, Session};
@@ -200,7 +201,8 @@ impl Writer {
         ops: impl IntoIterator<Item = &Op>,
     ) -> Result<(), Failed> {
         let ops: Vec<_> = ops.into_iter().collect();
-        let mut all = locks(ops.iter().copied());
+        let mut all: Vec<_> = arbiter::locks(ops.iter().copied()).into_iter().collect();
+        all.extend(locks(ops.iter().copied()));
         all.extend(ops.into_iter().flat_map(queries));
         match timeout(WITHIN, line.commit(&all)).await {
             Ok(Ok(())) => Ok(()),
