@@ -17,6 +17,7 @@ mod balancer;
 mod branding;
 mod callbacks;
 mod calls;
+mod claiming;
 mod client;
 mod coalesce;
 mod events;
@@ -25,9 +26,10 @@ mod form;
 mod front;
 mod head;
 mod limits;
+mod lookups;
 mod metrics;
-mod overlap;
 mod pages;
+mod patience;
 mod ping;
 mod pipeline;
 mod protection;
@@ -91,6 +93,8 @@ pub struct Edge {
     settings: Settings,
     coalesced: coalesce::Coalesced,
     kept: Arc<fan_out::Kept>,
+    lookups: lookups::Lookups,
+    patience: patience::Patience,
     ping: ping::Ping,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
@@ -134,6 +138,8 @@ impl Edge {
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::default(),
             kept: fan_out::Kept::register(registry)?,
+            lookups: lookups::Lookups::default(),
+            patience: patience::Patience::default(),
             ping: ping::Ping::default(),
             metrics: metrics::Metrics::register(registry)?,
         })

@@ -14,6 +14,7 @@ mod entry;
 mod health;
 mod hooks;
 pub mod identity;
+mod leases;
 mod limits;
 mod live;
 mod origin;
@@ -40,6 +41,7 @@ pub use directory::Directory;
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
 pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
+pub use leases::Leases;
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use origin::Origin;
@@ -61,6 +63,8 @@ pub struct Fleet {
     pub directory: Directory,
     /// Creates in flight.
     pub claims: Claims,
+    /// Claims that this process holds in the store.
+    pub leases: Leases,
     /// The webhooks of front ends.
     pub hooks: Hooks,
     /// Another process serves beside us, with a directory of its own.
@@ -79,6 +83,7 @@ impl Fleet {
             changes: watch::Sender::new(0),
             directory,
             claims: Claims::default(),
+            leases: Leases::default(),
             hooks: Hooks::default(),
             overlapping: AtomicBool::new(false),
         }

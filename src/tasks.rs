@@ -6,6 +6,7 @@
 mod driver;
 mod hooks;
 mod housekeeping;
+mod leases;
 mod outbox;
 mod poll;
 mod poller;
@@ -14,6 +15,7 @@ pub use driver::run;
 pub use driver::{Metrics, Task};
 pub use hooks::NodeHooks;
 pub use housekeeping::Housekeeping;
+pub use leases::Leases;
 pub use outbox::{Outbox, OutboxMetrics, Sender};
 pub use poll::Poll;
 pub use poller::{Poller, Settings};

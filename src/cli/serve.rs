@@ -41,6 +41,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const OVERLAP: Duration = Duration::from_secs(30);
 /// Meetings of an unknown tenant are kept: its slug may be mistyped.
 const UNKNOWN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// A claim survives two renewals that fail.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;
@@ -170,6 +172,7 @@ impl Portico {
             async move { poller.run(stop).await }
         }));
         server.add_service(housekeeping(&fleet, &store, &metrics));
+        server.add_service(leases(&fleet, &store, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {
@@ -404,6 +407,20 @@ fn housekeeping(
     background("housekeeping", move |stop| {
         let (task, metrics) = (task.clone(), metrics.clone());
         let every = HOUSEKEEPING_EVERY;
+        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+    })
+}
+
+fn leases(
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let task = Arc::new(tasks::Leases::new(fleet.clone(), store.clone()));
+    let metrics = metrics.clone();
+    background("leases", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        let every = RENEW_EVERY;
         async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
     })
 }

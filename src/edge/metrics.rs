@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) placement_retries: IntCounterVec,
     pub(super) placements_refused: IntCounter,
     pub(super) store_failures: IntCounter,
+    pub(super) creates_without_store: IntCounter,
     pub(super) callbacks: Counters,
 }
 
@@ -72,6 +73,10 @@ impl Metrics {
             placements_refused: counter(
                 "portico_placements_refused_total",
                 "Creates for which no node was eligible.",
+            )?,
+            creates_without_store: counter(
+                "portico_creates_refused_total",
+                "Creates of new meetings that were refused because the store could not be asked.",
             )?,
             store_failures: counter(
                 "portico_store_failures_total",

@@ -154,8 +154,8 @@ impl Edge {
         let (request, snapshot, track) = (&request, &**snapshot, &ctx.track);
         let asked =
             Asked { call, caller, params, request, snapshot, upload, base, look_base, track };
-        if self.fleet.is_overlapping() {
-            Box::pin(self.learn(&asked)).await;
+        if self.has_others() {
+            Box::pin(self.learn_before(&asked)).await;
         }
         self.decide(session, &asked, pump).await
     }

@@ -90,6 +90,14 @@ pub(super) fn list_too_long() -> Failure {
     )
 }
 
+/// Nobody can tell whether another instance creates this meeting at the moment.
+pub(super) fn store_unavailable() -> Failure {
+    Failure::new(
+        "serverUnavailable",
+        "New meetings cannot be created at the moment, running ones go on. Please try again.",
+    )
+}
+
 /// No node can take a new meeting.
 pub(super) fn no_node(why: &NoNode) -> Failure {
     let message = format!("No server is available for a new meeting ({why}).");

@@ -36,6 +36,8 @@ pub struct Claim {
 pub enum Claiming {
     /// The meeting may be created, and nobody else may, until the claim is released or not renewed in time.
     Ours,
+    /// The same, and its last holder did not give it back in time: it may have created the meeting.
+    Inherited,
     /// Another instance creates it at this moment.
     Theirs,
     /// It runs already.

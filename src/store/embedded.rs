@@ -233,12 +233,16 @@ impl Arbiter for Embedded {
     }
 
     async fn claim_meeting(&self, claim: &Claim) -> Result<Claiming, Error> {
-        let is_ours = Flag::default();
-        let (told, claim) = (is_ours.clone(), Box::new(claim.clone()));
+        let (is_ours, is_inherited) = (Flag::default(), Flag::default());
         let wanted = claim.clone();
-        self.write(Op::Arbitrate(Arbitrate::Claim { claim, is_ours: told })).await?;
+        let told = Arbitrate::Claim {
+            claim: claim.clone().into(),
+            is_ours: is_ours.clone(),
+            is_inherited: is_inherited.clone(),
+        };
+        self.write(Op::Arbitrate(told)).await?;
         if is_ours.get() {
-            return Ok(Claiming::Ours);
+            return Ok(if is_inherited.get() { Claiming::Inherited } else { Claiming::Ours });
         }
         let running = self.read(move |db| arbiter::running(db, &wanted)).await?;
         Ok(running.map_or(Claiming::Theirs, |meeting| Claiming::Runs(meeting.into())))

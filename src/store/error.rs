@@ -71,6 +71,9 @@ pub enum Error {
     /// Whatever is wrong with PostgreSQL.
     #[error(transparent)]
     Postgres(#[from] super::Trouble),
+    /// No answer in time.
+    #[error("the store does not answer: look at its load, its disk and the network to it")]
+    Silent,
     /// The writer has ended; only after a bug.
     #[error("the writer of {} has ended: restart Portico and report this", .0.display())]
     Ended(PathBuf),
@@ -80,7 +83,7 @@ impl Error {
     /// Whether it may be well in a moment, by itself.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Locked(_) => true,
+            Self::Locked(_) | Self::Silent => true,
             Self::Postgres(trouble) => trouble.is_passing(),
             _ => false,
         }

@@ -44,7 +44,7 @@ impl Op {
 
 /// A change between processes. It can be applied again with the same outcome.
 pub(in crate::store) enum Arbitrate {
-    Claim { claim: Box<Claim>, is_ours: Flag },
+    Claim { claim: Box<Claim>, is_ours: Flag, is_inherited: Flag },
     Release(Box<Claim>),
     Renew { instance: InstanceId, numbers: Vec<u64> },
     Save(Saver),

@@ -41,6 +41,7 @@ mod rollover;
 mod room_recordings;
 mod rules;
 mod seeing;
+mod several;
 mod survival;
 mod tenancy;
 mod tls;

@@ -204,6 +204,12 @@ impl Edge {
     async fn meeting_of(&self, callback: &Callback) -> Result<Meeting, store::Error> {
         let directory = &self.fleet.directory;
         let key = &callback.key;
+        // Another instance may have created it.
+        let names = callback.internal_id.iter().chain([&key.id]).cloned();
+        let internal_id = callback.internal_id.as_deref().unwrap_or_default();
+        if directory.get_internal(internal_id).is_none() {
+            self.look_up_names(&key.scope.tenant, names).await;
+        }
         if let Some(internal_id) = &callback.internal_id {
             let entry = directory.get_internal(internal_id);
             let entry = entry.filter(|entry| entry.key().scope == key.scope);

@@ -123,15 +123,20 @@ impl Wanted {
             .collect();
         if let Err(trouble) = edge.store.put_callbacks(&callbacks).await {
             error!("a create goes on without callbacks, they cannot be saved: {}", Chain(&trouble));
-            let mut params = params.clone();
-            for item in &self.items {
-                params.remove(&item.name);
-                let labels = [item.kind.as_str(), "store"];
-                edge.metrics.callbacks.dropped.with_label_values(&labels).inc();
-            }
-            return Issued::none(params);
+            return self.without(edge, params);
         }
         self.written(base, params, &callbacks)
+    }
+
+    /// None, as the store cannot keep any.
+    pub(in crate::edge) fn without<'a>(&self, edge: &Edge, params: &Params<'a>) -> Issued<'a> {
+        let mut params = params.clone();
+        for item in &self.items {
+            params.remove(&item.name);
+            let labels = [item.kind.as_str(), "store"];
+            edge.metrics.callbacks.dropped.with_label_values(&labels).inc();
+        }
+        Issued::none(params)
     }
 
     /// What is to be called, each kind once. The end of the meeting always is.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::{join, join_all};
 use log::{error, warn};
 use tokio::time::timeout;
 
@@ -16,11 +16,13 @@ use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
 use crate::edge::callbacks::{Issued, Wanted};
+use crate::edge::claiming::{Lease, Right, Wish};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
 use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
+use crate::store::Saving;
 
 /// Nodes that are tried for one meeting.
 const MAX_TRIES: usize = 3;
@@ -48,7 +50,7 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         let (answer, _) = order.ask_again(edge, &node, &entry, own_slides(asked)).await?;
         return Ok(respond(asked, &entry, answer));
     }
-    anew(edge, asked, &order, limits::admit_meeting(asked)?).await
+    anew(edge, asked, &order, limits::admit_meeting(asked)?, claim).await
 }
 
 /// A create that is fit to be sent to a node, but for the node's own signature.
@@ -107,10 +109,12 @@ impl<'a> Order<'a> {
         entry: &Entry,
         upload: Option<&Upload>,
     ) -> Result<(Answer, Issued<'a>), Trouble> {
-        let issued = self.issued(edge, node).await;
+        // It goes on without the store if it must.
+        let issued = edge.patience.wait(self.issued(edge, node)).await;
+        let issued = issued.unwrap_or_else(|| self.callbacks.without(edge, &self.params));
         let answer = edge.ask(node, Call::Create, &issued.params, upload).await?;
         if !answer.is_success() || is_about(&answer, entry) {
-            issued.withdraw(edge).await;
+            edge.patience.wait(issued.withdraw(edge)).await;
         }
         Ok((answer, issued))
     }
@@ -120,6 +124,17 @@ impl<'a> Order<'a> {
         timeout(CLAIM_WITHIN, edge.fleet.claims.claim(&self.key))
             .await
             .map_err(|_elapsed| Refusal::node(refusal::meeting_unavailable()))
+    }
+
+    /// What is to be claimed in the store.
+    fn wish(&self, edge: &Edge) -> Wish {
+        let directory = &edge.fleet.directory;
+        let Self { key, node_meeting_id, parent, .. } = self;
+        let internal_id = parent.as_ref().map(|_| node_meeting_id.clone());
+        let known = directory.get(&key.scope, &key.id).or_else(|| directory.get_lost(key));
+        let is_over = |entry: &Arc<Entry>| parent.is_none() && entry.phase() != Phase::Running;
+        let over = known.filter(is_over).map(|entry| entry.internal_id().to_owned());
+        Wish { key: key.clone(), internal_id, over: over.into_iter().collect() }
     }
 
     /// The meeting, if it runs already. One that was ended does not count: its id is free.
@@ -243,9 +258,26 @@ async fn again(
             again_elsewhere(edge, asked, order, &other).await
         }
         _ => {
+            let mut wish = order.wish(edge);
+            wish.over.push(entry.internal_id().to_owned());
+            let another = || order.running(edge).filter(|other| !Arc::ptr_eq(other, entry));
+            let lease = match edge.decided(edge.attempt(wish).await, another).await {
+                // Another instance was told the same by this node.
+                Ok(Right::Runs(other)) if is_about(&answer, &other) => {
+                    return Ok(respond(asked, &other, answer));
+                }
+                Ok(Right::Runs(other)) => {
+                    return again_elsewhere(edge, asked, order, &other).await;
+                }
+                Ok(Right::Ours(lease)) => lease,
+                // It runs, whatever the store would say.
+                Err(_unknown) => None,
+            };
             entry.mark_ended();
             let entry = edge.fleet.directory.adopt(meeting, false);
-            save(edge, &entry, &issued, &answer).await;
+            if let Some(other) = save(edge, &entry, &issued, &answer, lease).await {
+                return again_elsewhere(edge, asked, order, &other).await;
+            }
             Ok(respond(asked, &entry, answer))
         }
     }
@@ -301,12 +333,34 @@ async fn found_again(
     Some((node, entry))
 }
 
+/// What an instance that died in the middle of this create may have brought about: then some node runs it.
+async fn left_behind(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Option<Arc<Entry>> {
+    if order.parent.is_some() {
+        // Its parent's node finds it by itself.
+        return None;
+    }
+    let mut params = Params::default();
+    params.push("meetingID", &order.node_meeting_id);
+    let params = &params;
+    let asking = asked.caller.tenant.nodes.iter().map(|node| async move {
+        let asking = edge.ask(node, Call::GetMeetingInfo, params, None);
+        let info = timeout(FOUND_AGAIN_WITHIN, asking).await.ok()?.ok()?;
+        if info.text("hasBeenForciblyEnded").as_deref() == Some("true") {
+            return None;
+        }
+        order.meeting(&info, node).ok()
+    });
+    let meeting = join_all(asking).await.into_iter().flatten().next()?;
+    Some(edge.fleet.directory.adopt(meeting, false))
+}
+
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
 async fn anew(
     edge: &Edge,
     asked: &Asked<'_>,
     order: &Order<'_>,
     place: Place,
+    claim: Claim,
 ) -> Result<Decision, Refusal> {
     let slides = branding::slides(asked, &order.params);
     if slides.is_none() && own_slides(asked).is_some_and(Upload::is_broken_xml) {
@@ -314,10 +368,44 @@ async fn anew(
     }
     let upload = slides.as_ref().or_else(|| own_slides(asked));
     let mut tried = Vec::new();
+    let mut right = None;
     loop {
-        let (node, reservation) = order.place(edge, asked, &tried)?;
+        let (node, mut reservation) = order.place(edge, asked, &tried)?;
         asked.track.node(node.name());
-        let issued = order.issued(edge, &node).await;
+        let issued = if right.is_some() {
+            order.issued(edge, &node).await
+        } else {
+            // Both at once share a transaction.
+            let attempt = edge.attempt(order.wish(edge));
+            let (attempt, issued) = join(attempt, order.issued(edge, &node)).await;
+            let is_free = attempt.is_ours();
+            if !is_free {
+                drop(reservation.take());
+                issued.withdraw(edge).await;
+            }
+            match edge.decided(attempt, || order.running(edge)).await? {
+                Right::Runs(entry) => {
+                    drop((place, claim));
+                    return Box::pin(again(edge, asked, order, &entry)).await;
+                }
+                Right::Ours(lease) => {
+                    if lease.as_ref().is_some_and(Lease::is_inherited)
+                        && let Some(entry) = left_behind(edge, asked, order).await
+                    {
+                        drop((place, claim));
+                        if matches!(edge.save_created(&entry, lease).await, Ok(Saving::Kept)) {
+                            entry.mark_saved();
+                        }
+                        return Box::pin(again(edge, asked, order, &entry)).await;
+                    }
+                    right = Some(lease);
+                }
+            }
+            if !is_free {
+                continue;
+            }
+            issued
+        };
         let asking = edge.ask(&node, Call::Create, &issued.params, upload);
         let trouble = match asking.await {
             Ok(answer) if !answer.is_success() => {
@@ -328,7 +416,10 @@ async fn anew(
                 Ok(meeting) => {
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
                     let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
-                    save(edge, &entry, &issued, &answer).await;
+                    let lease = right.flatten();
+                    if let Some(other) = save(edge, &entry, &issued, &answer, lease).await {
+                        return again_elsewhere(edge, asked, order, &other).await;
+                    }
                     return Ok(respond(asked, &entry, answer));
                 }
                 Err(trouble) => trouble,
@@ -350,25 +441,36 @@ async fn anew(
     }
 }
 
-/// Makes a meeting survive us.
+/// Makes a meeting survive us. Returns another one of this name that was created while we were cut off from
+/// the store: that one holds, and the next poll ends ours as the double that it is.
 ///
 /// A store that fails does not fail the create: the meeting runs, its node remembers whose it is, and
-/// the next poll tries again to save it.
-async fn save(edge: &Edge, entry: &Arc<Entry>, issued: &Issued<'_>, answer: &Answer) {
+/// it is tried again to save it.
+async fn save(
+    edge: &Edge,
+    entry: &Arc<Entry>,
+    issued: &Issued<'_>,
+    answer: &Answer,
+    lease: Option<Lease>,
+) -> Option<Arc<Entry>> {
     // Both at once share a transaction.
-    let meeting = entry.to_meeting();
     let bound = async {
         // What the node had already has the callbacks of a create whose answer was lost: those are untied.
         if answer.message_key().as_deref() != Some("duplicateWarning") {
             issued.bind(edge, entry.internal_id()).await;
         }
     };
-    let (saved, ()) = join(edge.store.put_meeting(&meeting), bound).await;
+    let (saved, ()) = join(edge.save_created(entry, lease), bound).await;
     match saved {
-        Ok(()) => entry.mark_saved(),
+        Ok(Saving::Kept) => {
+            entry.mark_saved();
+            None
+        }
+        Ok(Saving::Other(other)) => edge.learn(*other),
         Err(trouble) => {
             edge.metrics.store_failures.inc();
             error!("a new meeting on node {} is not saved yet: {}", entry.node(), Chain(&trouble));
+            None
         }
     }
 }

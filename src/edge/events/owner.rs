@@ -59,6 +59,14 @@ impl Edge {
             None => self.by_digest(about, node, snapshot).await?,
         };
         let Some(key) = key else { return Ok(None) };
+        if entry.is_none() {
+            // Another instance may have created it, or the one that has its name by now.
+            let names = [about.internal_id.clone(), key.id.clone()];
+            self.look_up_names(&key.scope.tenant, names).await;
+            if let Some(entry) = self.fleet.directory.get_internal(&about.internal_id) {
+                return Ok((entry.node() == node.name()).then(|| entry.key().clone()));
+            }
+        }
         if about.is_of_recording() || !self.runs_as_another(&key, &about.internal_id) {
             return Ok(Some(key));
         }

@@ -15,7 +15,8 @@ const FORGET_AFTER_MS: u64 = 60_000;
 
 pub(super) fn apply(op: &Arbitrate, db: &Connection) -> rusqlite::Result<()> {
     match op {
-        Arbitrate::Claim { claim, is_ours } => {
+        Arbitrate::Claim { claim, is_ours, is_inherited } => {
+            is_inherited.set(is_left_behind(db, claim)?);
             let is_taken = take(db, claim)? > 0;
             let runs = is_taken && running(db, claim)?.is_some();
             is_ours.set(is_taken && !runs);
@@ -50,6 +51,19 @@ pub(super) fn standings(db: &Connection, keys: &[MeetingKey]) -> rusqlite::Resul
         Ok(Standing { key: key.clone(), is_claimed, meeting })
     };
     keys.iter().map(standing).collect()
+}
+
+/// Whether somebody else had it until it ran out.
+fn is_left_behind(db: &Connection, claim: &Claim) -> rusqlite::Result<bool> {
+    let key = &claim.key;
+    let params =
+        params![key.scope.tenant.as_str(), key.scope.sub.get(), key.id, claim.instance.as_str()];
+    db.prepare_cached(
+        "SELECT 1 FROM claims WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
+             AND instance <> ?4
+             AND expires_at_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+    )?
+    .exists(params)
 }
 
 fn take(db: &Connection, claim: &Claim) -> rusqlite::Result<usize> {

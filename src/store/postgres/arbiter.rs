@@ -53,7 +53,7 @@ fn lock_name(key: &MeetingKey) -> String {
 
 pub(super) fn queries(change: &Arbitrate) -> Vec<Query> {
     match change {
-        Arbitrate::Claim { claim, is_ours } => take(claim, is_ours),
+        Arbitrate::Claim { claim, is_ours, is_inherited } => take(claim, is_ours, is_inherited),
         Arbitrate::Release(claim) => vec![release(claim)],
         Arbitrate::Renew { instance, numbers } => renew(instance, numbers),
         Arbitrate::Save(Saver { meeting, claim, is_kept }) => {
@@ -64,9 +64,15 @@ pub(super) fn queries(change: &Arbitrate) -> Vec<Query> {
     }
 }
 
-/// Two statements, as each sees what was committed before it began: when the first one has succeeded, whoever
+/// Several statements, as each sees what was committed before it began: when the one that takes has succeeded, whoever
 /// had the claim before has saved the meeting, or never will.
-fn take(claim: &Claim, is_ours: &Flag) -> Vec<Query> {
+fn take(claim: &Claim, is_ours: &Flag, is_inherited: &Flag) -> Vec<Query> {
+    let [tenant, sub_id, id, instance, _] = names(claim);
+    let left_behind = Query::new(
+        "SELECT FROM claims WHERE tenant = $1 AND sub_id = $2 AND meeting_id = $3
+            AND instance <> $4 AND expires_at <= clock_timestamp()",
+        vec![tenant, sub_id, id, instance],
+    );
     let [tenant, sub_id, id, instance, number] = names(claim);
     let taken = Query::new(
         "INSERT INTO claims AS held (tenant, sub_id, meeting_id, instance, number, expires_at)
@@ -96,7 +102,7 @@ fn take(claim: &Claim, is_ours: &Flag) -> Vec<Query> {
             vec![tenant, sub_id, id, instance, number, Box::new(over), text(internal_id)],
         ),
     };
-    vec![taken.telling_if(is_ours), undone.unless(is_ours)]
+    vec![left_behind.telling_if(is_inherited), taken.telling_if(is_ours), undone.unless(is_ours)]
 }
 
 fn release(claim: &Claim) -> Query {
@@ -258,11 +264,15 @@ impl Arbiter for Postgres {
     }
 
     async fn claim_meeting(&self, claim: &Claim) -> Result<Claiming, Error> {
-        let is_ours = Flag::default();
-        let (told, wanted) = (is_ours.clone(), Box::new(claim.clone()));
-        self.write(Op::Arbitrate(Arbitrate::Claim { claim: wanted, is_ours: told })).await?;
+        let (is_ours, is_inherited) = (Flag::default(), Flag::default());
+        let told = Arbitrate::Claim {
+            claim: claim.clone().into(),
+            is_ours: is_ours.clone(),
+            is_inherited: is_inherited.clone(),
+        };
+        self.write(Op::Arbitrate(told)).await?;
         if is_ours.get() {
-            return Ok(Claiming::Ours);
+            return Ok(if is_inherited.get() { Claiming::Inherited } else { Claiming::Ours });
         }
         let running = self.reader().await?.running(claim).await?;
         let running = running.filter(|meeting| !claim.over.contains(&meeting.internal_id));

@@ -1,0 +1,259 @@
+//! The right to create a meeting where others may create it, too: instances that share the store, or the
+//! other process of an upgrade.
+//!
+//! The store decides. Whoever has the claim asks nodes; all others wait and look again, until they have it
+//! or know the meeting. A shared store that cannot be asked leaves a new meeting refused: nobody can know
+//! that it is not being created elsewhere at this moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, warn};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Edge;
+use super::refusal::{self, Refusal};
+use crate::chain::Chain;
+use crate::fleet::{Entry, Fleet, Phase};
+use crate::model::{Meeting, MeetingKey};
+use crate::store::{self, Claiming, Saving, Store};
+
+/// How long a store that cannot be asked is waited for: a restart, or the change to another server.
+const STORE_WITHIN: Duration = Duration::from_secs(8);
+/// For others in all, as for those of this process.
+const OTHERS_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at the claim of another one: at first, and at most.
+const LOOK_AFTER: Duration = Duration::from_millis(25);
+const LOOK_AFTER_AT_MOST: Duration = Duration::from_millis(250);
+/// Between two attempts to save a meeting whose claim is kept for that.
+const SAVE_AFTER: Duration = Duration::from_millis(500);
+
+/// What is to be created.
+pub(super) struct Wish {
+    pub(super) key: MeetingKey,
+    /// Of a breakout room.
+    pub(super) internal_id: Option<String>,
+    /// What is known to be over.
+    pub(super) over: Vec<String>,
+}
+
+/// What comes of a wish.
+pub(super) enum Right {
+    /// Nobody else may create it as long as this is kept; where nobody else could, it is empty.
+    Ours(Option<Lease>),
+    /// It runs.
+    Runs(Arc<Entry>),
+}
+
+/// A claim in the store. Dropped, it is given back.
+pub(super) struct Lease {
+    claim: store::Claim,
+    store: Arc<dyn Store>,
+    fleet: Arc<Fleet>,
+    is_given_back: bool,
+    is_inherited: bool,
+}
+
+impl Lease {
+    /// Whether it was that of an instance that died, which may have asked a node.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.is_inherited
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.fleet.leases.end(self.claim.number);
+        // Also of a create that nobody waits for any more. Without a runtime the process ends, and then
+        // the lease does.
+        if !self.is_given_back
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (store, claim) = (self.store.clone(), self.claim.clone());
+            drop(runtime.spawn(async move {
+                if let Err(trouble) = store.release_claim(&claim).await {
+                    warn!("a claim is not given back and runs out: {}", Chain(&trouble));
+                }
+            }));
+        }
+    }
+}
+
+/// The first look at a claim.
+pub(super) struct Attempt {
+    lease: Option<Lease>,
+    begun: Instant,
+    first: Option<Result<Claiming, store::Error>>,
+}
+
+impl Attempt {
+    /// Whether the meeting may be created without waiting for anything.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.first, None | Some(Ok(Claiming::Ours)))
+    }
+}
+
+impl Edge {
+    /// Whether others may create meetings, too.
+    pub(super) fn has_others(&self) -> bool {
+        self.store.is_shared() || self.fleet.is_overlapping()
+    }
+
+    /// Claims once: alone, this asks nobody.
+    pub(super) async fn attempt(&self, wish: Wish) -> Attempt {
+        let begun = Instant::now();
+        if !self.has_others() {
+            return Attempt { lease: None, begun, first: None };
+        }
+        let leases = &self.fleet.leases;
+        let lease = Lease {
+            claim: store::Claim {
+                key: wish.key,
+                internal_id: wish.internal_id,
+                over: wish.over,
+                instance: leases.instance().clone(),
+                number: leases.begin(),
+            },
+            store: self.store.clone(),
+            fleet: self.fleet.clone(),
+            is_given_back: false,
+            is_inherited: false,
+        };
+        let first = self.ask_arbiter(&lease, begun + STORE_WITHIN).await;
+        Attempt { lease: Some(lease), begun, first: Some(first) }
+    }
+
+    /// Goes on until it is clear whose the meeting is. `find` looks for it in the directory.
+    pub(super) async fn decided(
+        &self,
+        attempt: Attempt,
+        find: impl Fn() -> Option<Arc<Entry>>,
+    ) -> Result<Right, Refusal> {
+        let Attempt { lease, begun, first } = attempt;
+        let (Some(mut lease), Some(mut answer)) = (lease, first) else {
+            return Ok(Right::Ours(None));
+        };
+        let mut reached_at = begun;
+        let mut pause = LOOK_AFTER;
+        loop {
+            match answer {
+                Ok(Claiming::Ours) => return Ok(Right::Ours(Some(lease))),
+                Ok(Claiming::Inherited) => {
+                    lease.is_inherited = true;
+                    return Ok(Right::Ours(Some(lease)));
+                }
+                Ok(Claiming::Runs(meeting)) => {
+                    lease.is_given_back = true;
+                    let internal_id = meeting.internal_id.clone();
+                    if let Some(entry) = self.learn(*meeting).or_else(&find) {
+                        return Ok(Right::Runs(entry));
+                    }
+                    // On a node that is gone from the inventory, or ended just now.
+                    lease.is_given_back = false;
+                    lease.claim.over.push(internal_id);
+                    reached_at = Instant::now();
+                }
+                Ok(Claiming::Theirs) => reached_at = Instant::now(),
+                Err(trouble) if !self.store.is_shared() => {
+                    warn!("the other process cannot be asked: {}", Chain(&trouble));
+                    return Ok(Right::Ours(None));
+                }
+                Err(trouble) if reached_at.elapsed() >= STORE_WITHIN => {
+                    self.metrics.creates_without_store.inc();
+                    error!("a new meeting is refused, as nobody can tell: {}", Chain(&trouble));
+                    return Err(Refusal::portico(refusal::store_unavailable()));
+                }
+                Err(_passing) => {}
+            }
+            if begun.elapsed() >= OTHERS_WITHIN {
+                return Err(Refusal::node(refusal::meeting_unavailable()));
+            }
+            // The directory is looked at more often than the store.
+            let next = Instant::now() + pause;
+            while Instant::now() < next {
+                if let Some(entry) = find() {
+                    return Ok(Right::Runs(entry));
+                }
+                sleep(LOOK_AFTER).await;
+            }
+            pause = (pause * 2).min(LOOK_AFTER_AT_MOST);
+            answer = self.ask_arbiter(&lease, reached_at + STORE_WITHIN).await;
+        }
+    }
+
+    /// A connection to nobody is not waited for for longer than that.
+    async fn ask_arbiter(&self, lease: &Lease, until: Instant) -> Result<Claiming, store::Error> {
+        timeout_at(until, self.store.claim_meeting(&lease.claim))
+            .await
+            .unwrap_or_else(|_elapsed| Err(store::Error::Silent))
+    }
+
+    /// Takes a meeting that another one has created into the directory; none where it cannot be.
+    pub(super) fn learn(&self, meeting: Meeting) -> Option<Arc<Entry>> {
+        if let Some(known) = self.fleet.directory.get_internal(&meeting.internal_id) {
+            return (known.phase() == Phase::Running).then_some(known);
+        }
+        let snapshot = self.fleet.peek();
+        snapshot.node(meeting.node.as_str())?;
+        Some(self.fleet.directory.adopt(meeting, true))
+    }
+
+    /// Saves a meeting that was just created, and gives its claim back.
+    ///
+    /// # Errors
+    /// When it could not be saved. Then it is tried again, and the claim kept, until the meeting is saved or over.
+    pub(super) async fn save_created(
+        &self,
+        entry: &Arc<Entry>,
+        lease: Option<Lease>,
+    ) -> Result<Saving, store::Error> {
+        let meeting = entry.to_meeting();
+        let Some(mut lease) = lease else {
+            return self.store.put_meeting(&meeting).await.map(|()| Saving::Kept);
+        };
+        match self.store.put_created(&meeting, &lease.claim).await {
+            Ok(saved) => {
+                lease.is_given_back = true;
+                Ok(saved)
+            }
+            Err(trouble) => {
+                let entry = entry.clone();
+                drop(tokio::spawn(keep_saving(entry, lease)));
+                Err(trouble)
+            }
+        }
+    }
+}
+
+/// Until the meeting is saved or over. While it goes on, nobody else gets the claim.
+async fn keep_saving(entry: Arc<Entry>, mut lease: Lease) {
+    loop {
+        sleep(SAVE_AFTER).await;
+        let is_current = lease
+            .fleet
+            .directory
+            .get_internal(entry.internal_id())
+            .is_some_and(|present| Arc::ptr_eq(&present, &entry));
+        if entry.is_saved() || !is_current || entry.phase() == Phase::Ended {
+            return;
+        }
+        match lease.store.put_created(&entry.to_meeting(), &lease.claim).await {
+            Ok(Saving::Kept) => {
+                lease.is_given_back = true;
+                entry.mark_saved();
+                return;
+            }
+            Ok(Saving::Other(_)) => {
+                lease.is_given_back = true;
+                // The next poll of its node finds the two.
+                warn!(
+                    "node {}: a meeting was created elsewhere while the store was away",
+                    entry.node()
+                );
+                return;
+            }
+            Err(_still_away) => {}
+        }
+    }
+}

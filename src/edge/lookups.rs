@@ -1,0 +1,250 @@
+//! A meeting that the directory does not have may have been created by another instance, or by the other
+//! process of an upgrade: the store is asked.
+//!
+//! All that ask at one moment share a statement, and whoever asks again within a second gets no new one:
+//! clients that ask for what does not exist cost the store next to nothing. The directory is always looked at
+//! first, so a meeting that has entered it is there at once. A store that is silent or away is not waited for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::quality::RandomState;
+use log::warn;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Edge;
+use super::calls::Asked;
+use super::patience::Patience;
+use crate::bbb::Call;
+use crate::chain::Chain;
+use crate::fleet::{Fleet, Phase, identity};
+use crate::model::Slug;
+use crate::store::Store;
+
+/// For so long, and up to twice as long, nobody asks again.
+const ASKED_FOR: Duration = Duration::from_millis(500);
+/// Names that were asked for are forgotten earlier if there are more.
+const MAX_ASKED: usize = 50_000;
+/// Names in one statement.
+const MAX_WANTED: usize = 1_000;
+/// Longer names no meeting has.
+const MAX_NAME_BYTES: usize = 1024;
+
+type Name = (Slug, String);
+
+/// What is being asked for, and what was.
+#[derive(Default)]
+pub(super) struct Lookups(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// What the next statement asks for, while another one is under way.
+    next: Batch,
+    is_asking: bool,
+    asked: Recent,
+}
+
+struct Batch {
+    names: HashSet<Name>,
+    /// Closes when the statement is through.
+    done: watch::Sender<()>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { names: HashSet::new(), done: watch::Sender::new(()) }
+    }
+}
+
+/// Digests of names, in two halves, the older of which goes at once.
+struct Recent {
+    young: HashSet<[u8; 16], RandomState>,
+    old: HashSet<[u8; 16], RandomState>,
+    since: Instant,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { young: HashSet::default(), old: HashSet::default(), since: Instant::now() }
+    }
+}
+
+impl Recent {
+    fn contains(&mut self, name: &[u8; 16]) -> bool {
+        self.turn();
+        self.young.contains(name) || self.old.contains(name)
+    }
+
+    fn insert(&mut self, name: [u8; 16]) {
+        self.turn();
+        self.young.insert(name);
+    }
+
+    fn turn(&mut self) {
+        let age = self.since.elapsed();
+        if age >= ASKED_FOR || self.young.len() >= MAX_ASKED {
+            self.old = std::mem::take(&mut self.young);
+            self.since = Instant::now();
+        }
+        if age >= 2 * ASKED_FOR {
+            self.old.clear();
+        }
+    }
+}
+
+fn digest((tenant, id): &Name) -> [u8; 16] {
+    let mut digest = Sha256::new();
+    digest.update(tenant.as_str());
+    digest.update([0]);
+    digest.update(id);
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest.finalize()[..16]);
+    short
+}
+
+impl Lookups {
+    /// Has the store asked for these names, unless it was just now, and waits until it has answered.
+    async fn ask(
+        &self,
+        names: Vec<Name>,
+        fleet: &Arc<Fleet>,
+        store: &Arc<dyn Store>,
+        patience: &Patience,
+    ) {
+        let mut done = {
+            let mut state = self.0.lock();
+            let names = names.into_iter().filter(|(_, id)| id.len() <= MAX_NAME_BYTES);
+            let wanted: Vec<_> =
+                names.filter(|name| !state.asked.contains(&digest(name))).collect();
+            if wanted.is_empty() || patience.is_lost() || state.next.names.len() >= MAX_WANTED {
+                return;
+            }
+            state.next.names.extend(wanted);
+            let done = state.next.done.subscribe();
+            if !state.is_asking {
+                state.is_asking = true;
+                // On its own, for whoever waits may be gone before the others.
+                drop(tokio::spawn(work(self.0.clone(), fleet.clone(), store.clone())));
+            }
+            done
+        };
+        // Nothing is ever sent: an error is the end of the statement.
+        patience.wait(async { while done.changed().await.is_ok() {} }).await;
+    }
+}
+
+/// Asks until nobody waits any more.
+async fn work(state: Arc<Mutex<State>>, fleet: Arc<Fleet>, store: Arc<dyn Store>) {
+    let asking = Asking(state);
+    loop {
+        let batch = {
+            let mut state = asking.0.lock();
+            if state.next.names.is_empty() {
+                state.is_asking = false;
+                return;
+            }
+            std::mem::take(&mut state.next)
+        };
+        let Batch { names, done } = batch;
+        let names: Vec<Name> = names.into_iter().collect();
+        match store.find_meetings(&names).await {
+            Ok(found) => {
+                for meeting in found {
+                    let is_new = fleet.directory.get_internal(&meeting.internal_id).is_none();
+                    if is_new && fleet.peek().node(meeting.node.as_str()).is_some() {
+                        fleet.directory.adopt(meeting, true);
+                    }
+                }
+            }
+            Err(trouble) => warn!("the store cannot be asked for meetings: {}", Chain(&trouble)),
+        }
+        let mut state = asking.0.lock();
+        for name in &names {
+            state.asked.insert(digest(name));
+        }
+        drop(done);
+    }
+}
+
+/// Lets the next one begin, also where the runtime drops us.
+struct Asking(Arc<Mutex<State>>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_asking = false;
+        // Whoever waits for it goes on without.
+        state.next = Batch::default();
+    }
+}
+
+impl Edge {
+    /// Learns of the meeting that a call names, before anything is decided.
+    pub(super) async fn learn_before(&self, asked: &Asked<'_>) {
+        let name = match asked.call {
+            // Whether the meeting itself runs is told with its claim.
+            Call::Create => "parentMeetingID",
+            Call::Join
+            | Call::IsMeetingRunning
+            | Call::GetMeetingInfo
+            | Call::End
+            | Call::InsertDocument
+            | Call::SendChatMessage => "meetingID",
+            _ => return,
+        };
+        let Some(id) = asked.params.get(name) else { return };
+        let (tenant, scope, id) = (&asked.caller.tenant.tenant, &asked.caller.scope, id.trim());
+        // One that has ended may run anew elsewhere.
+        let known = self.fleet.find(tenant, scope, id);
+        if id.is_empty() || known.is_some_and(|entry| entry.phase() == Phase::Running) {
+            return;
+        }
+        // A breakout room goes by what it was created as, too.
+        let names = [id.to_owned(), identity::breakout_alias(scope, id)];
+        self.look_up_names(&scope.tenant, names).await;
+    }
+
+    /// Learns of the meetings of a tenant with these names.
+    pub(super) async fn look_up_names(
+        &self,
+        tenant: &Slug,
+        names: impl IntoIterator<Item = String>,
+    ) {
+        if self.has_others() {
+            let names = names.into_iter().map(|name| (tenant.clone(), name)).collect();
+            self.lookups.ask(names, &self.fleet, &self.store, &self.patience).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> [u8; 16] {
+        digest(&("acme".parse().expect("a slug"), number.to_string()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_for_is_remembered_for_a_second_at_most_and_never_too_much() {
+        let mut asked = Recent::default();
+        assert!(!asked.contains(&name(1)));
+        asked.insert(name(1));
+        tokio::time::advance(ASKED_FOR).await;
+        asked.insert(name(2));
+        assert!(asked.contains(&name(1)) && asked.contains(&name(2)));
+        tokio::time::advance(ASKED_FOR).await;
+        assert!(!asked.contains(&name(1)) && asked.contains(&name(2)));
+        tokio::time::advance(10 * ASKED_FOR).await;
+        assert!(!asked.contains(&name(2)));
+        for number in 0..3 * MAX_ASKED {
+            asked.insert(name(number));
+        }
+        assert!(asked.young.len() + asked.old.len() <= 2 * MAX_ASKED);
+        assert!(asked.contains(&name(3 * MAX_ASKED - 1)));
+    }
+}

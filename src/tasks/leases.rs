@@ -1,0 +1,52 @@
+//! Renews the claims of creates that take long, so that nobody takes them for those of a process that died.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use log::warn;
+
+use super::driver::{Failed, Task};
+use crate::chain::Chain;
+use crate::fleet::Fleet;
+use crate::store::Store;
+
+/// Every so many times it looks for what others have left behind, too.
+const SWEEP_EVERY: u32 = 12;
+
+/// See the module.
+pub struct Leases {
+    fleet: Arc<Fleet>,
+    store: Arc<dyn Store>,
+    count: AtomicU32,
+}
+
+impl Leases {
+    /// For the claims of this fleet.
+    pub fn new(fleet: Arc<Fleet>, store: Arc<dyn Store>) -> Self {
+        Self { fleet, store, count: AtomicU32::new(0) }
+    }
+}
+
+#[async_trait]
+impl Task for Leases {
+    fn name(&self) -> &'static str {
+        "leases"
+    }
+
+    async fn activate(&self) -> Result<(), Failed> {
+        let held = self.fleet.leases.held();
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let sweeps = self.store.is_shared() && count.is_multiple_of(SWEEP_EVERY);
+        if held.is_empty() && !sweeps {
+            return Ok(());
+        }
+        let renewed = self.store.renew_claims(self.fleet.leases.instance(), &held).await;
+        renewed.map_err(|trouble| {
+            if !held.is_empty() {
+                warn!("claims of {} creates are not renewed: {}", held.len(), Chain(&trouble));
+            }
+            Failed
+        })
+    }
+}
