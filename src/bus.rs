@@ -3,8 +3,23 @@
 //! It is one log of events in one order for all. Nothing in it is needed after a while, and all of it can be
 //! rebuilt from the store and the nodes. What the events say is the business of [`fleet`](crate::fleet).
 
+mod duties;
+mod living;
+mod metrics;
+mod redis;
+#[cfg(test)]
+#[path = "../tests/it/harness/redis.rs"]
+mod test_redis;
+
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use duties::Duties;
+pub use living::Living;
+pub use metrics::Metrics;
+pub use redis::{Bus, Membership, Settings, Trouble, check, open};
 
 use crate::model::InstanceId;
 
@@ -13,8 +28,14 @@ use crate::model::InstanceId;
 pub struct Position {
     /// The log's own time, ms since 1970.
     pub ms: u64,
-    /// Counts the events of one millisecond.
+    /// Counts the events since the log began.
     pub seq: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
 }
 
 /// One event.

@@ -5,6 +5,7 @@ mod branding;
 mod check;
 mod data_dir;
 mod demo;
+mod instances;
 mod logging;
 mod migrate;
 mod reload;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{DONE, WRONG, environment};
+use crate::bus;
 use crate::config::{self, MissingAsset, Settings, StoreKind};
 use crate::edge::Certificate;
 use crate::model::RecordingSettings;
@@ -42,11 +43,12 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
 /// Whether this version can run it at all.
 pub(super) fn supported(settings: &Settings) -> Result<(), String> {
     match &settings.store.kind {
-        StoreKind::Embedded => Ok(()),
+        StoreKind::Embedded => {}
         StoreKind::Postgres { url } => {
-            Postgres::place(url).map(drop).map_err(|wrong| wrong.to_string())
+            Postgres::place(url).map_err(|wrong| wrong.to_string())?;
         }
     }
+    settings.redis.as_ref().map_or(Ok(()), bus::check).map_err(|wrong| wrong.to_string())
 }
 
 /// What is written in the file and has no effect in this version, so that nobody relies on it.
@@ -58,7 +60,6 @@ pub(super) fn unused(settings: &Settings) -> Vec<String> {
             tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
         ),
         ("api", settings.api.jwt_secret.is_some() || settings.api.public),
-        ("redis", settings.redis.is_some()),
     ]
     .into_iter()
     .filter(|(_, is_set)| *is_set)

@@ -114,6 +114,7 @@ impl Reloader {
             ("server", now.server != next.server),
             ("data_dir", now.data_dir != next.data_dir),
             ("store", now.store != next.store),
+            ("redis", now.redis != next.redis),
             ("polling", now.polling != next.polling),
             ("limits", now.limits != next.limits),
         ]

@@ -22,10 +22,12 @@ use tokio::time::sleep;
 
 use super::background::{Axum, Work, background};
 use super::data_dir::DataDir;
+use super::instances::{self, Instances};
 use super::reload::{Reloader, follow_hangups};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, branding, check, environment, store};
 use crate::admin::Admin;
+use crate::bus::{Duties, Membership};
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Thresholds, now_ms};
@@ -98,6 +100,8 @@ fn shown(listen: &Listen) -> String {
 pub(super) struct Portico {
     server: Server,
     signals: Signals,
+    /// Others see us as alive while it is there.
+    _membership: Option<Arc<Membership>>,
     /// Carries the store's and the client's own tasks; they live as long as the process.
     _runtime: Runtime,
 }
@@ -132,7 +136,14 @@ impl Portico {
         let registry = Registry::new();
         register_process(&registry)?;
         let metrics = tasks::Metrics::register(&registry)?;
-        let poller = poller(&settings, &fleet, &store, &client, &metrics);
+        let instances = Instances::open(&settings, &runtime, &registry)?;
+        let Instances { instance, duties, bus, membership } = instances;
+        if bus.is_some() {
+            info!("this is instance {instance}");
+        }
+        // Who is alive is all that we want to know yet.
+        drop(bus);
+        let poller = poller(&settings, &fleet, &store, &client, &metrics, &duties);
         if upgrade == Upgrade::Yes {
             // Requests come as soon as the sockets do, and a node that was never polled gets no meetings.
             runtime.block_on(poller.poll_all());
@@ -171,15 +182,18 @@ impl Portico {
             let poller = poller.clone();
             async move { poller.run(stop).await }
         }));
-        server.add_service(housekeeping(&fleet, &store, &metrics));
+        server.add_service(housekeeping(&fleet, &store, &metrics, &duties));
         server.add_service(leases(&fleet, &store, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {
             server.add_service(hooks(
-                NodeHooks { fleet: fleet.clone(), client, public_url },
+                NodeHooks { fleet: fleet.clone(), client, public_url, duties },
                 &metrics,
             ));
+        }
+        if let Some(membership) = &membership {
+            server.add_service(instances::leaving(membership.clone()));
         }
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
@@ -194,7 +208,7 @@ impl Portico {
             let alone = alone(overlapping.clone(), data_dir.clone(), overlap);
             tell_service_manager(overlapping.clone(), alone, leaving.clone(), stop)
         }));
-        Ok(Self { server, signals, _runtime: runtime })
+        Ok(Self { server, signals, _membership: membership, _runtime: runtime })
     }
 
     /// Serves until a signal ends it.
@@ -359,6 +373,7 @@ fn poller(
     store: &Arc<dyn Store>,
     client: &Client,
     metrics: &tasks::Metrics,
+    duties: &Duties,
 ) -> Arc<Poller> {
     let polling = &settings.polling;
     Arc::new(Poller {
@@ -372,6 +387,7 @@ fn poller(
             node_down_grace: polling.node_down_grace,
         },
         metrics: metrics.clone(),
+        duties: duties.clone(),
     })
 }
 
@@ -401,8 +417,10 @@ fn housekeeping(
     fleet: &Arc<Fleet>,
     store: &Arc<dyn Store>,
     metrics: &tasks::Metrics,
+    duties: &Duties,
 ) -> GenBackgroundService<Work> {
-    let task = Arc::new(Housekeeping { fleet: fleet.clone(), store: store.clone() });
+    let (fleet, store, duties) = (fleet.clone(), store.clone(), duties.clone());
+    let task = Arc::new(Housekeeping { fleet, store, duties });
     let metrics = metrics.clone();
     background("housekeeping", move |stop| {
         let (task, metrics) = (task.clone(), metrics.clone());

@@ -18,6 +18,11 @@ impl InstanceId {
         Self(format!("{host}-{:016x}", rand::random::<u64>()).into())
     }
 
+    /// An instance by its name, as others tell it.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -78,22 +78,35 @@ pub async fn run(
     first: Duration,
     period: Duration,
     metrics: &Metrics,
+    stop: watch::Receiver<bool>,
+) {
+    let (_release, released) = watch::channel(false);
+    run_until_released(task, first, period, metrics, stop, released).await;
+}
+
+/// As [`run`]; when `released` turns true it also ends, and an activation under way comes to its end.
+pub(super) async fn run_until_released(
+    task: &dyn Task,
+    first: Duration,
+    period: Duration,
+    metrics: &Metrics,
     mut stop: watch::Receiver<bool>,
+    mut released: watch::Receiver<bool>,
 ) {
     let mut wait = first;
     loop {
         tokio::select! {
             // An error is a sender that is gone, which also means to stop.
             _ = stop.wait_for(|stop| *stop) => return,
-            () = activate_after(task, wait, metrics) => {}
+            _ = released.wait_for(|released| *released) => return,
+            () = sleep(wait) => {}
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = activate(task, metrics) => {}
         }
         wait = period.mul_f64(rand::random_range(0.9..1.1));
     }
-}
-
-async fn activate_after(task: &dyn Task, wait: Duration, metrics: &Metrics) {
-    sleep(wait).await;
-    activate(task, metrics).await;
 }
 
 /// Activates a task once, counts it, and survives its panic.

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::driver::{Failed, Metrics, Task, activate};
 use crate::bbb::{Answer, Call, Params, signed_url};
+use crate::bus::Duties;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, Node, callback_urls, hook_path};
 use crate::model::{Health, NodeName};
@@ -44,6 +45,8 @@ pub struct NodeHooks {
     pub client: Client,
     /// Where nodes reach us.
     pub public_url: Url,
+    /// Whoever polls a node also sees to its webhook: all instances are reached by one address.
+    pub duties: Duties,
 }
 
 /// Why a node has not the hooks that it should have.
@@ -64,6 +67,7 @@ impl NodeHooks {
     pub async fn run(&self, metrics: &Metrics, mut stop: watch::Receiver<bool>) {
         let (mut hooks, mut inventory) = (self.fleet.hooks.changes(), self.fleet.changes());
         let mut round = Round { hooks: self, is_of_all: true, seen_up: Mutex::default() };
+        let mut duties = self.duties.clone();
         let mut all_at = Instant::now() + EVERY;
         loop {
             tokio::select! {
@@ -74,6 +78,7 @@ impl NodeHooks {
                 _ = stop.wait_for(|stop| *stop) => return,
                 Ok(()) = hooks.changed() => (true, true),
                 Ok(()) = inventory.changed() => (true, false),
+                () = duties.changed() => (true, false),
                 () = sleep_until(self.next_look(all_at)) => (false, true),
             };
             if !is_settled {
@@ -83,6 +88,7 @@ impl NodeHooks {
                 // All of it is seen by the next round. What changes from here on begins another one.
                 hooks.mark_unchanged();
                 inventory.mark_unchanged();
+                duties.mark_unchanged();
             }
             round.is_of_all = is_changed || all_at <= Instant::now();
             if round.is_of_all {
@@ -185,8 +191,10 @@ impl Task for Round<'_> {
         if wanted.is_empty() && !hooks.were_any() {
             return Ok(());
         }
-        let mut nodes: Vec<Arc<Node>> =
-            snapshot.nodes().filter(|node| node.live.health() == Health::Up).cloned().collect();
+        let is_due = |node: &&Arc<Node>| {
+            node.live.health() == Health::Up && self.hooks.duties.is_ours(node.name().as_str())
+        };
+        let mut nodes: Vec<Arc<Node>> = snapshot.nodes().filter(is_due).cloned().collect();
         let up = nodes.iter().map(|node| node.name().clone()).collect();
         let seen_up = mem::replace(&mut *self.seen_up.lock(), up);
         nodes.retain(|node| self.is_of_all || !seen_up.contains(node.name()));

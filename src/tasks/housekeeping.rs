@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use log::{info, warn};
 
 use super::driver::{Failed, Task};
+use crate::bus::Duties;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::Health;
@@ -23,7 +24,12 @@ pub struct Housekeeping {
     pub fleet: Arc<Fleet>,
     /// What survives.
     pub store: Arc<dyn Store>,
+    /// One instance is enough to forget what stands in the store.
+    pub duties: Duties,
 }
+
+/// What the duty to forget is called.
+const DUTY: &str = "housekeeping";
 
 #[async_trait]
 impl Task for Housekeeping {
@@ -32,7 +38,7 @@ impl Task for Housekeeping {
     }
 
     async fn activate(&self) -> Result<(), Failed> {
-        let mut is_done = true;
+        let (mut is_done, is_ours) = (true, self.duties.is_ours(DUTY));
         let kept_ms = u64::try_from(MEETINGS_KEPT.as_millis()).unwrap_or(u64::MAX);
         let snapshot = self.fleet.snapshot();
         for name in self.fleet.directory.nodes() {
@@ -45,12 +51,18 @@ impl Task for Housekeeping {
             }
             for entry in self.fleet.directory.on_node(&name) {
                 self.fleet.directory.remove(&entry);
+                if !is_ours {
+                    continue;
+                }
                 let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
                 is_done &= logged("forgetting a meeting", &removed);
             }
         }
         for name in self.fleet.drop_idle_retired() {
             info!("node {name} is retired and empty: gone");
+            if !is_ours {
+                continue;
+            }
             is_done &= logged("forgetting a node", &self.store.remove_node(&name).await);
         }
         if is_done { Ok(()) } else { Err(Failed) }

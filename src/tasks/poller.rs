@@ -1,4 +1,6 @@
-//! Keeps one polling task for every node of the inventory.
+//! Keeps one polling task for every node of the inventory that is ours to poll.
+//!
+//! Of several instances each polls some of the nodes; when one is gone, others take over its nodes at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,16 +8,21 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
 
 use super::driver::{self, Metrics, Task};
 use super::poll::Poll;
-use crate::fleet::{Fleet, Thresholds};
-use crate::model::NodeName;
+use crate::bus::Duties;
+use crate::fleet::{Fleet, Node, Thresholds};
+use crate::model::{Health, NodeName};
 use crate::node::Client;
 use crate::store::Store;
 
 /// First polls come within this time, so that a start is ready soon and yet no thundering herd.
 const FIRST_WITHIN: Duration = Duration::from_millis(250);
+
+/// How soon it is noticed that others have told us of a node.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How nodes are polled.
 #[derive(Debug, Clone, Copy)]
@@ -42,46 +49,92 @@ pub struct Poller {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Metrics,
+    /// Which nodes are ours to poll.
+    pub duties: Duties,
+}
+
+/// A node that is polled.
+struct Polled {
+    handle: AbortHandle,
+    /// True: the poll under way is the last one.
+    release: watch::Sender<bool>,
+}
+
+/// Who polls a node.
+enum Whose {
+    /// We do.
+    Ours,
+    /// Another instance does, but has not told us anything of it: so do we, until something is known.
+    Awaited,
+    /// Another instance does.
+    Theirs,
 }
 
 impl Poller {
     /// Runs until `stop` turns true.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let mut changes = self.fleet.changes();
+        let (mut changes, mut duties) = (self.fleet.changes(), self.duties.clone());
         let mut polls = JoinSet::new();
-        let mut handles: HashMap<NodeName, AbortHandle> = HashMap::new();
+        let mut polled: HashMap<NodeName, Polled> = HashMap::new();
         loop {
             changes.mark_unchanged();
+            duties.mark_unchanged();
             let snapshot = self.fleet.snapshot();
-            handles.retain(|name, handle| {
-                let stays = snapshot.node(name.as_str()).is_some();
-                if !stays {
-                    handle.abort();
+            let mut is_any_awaited = false;
+            polled.retain(|name, polled| {
+                let Some(node) = snapshot.node(name.as_str()) else {
+                    polled.handle.abort();
+                    return false;
+                };
+                match self.whose(node) {
+                    Whose::Ours => {}
+                    Whose::Awaited => is_any_awaited = true,
+                    Whose::Theirs => drop(polled.release.send_replace(true)),
                 }
-                stays && !handle.is_finished()
+                !polled.handle.is_finished()
             });
             for node in snapshot
                 .nodes()
-                .filter(|node| !handles.contains_key(node.name()))
+                .filter(|node| !polled.contains_key(node.name()))
                 .cloned()
                 .collect::<Vec<_>>()
             {
+                match self.whose(&node) {
+                    Whose::Ours => {}
+                    Whose::Awaited => is_any_awaited = true,
+                    Whose::Theirs => continue,
+                }
                 let poll = self.poll(node.name());
                 let (metrics, interval, stop) =
                     (self.metrics.clone(), self.settings.interval, stop.clone());
                 let first = FIRST_WITHIN.mul_f64(rand::random());
-                let running =
-                    async move { driver::run(&poll, first, interval, &metrics, stop).await };
-                handles.insert(node.name().clone(), polls.spawn(running));
+                let (release, released) = watch::channel(false);
+                let handle = polls.spawn(async move {
+                    driver::run_until_released(&poll, first, interval, &metrics, stop, released)
+                        .await;
+                });
+                polled.insert(node.name().clone(), Polled { handle, release });
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 end = changes.changed() => if end.is_err() { break },
-                // One that has ended by itself is started again.
+                () = duties.changed() => {}
+                () = sleep(LOOK_AGAIN), if is_any_awaited => {}
+                // One that has ended by itself is started again, if it is still ours.
                 Some(_ended) = polls.join_next() => {}
             }
         }
         polls.shutdown().await;
+    }
+
+    fn whose(&self, node: &Node) -> Whose {
+        if self.duties.is_ours(node.name().as_str()) {
+            Whose::Ours
+        } else if node.live.health() == Health::Unknown {
+            Whose::Awaited
+        } else {
+            Whose::Theirs
+        }
     }
 
     /// Polls every node once, all at the same time.

@@ -1,0 +1,147 @@
+//! Reads events: waits for them on a connection of its own and hands them on.
+//!
+//! Whoever takes them slowly holds up the reading, not the memory: the rest waits in Redis until it is
+//! trimmed there. Places count the events, so what was trimmed before it was read is noticed here, as is a
+//! log that was begun anew; then what the reader knows is worth nothing, and it is told so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use log::warn;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{Value, cmd};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::target::Target;
+use super::teller::Teller;
+use super::trouble::Trouble;
+use super::{END, LOG, ask, value};
+use crate::bus::{Event, Metrics, News, Position};
+
+/// How long Redis waits for events before it answers that there are none.
+const BLOCK: Duration = Duration::from_millis(500);
+/// Until its answer has to be here. That may be long: many events of several hundred KiB.
+const READ_WITHIN: Duration = Duration::from_millis(1500);
+/// Events that are read at once.
+const AT_ONCE: usize = 64;
+/// Before the log is read anew: whatever has happened to it may go on.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The last event that was handed on; none while nobody reads.
+pub(super) type Reached = Arc<Mutex<Option<Position>>>;
+
+/// See the module.
+pub(super) struct Tail {
+    news: mpsc::Sender<News>,
+    /// Keeps a place in the channel, for telling that we are out of touch. None: it was told.
+    away: Option<mpsc::OwnedPermit<News>>,
+    reached: Reached,
+    metrics: Metrics,
+}
+
+/// What one look brought.
+enum Look {
+    /// What comes next, perhaps nothing.
+    Events(Vec<Event>),
+    /// Events are missing.
+    Gap,
+}
+
+impl Tail {
+    pub(super) fn new(news: mpsc::Sender<News>, metrics: Metrics) -> Self {
+        Self { news, away: None, reached: Reached::default(), metrics }
+    }
+
+    pub(super) fn reached(&self) -> Reached {
+        self.reached.clone()
+    }
+
+    /// Tells that we are out of touch, unless that is known.
+    pub(super) fn away(&mut self) {
+        *self.reached.lock() = None;
+        if let Some(place) = self.away.take() {
+            place.send(News::Away);
+        }
+    }
+
+    /// Reads all that follows `from`, until there is trouble.
+    pub(super) async fn follow(
+        &mut self,
+        target: &Target,
+        teller: &Teller,
+        connection: &mut MultiplexedConnection,
+        from: Position,
+    ) -> Trouble {
+        match self.try_follow(target, teller, connection, from).await {
+            Err(trouble) => trouble,
+            // Nobody wants to know.
+            Ok(()) => std::future::pending().await,
+        }
+    }
+
+    async fn try_follow(
+        &mut self,
+        target: &Target,
+        teller: &Teller,
+        connection: &mut MultiplexedConnection,
+        mut from: Position,
+    ) -> Result<(), Trouble> {
+        loop {
+            teller.is_lost.store(false, Ordering::Relaxed);
+            let Ok(place) = self.news.clone().reserve_owned().await else { return Ok(()) };
+            self.away = Some(place);
+            if self.news.send(News::Joined(from)).await.is_err() {
+                return Ok(());
+            }
+            *self.reached.lock() = Some(from);
+            let mut at = from;
+            while !teller.is_lost.load(Ordering::Relaxed) {
+                let events = match self.look(target, connection, at).await? {
+                    Look::Events(events) => events,
+                    Look::Gap => break,
+                };
+                let Some(last) = events.last().map(|event| event.at) else { continue };
+                self.metrics.events("in", events.len());
+                if self.news.send(News::Events(events)).await.is_err() {
+                    return Ok(());
+                }
+                at = last;
+                *self.reached.lock() = Some(last);
+            }
+            self.away();
+            warn!(
+                "events of the instances' bus were missed: we were slow, or Redis at {} has lost them; what \
+                 the other instances know is read anew",
+                target.place
+            );
+            sleep(PAUSE).await;
+            let end = ask(target, cmd("GET").arg(END).query_async(connection)).await?;
+            from = value::position(end).unwrap_or_default();
+        }
+    }
+
+    /// What comes next.
+    async fn look(
+        &self,
+        target: &Target,
+        connection: &mut MultiplexedConnection,
+        at: Position,
+    ) -> Result<Look, Trouble> {
+        self.metrics.command("read");
+        let mut reading = cmd("XREAD");
+        reading.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(BLOCK.as_millis().to_string());
+        reading.arg("STREAMS").arg(LOG).arg(at.to_string());
+        let read = match timeout(READ_WITHIN, reading.query_async::<Value>(connection)).await {
+            Ok(read) => read.map_err(|error| Trouble::new(target, &error))?,
+            Err(_elapsed) => return Err(Trouble::Slow { place: target.place.clone() }),
+        };
+        // What others may have put there is as bad as a gap.
+        let Some(events) = value::read(read) else { return Ok(Look::Gap) };
+        let places = events.iter().map(|event| event.at.seq);
+        let is_whole = places.eq((at.seq + 1..).take(events.len()));
+        Ok(if is_whole { Look::Events(events) } else { Look::Gap })
+    }
+}
