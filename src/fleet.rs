@@ -14,6 +14,7 @@ mod entry;
 mod health;
 mod hooks;
 pub mod identity;
+pub mod instances;
 mod leases;
 mod limits;
 mod live;

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::snapshot::TenantEntry;
 use crate::model::{Limits, Slug, SubId, TenantSecret};
@@ -61,7 +62,8 @@ pub struct Figures {
 }
 
 /// Who is in a meeting.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct People {
     /// Everybody.
     pub attendees: u32,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A tenant's short name: a DNS label of lower-case letters, digits and inner dashes, 1..=63 characters,
 /// that does not end in a dash and digits (so that `acme-12` always reads as sub id 12 of `acme`).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,7 +95,8 @@ impl fmt::Display for SubId {
 }
 
 /// Tenant and sub id: meetings of two scopes never see each other, but sub id 0 sees its whole tenant.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Scope {
     /// The tenant.
     pub tenant: Slug,
@@ -121,6 +124,20 @@ impl Scope {
     }
 }
 
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.to_string()
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("is no scope")
+    }
+}
+
 /// `slug` for the main secret, `slug-sub` for the others.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +156,7 @@ impl fmt::Debug for Scope {
 }
 
 /// A node's unique name, as the operator wrote it.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeName(Arc<str>);
 
 impl NodeName {

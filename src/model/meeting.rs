@@ -1,9 +1,11 @@
 //! A running meeting, as it is remembered.
 
+use serde::{Deserialize, Serialize};
+
 use super::{NodeName, Scope};
 
 /// What a front end calls a meeting by: its scope and its own `meetingID`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MeetingKey {
     /// Whose meeting it is.
     pub scope: Scope,

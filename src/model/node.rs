@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{NodeName, Secret};
@@ -29,7 +30,8 @@ pub struct Node {
 }
 
 /// What an operator wants of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes meetings.
     #[default]
@@ -75,7 +77,8 @@ impl fmt::Display for AdminState {
 ///
 /// `Unknown` → `Up` on the first good poll. Any → `Suspect` on one failure → `Down` after `down_after`
 /// in a row. `Suspect` and `Down` → `Up` after `up_after` good polls in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Never polled.
     #[default]
