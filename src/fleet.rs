@@ -42,6 +42,7 @@ pub use directory::Directory;
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
 pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
+pub use instances::{Instances, Unplaced};
 pub use leases::Leases;
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
@@ -68,6 +69,8 @@ pub struct Fleet {
     pub leases: Leases,
     /// The webhooks of front ends.
     pub hooks: Hooks,
+    /// Other instances that share our store.
+    pub instances: Instances,
     /// Another process serves beside us, with a directory of its own.
     overlapping: AtomicBool,
 }
@@ -86,6 +89,7 @@ impl Fleet {
             claims: Claims::default(),
             leases: Leases::default(),
             hooks: Hooks::default(),
+            instances: Instances::default(),
             overlapping: AtomicBool::new(false),
         }
     }

@@ -187,7 +187,8 @@ impl Edge {
         if let Trouble::Http(error) = trouble
             && (error.before_request() || matches!(error, node::Error::Timeout { .. }))
         {
-            node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
+            let why = format!("{}: {}", call.as_str(), Chain(trouble));
+            self.fleet.doubt(node, why, now_ms());
         }
     }
 }

@@ -159,6 +159,7 @@ impl Edge {
         if event.id == MEETING_ENDED && !self.runs_as_another(&event.key, &event.internal_id) {
             let runs = |viewer: &Scope| self.runs_elsewhere(viewer, scope, id);
             for hook in self.fleet.hooks.remove_of_meeting(scope, id, runs) {
+                self.fleet.tell_hook_removed(hook.id);
                 let forgotten = async {
                     // In this order: a hook whose end alone is written would be back with a restart.
                     self.store.remove_hook(hook.id).await?;

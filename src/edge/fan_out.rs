@@ -244,7 +244,8 @@ impl Edge {
         self.metrics.node_failures.with_label_values(&[call.as_str(), trouble.kind()]).inc();
         warn!("node {}: left out of {}: {}", node.name(), call.as_str(), Chain(trouble));
         if trouble.before_request() {
-            node.live.doubt(format!("{}: {}", call.as_str(), Chain(trouble)), now_ms());
+            let why = format!("{}: {}", call.as_str(), Chain(trouble));
+            self.fleet.doubt(node, why, now_ms());
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::calls::Asked;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use crate::bbb::{Element, Failure, Params};
-use crate::fleet::{Entry, Limit, Place, Reached};
+use crate::fleet::{Entry, Limit, Place, Reached, Unplaced};
 
 /// A place for a new meeting, or for a breakout room that a front end creates as it creates meetings.
 ///
@@ -14,6 +14,15 @@ use crate::fleet::{Entry, Limit, Place, Reached};
 pub(super) fn admit_meeting(asked: &Asked<'_>) -> Result<Place, Refusal> {
     let admitted = asked.caller.tenant.admit(asked.caller.scope.sub);
     admitted.map_err(|reached| Refusal::client(failure(reached)))
+}
+
+/// Why a meeting that was admitted has no place nevertheless.
+pub(super) fn unplaced(why: Unplaced) -> Refusal {
+    match why {
+        Unplaced::NoNode(why) => Refusal::node(refusal::no_node(&why)),
+        // The last place was taken at another instance meanwhile.
+        Unplaced::Reached(reached) => Refusal::client(failure(reached)),
+    }
 }
 
 /// Lets a person in, where joins are limited at all. A moderator may always come; `params` are those that

@@ -14,9 +14,15 @@ use crate::model::{MeetingKey, Scope};
 
 type InFlight = Arc<Mutex<HashMap<MeetingKey, watch::Receiver<()>>>>;
 
+/// How many creates of a meeting are in flight at other instances.
+type Elsewhere = Arc<Mutex<HashMap<MeetingKey, u32>>>;
+
 /// The creates in flight.
 #[derive(Default)]
-pub struct Claims(InFlight);
+pub struct Claims(InFlight, Elsewhere);
+
+/// A create in flight at another instance; it counts until this is dropped.
+pub(super) struct Held(Elsewhere, MeetingKey);
 
 /// The right to create one meeting; dropping it lets the next one through.
 pub struct Claim {
@@ -46,14 +52,36 @@ impl Claims {
         }
     }
 
-    /// The meetings of this scope that are being created right now.
-    pub fn of(&self, scope: &Scope) -> Vec<MeetingKey> {
-        self.0.lock().keys().filter(|key| key.scope == *scope).cloned().collect()
+    /// Counts a create of another instance. Nobody waits for it: which of two instances may create a
+    /// meeting is decided by the store.
+    pub(super) fn hold(&self, key: &MeetingKey) -> Held {
+        *self.1.lock().entry(key.clone()).or_default() += 1;
+        Held(self.1.clone(), key.clone())
     }
 
-    /// Whether somebody creates this meeting right now.
+    /// The meetings of this scope that are being created right now, here or at other instances.
+    pub fn of(&self, scope: &Scope) -> Vec<MeetingKey> {
+        let is_own = |key: &&MeetingKey| key.scope == *scope;
+        let mut keys: Vec<_> = self.0.lock().keys().filter(is_own).cloned().collect();
+        keys.extend(self.1.lock().keys().filter(is_own).cloned());
+        keys
+    }
+
+    /// Whether somebody creates this meeting right now, here or at another instance.
     pub fn is_claimed(&self, key: &MeetingKey) -> bool {
-        self.0.lock().contains_key(key)
+        self.0.lock().contains_key(key) || self.1.lock().contains_key(key)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut elsewhere = self.0.lock();
+        if let Some(count) = elsewhere.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                elsewhere.remove(&self.1);
+            }
+        }
     }
 }
 

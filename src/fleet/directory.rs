@@ -152,22 +152,33 @@ impl Directory {
         &self,
         meeting: Meeting,
         reservation: Option<Reservation>,
-        place: Place,
+        mut place: Place,
         tried: Vec<NodeName>,
     ) -> Arc<Entry> {
+        let ticket = place.ticket.take();
         let part = Part::of_new(place);
-        self.insert(Entry::new(meeting, reservation, false).with_part(part).tried_on(tried))
+        let entry = Entry::new(meeting, reservation, false).with_part(part);
+        self.insert(entry.tried_on(tried).with_ticket(ticket), true)
     }
 
     /// Enters a meeting that was placed without us, or when we last ran.
     pub fn adopt(&self, meeting: Meeting, is_saved: bool) -> Arc<Entry> {
+        self.take_up(meeting, is_saved, true)
+    }
+
+    /// The same for one whose key another runs under by now: that one goes on being found by it.
+    pub(super) fn adopt_beside(&self, meeting: Meeting, is_saved: bool) -> Arc<Entry> {
+        self.take_up(meeting, is_saved, false)
+    }
+
+    fn take_up(&self, meeting: Meeting, is_saved: bool, has_key: bool) -> Arc<Entry> {
         let entry = Entry::new(meeting, None, is_saved);
         let scope = &entry.key().scope;
         let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
-        self.insert(entry.with_part(part))
+        self.insert(entry.with_part(part), has_key)
     }
 
-    fn insert(&self, entry: Entry) -> Arc<Entry> {
+    fn insert(&self, entry: Entry, has_key: bool) -> Arc<Entry> {
         let entry = Arc::new(entry);
         let mut lists = self.lists.lock();
         if let Some(same) = self.get_internal(entry.internal_id()) {
@@ -176,8 +187,10 @@ impl Directory {
         }
         // A set keeps the old key where an equal one is inserted; only removal makes room.
         let by_key = self.by_key.pin();
-        by_key.remove(&ByKey(entry.clone()));
-        by_key.insert(ByKey(entry.clone()), ());
+        if has_key {
+            by_key.remove(&ByKey(entry.clone()));
+            by_key.insert(ByKey(entry.clone()), ());
+        }
         let by_internal = self.by_internal.pin();
         by_internal.remove(entry.internal_id());
         by_internal.insert(ByInternal(entry.clone()), ());

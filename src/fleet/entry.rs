@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::identity;
+use super::instances::Ticket;
 use super::limits::{Part, People};
 use super::origin::Origin;
 use super::placement::Reservation;
@@ -53,6 +54,14 @@ pub struct Entry {
     is_saved: AtomicBool,
     /// Polls in a row that did not show it.
     missed: AtomicU8,
+    /// A poll has counted it, or could have.
+    is_settled: AtomicBool,
+    /// The last poll that could has shown it, here or at another instance.
+    is_shown: AtomicBool,
+    /// What other instances know its create by, until they are told of the meeting.
+    ticket: Mutex<Option<Ticket>>,
+    /// What it was when other instances were last told, or told us, in one number; 0 if they never were.
+    told: AtomicU64,
 }
 
 impl Entry {
@@ -77,7 +86,15 @@ impl Entry {
             origin: OnceLock::new(),
             is_saved: AtomicBool::new(is_saved),
             missed: AtomicU8::new(0),
+            is_settled: AtomicBool::new(false),
+            is_shown: AtomicBool::new(false),
+            ticket: Mutex::default(),
+            told: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn with_ticket(self, ticket: Option<Ticket>) -> Self {
+        Self { ticket: Mutex::new(ticket), ..self }
     }
 
     pub(super) fn with_part(self, part: Option<Part>) -> Self {
@@ -200,10 +217,36 @@ impl Entry {
             part.see(people);
         }
         self.missed.store(0, Ordering::Relaxed);
+        self.is_shown.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last poll that could has shown it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.is_shown.load(Ordering::Relaxed)
+    }
+
+    /// What other instances know of it.
+    pub(super) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_told(&self, told: u64) {
+        self.told.store(told, Ordering::Relaxed);
+    }
+
+    /// What other instances know its create by. Whoever takes it tells them of the meeting.
+    pub(super) fn take_ticket(&self) -> Option<Ticket> {
+        self.ticket.lock().take()
+    }
+
+    /// Nodes on which its create failed.
+    pub(super) fn tried(&self) -> &[NodeName] {
+        &self.tried
     }
 
     /// Counts a poll that does not show it; returns how many there were in a row.
     pub(super) fn miss(&self) -> u8 {
+        self.is_shown.store(false, Ordering::Relaxed);
         self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
@@ -231,9 +274,13 @@ impl Entry {
         }
     }
 
-    /// Gives the reserved place back: a poll has counted the meeting, or it is over.
-    pub(super) fn settle(&self) {
+    /// Gives the reserved place back: a poll has counted the meeting, or it is over. Returns whether that is
+    /// news.
+    pub(super) fn settle(&self) -> bool {
         drop(self.reservation.lock().take());
+        // A create that broke off after its meeting was entered: polls tell of it.
+        drop(self.ticket.lock().take());
+        !self.is_settled.swap(true, Ordering::Relaxed)
     }
 
     /// As it is remembered.

@@ -1,5 +1,6 @@
 //! The health of a node as a small state machine over the results of its polls.
 
+use super::instances::event::State;
 use crate::model::Health;
 
 /// How many results in a row change a node's health.
@@ -33,6 +34,22 @@ pub struct Change {
 }
 
 impl Tracker {
+    /// As another instance's polls have it.
+    pub(super) fn following(state: &State) -> Self {
+        Self {
+            health: state.health,
+            reason: state.reason.clone(),
+            since_ms: state.since_ms,
+            failures: state.failures,
+            successes: state.successes,
+        }
+    }
+
+    /// Failed and good polls in a row.
+    pub(super) fn in_a_row(&self) -> (u32, u32) {
+        (self.failures, self.successes)
+    }
+
     /// A good poll. An unknown node is up at once, others after `up_after` in a row.
     pub(super) fn good(&mut self, thresholds: Thresholds, now_ms: u64) -> Option<Change> {
         self.failures = 0;

@@ -133,6 +133,33 @@ impl Hooks {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Takes up a hook that another instance has.
+    pub(super) fn take_up(&self, hook: Hook) {
+        let mut table = self.table.write();
+        table.last_id = table.last_id.max(hook.id);
+        match table.hooks.iter_mut().find(|own| own.id == hook.id) {
+            Some(own) => *own = hook,
+            None => table.hooks.push(hook),
+        }
+        drop(table);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Forgets a hook that another instance has removed.
+    pub(super) fn forget(&self, id: u64) {
+        self.table.write().hooks.retain(|hook| hook.id != id);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Brings the table in line with the store, which knows of all instances' hooks.
+    pub(super) fn resync(&self, hooks: Vec<Hook>) {
+        let mut table = self.table.write();
+        table.last_id = hooks.iter().map(|hook| hook.id).fold(table.last_id, u64::max);
+        table.hooks = hooks;
+        drop(table);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     /// The hooks that a caller in `scope` may see: those of this meeting and those of all meetings, or all.
     pub fn list(&self, scope: &Scope, meeting_id: Option<&str>) -> Vec<Hook> {
         let is_meant = |hook: &&Hook| {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::instances::Ticket;
 use super::snapshot::TenantEntry;
 use crate::model::{Limits, Slug, SubId, TenantSecret};
 
@@ -157,6 +158,28 @@ pub struct Place {
     /// Empty when somebody has taken it over.
     tally: Option<Arc<Tally>>,
     sub: SubId,
+    /// Of a create at another instance: it is counted there what was created.
+    is_others: bool,
+    /// What other instances know it by.
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl Place {
+    /// What is in it; it is empty from then on.
+    pub(super) fn take_over(&mut self) -> Self {
+        Self {
+            tally: self.tally.take(),
+            sub: self.sub,
+            is_others: self.is_others,
+            ticket: self.ticket.take(),
+        }
+    }
+
+    /// One that another instance has given to a create of its own, whatever the limits say here.
+    pub(super) fn of_others(tally: Arc<Tally>, sub: SubId) -> Self {
+        tally.change(sub, |figures| figures.meetings = figures.meetings.saturating_add(1));
+        Self { tally: Some(tally), sub, is_others: true, ticket: None }
+    }
 }
 
 impl Drop for Place {
@@ -175,6 +198,15 @@ impl TenantEntry {
     pub fn admit(&self, sub: SubId) -> Result<Place, Reached> {
         let secret = self.tenant.secret(sub).map(|secret| secret.limits).unwrap_or_default();
         self.tally.admit(sub, self.tenant.limits, secret)
+    }
+
+    /// Whether a place that was taken is still within the limits, after others have taken theirs.
+    ///
+    /// # Errors
+    /// The limit on meetings that is passed.
+    pub(super) fn recheck(&self, sub: SubId) -> Result<(), Reached> {
+        let secret = self.tenant.secret(sub).map(|secret| secret.limits).unwrap_or_default();
+        self.tally.recheck(sub, self.tenant.limits.meetings, secret.meetings)
     }
 
     /// Whether one more attendee may join a meeting of this secret. A refusal is for the caller to count, who
@@ -210,7 +242,19 @@ impl Tally {
         ])
         .inspect_err(|reached| current.hit(sub, reached.limit))?;
         current.change(sub, |figures| figures.meetings += 1);
-        Ok(Place { tally: Some(self.clone()), sub })
+        Ok(Place { tally: Some(self.clone()), sub, is_others: false, ticket: None })
+    }
+
+    fn recheck(&self, sub: SubId, tenant: u32, secret: u32) -> Result<(), Reached> {
+        let mut current = self.0.lock();
+        // The place itself is among them.
+        let others = |figures: Figures| figures.meetings.saturating_sub(1);
+        let (whole, own) = (others(current.whole), others(current.part(sub)));
+        first_reached([
+            (Limit::TenantMeetings, whole, tenant),
+            (Limit::SecretMeetings, own, secret),
+        ])
+        .inspect_err(|reached| current.hit(sub, reached.limit))
     }
 
     fn admit_attendee(&self, sub: SubId, tenant: u32, secret: u32) -> Result<(), Reached> {
@@ -295,7 +339,9 @@ impl Part {
     /// That of a meeting whose create holds a place.
     pub(super) fn of_new(mut place: Place) -> Option<Self> {
         let (tally, sub) = (place.tally.take()?, place.sub);
-        tally.change(sub, |figures| figures.meetings_total += 1);
+        if !place.is_others {
+            tally.change(sub, |figures| figures.meetings_total += 1);
+        }
         let stands = Stands { is_counted: true, ..Stands::default() };
         Some(Self { tally, sub, stands: Mutex::new(stands) })
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::health::{Change, Thresholds, Tracker};
+use super::instances::event::{Counts, State};
 use crate::model::{AdminState, Health};
 
 /// Live counters and health of one node.
@@ -129,6 +130,11 @@ impl Live {
         self.joins.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts joins that other instances have signed.
+    pub fn count_joins(&self, joins: u32) {
+        self.joins.fetch_add(joins, Ordering::Relaxed);
+    }
+
     /// Joins counted so far, to be taken when a poll begins and given to [`Live::polled`] when it ends.
     pub(super) fn joins(&self) -> u32 {
         self.joins.load(Ordering::Relaxed)
@@ -138,8 +144,55 @@ impl Live {
     pub(super) fn polled(&self, meetings: u32, attendees: u32, joins_at_start: u32) {
         self.meetings.store(meetings, Ordering::Relaxed);
         self.attendees.store(attendees, Ordering::Relaxed);
-        self.joins.fetch_sub(joins_at_start, Ordering::Relaxed);
+        self.forget_joins(joins_at_start);
         self.reserved.fetch_add(ONE_CHANGE, Ordering::AcqRel);
+    }
+
+    /// Those that a poll has counted. Another instance's poll may have counted them before.
+    fn forget_joins(&self, joins: u32) {
+        self.joins
+            .update(Ordering::Relaxed, Ordering::Relaxed, |known| known.saturating_sub(joins));
+    }
+
+    /// What others are to know of it after a poll, but for its meetings.
+    pub(super) fn state(&self, counts: Option<Counts>) -> State {
+        let tracker = self.tracker.lock();
+        let (failures, successes) = tracker.in_a_row();
+        State {
+            counts,
+            cpu: self.cpu(),
+            health: tracker.health,
+            reason: tracker.reason.clone(),
+            since_ms: tracker.since_ms,
+            failures,
+            successes,
+            ..State::default()
+        }
+    }
+
+    /// What was counted by the last good poll, and the joins since.
+    pub(super) fn last_counts(&self) -> Counts {
+        Counts {
+            meetings: self.meetings.load(Ordering::Relaxed),
+            attendees: self.attendees.load(Ordering::Relaxed),
+            joins: 0,
+        }
+    }
+
+    /// Takes over what a poll of another instance has found.
+    pub(super) fn follow(&self, state: &State) {
+        self.set_cpu(state.cpu);
+        {
+            let mut tracker = self.tracker.lock();
+            *tracker = Tracker::following(state);
+            self.health.store(tracker.health as u8, Ordering::Release);
+        }
+        if let Some(Counts { meetings, attendees, joins }) = state.counts {
+            self.meetings.store(meetings, Ordering::Relaxed);
+            self.attendees.store(attendees, Ordering::Relaxed);
+            self.forget_joins(joins);
+            self.reserved.fetch_add(ONE_CHANGE, Ordering::AcqRel);
+        }
     }
 
     /// The counters with reservations in them. A placement counts as a meeting with one attendee.
@@ -160,6 +213,11 @@ impl Live {
         self.reserved
             .compare_exchange(seen.version, next, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
+    }
+
+    /// Reserves a place without a choice: that was made by another instance.
+    pub(super) fn reserve(&self) {
+        self.reserved.fetch_add(ONE_CHANGE + 1, Ordering::AcqRel);
     }
 
     /// Gives a reserved place back: the placement failed, or a poll has counted the meeting.

@@ -21,6 +21,12 @@ impl Reservation {
     pub fn node(&self) -> &Arc<Node> {
         &self.node
     }
+
+    /// Of a placement that another instance has decided.
+    pub(super) fn of_others(node: Arc<Node>) -> Self {
+        node.live.reserve();
+        Self { node }
+    }
 }
 
 impl Drop for Reservation {

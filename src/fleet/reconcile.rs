@@ -12,6 +12,8 @@ use super::Fleet;
 use super::entry::{Entry, Phase};
 use super::health::{Change, Thresholds};
 use super::identity;
+use super::instances::event::Counts;
+use super::instances::{Outcome, TOLD_ONCE};
 use super::limits::People;
 use super::snapshot::{Node, Snapshot};
 use crate::bbb::MeetingInfo;
@@ -94,7 +96,14 @@ impl Fleet {
     pub fn lose_meetings_on(&self, node: &NodeName) -> usize {
         let entries = self.directory.on_node(node);
         let running = entries.iter().filter(|entry| entry.phase() == Phase::Running);
-        running.map(|entry| entry.set_phase(Phase::Lost)).count()
+        let lose = |entry: &Arc<Entry>| {
+            entry.set_phase(Phase::Lost);
+            if entry.told() != 0 {
+                // When it is back others are told, for they have lost it, too.
+                entry.set_told(TOLD_ONCE);
+            }
+        };
+        running.map(lose).count()
     }
 }
 
@@ -193,8 +202,14 @@ impl Poll<'_> {
         let mut outcome = Reconciled { doubles: twins, ..Reconciled::default() };
         node.live.polled(meetings, attendees, joins_at_start);
         // Counted now: their reservations have served.
+        let mut settled: Vec<String> = Vec::new();
+        let mut settle = |entry: &Entry| {
+            if entry.settle() {
+                settled.push(entry.internal_id().to_owned());
+            }
+        };
         for entry in &shown {
-            entry.settle();
+            settle(entry);
         }
         for entry in expected {
             if seen.contains(entry.internal_id()) {
@@ -208,7 +223,7 @@ impl Poll<'_> {
                 continue;
             }
             // As good as gone, if not counted.
-            entry.settle();
+            settle(&entry);
         }
         for Stranger { meeting, people } in strangers {
             // A create that has begun meanwhile enters it by itself.
@@ -229,6 +244,9 @@ impl Poll<'_> {
             }
         }
         outcome.change = node.live.poll_succeeded(thresholds, now_ms);
+        let over = outcome.over.iter().map(|entry| entry.internal_id().to_owned()).collect();
+        let counts = Some(Counts { meetings, attendees, joins: joins_at_start });
+        fleet.tell_poll(&node, Outcome { counts, settled, over, lost: false });
         (Polled { meetings, attendees }, outcome)
     }
 }

@@ -1,6 +1,6 @@
 //! The fleet as the drivers see it: placements, polls and the directory together.
 
-mod fixture;
+pub(super) mod fixture;
 
 use std::sync::Arc;
 

@@ -128,7 +128,9 @@ impl Poll {
         }
         let (since_ms, _) = node.live.health_since();
         let grace_ms = u64::try_from(self.settings.node_down_grace.as_millis()).unwrap_or(u64::MAX);
-        if node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= grace_ms {
+        let is_too_long =
+            node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= grace_ms;
+        if is_too_long {
             let lost = self.fleet.lose_meetings_on(node.name());
             if lost > 0 {
                 warn!(
@@ -138,6 +140,7 @@ impl Poll {
                 );
             }
         }
+        self.fleet.tell_failed_poll(node, is_too_long);
     }
 
     /// Saves what was found, forgets what is over, ends what runs elsewhere by now.

@@ -161,7 +161,7 @@ impl Edge {
                     if let Some(entry) = entry.filter(|_| is_hook)
                         && entry.phase() == Phase::Running
                     {
-                        entry.mark_ended();
+                        self.fleet.end(&entry);
                     }
                 }
             }

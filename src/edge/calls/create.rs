@@ -20,7 +20,7 @@ use crate::edge::claiming::{Lease, Right, Wish};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
-use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, identity, now_ms};
+use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, Unplaced, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
 use crate::store::Saving;
 
@@ -149,18 +149,23 @@ impl<'a> Order<'a> {
     }
 
     /// The node for the next try: the parent's for a breakout room, else the best that is left.
-    fn place(
+    async fn place(
         &self,
         edge: &Edge,
         asked: &Asked<'_>,
         tried: &[NodeName],
+        place: &mut Place,
     ) -> Result<(Arc<Node>, Option<Reservation>), Refusal> {
         if let Some(parent) = &self.parent {
-            return Ok((asked.reachable_node(parent)?.clone(), None));
+            let node = asked.reachable_node(parent)?.clone();
+            let placed = edge.fleet.place_on(&self.key, node.name(), place).await;
+            placed.map_err(limits::unplaced)?;
+            return Ok((node, None));
         }
-        match asked.caller.tenant.place(&self.key, tried) {
+        match edge.fleet.place(asked.caller.tenant, &self.key, tried, place).await {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
-            Err(why) => {
+            Err(why @ Unplaced::Reached(_)) => Err(limits::unplaced(why)),
+            Err(Unplaced::NoNode(why)) => {
                 edge.metrics.placements_refused.inc();
                 warn!("tenant {}: no node for a new meeting: {why}", self.key.scope.tenant);
                 Err(Refusal::node(refusal::no_node(&why)))
@@ -273,11 +278,12 @@ async fn again(
                 // It runs, whatever the store would say.
                 Err(_unknown) => None,
             };
-            entry.mark_ended();
+            edge.fleet.end(entry);
             let entry = edge.fleet.directory.adopt(meeting, false);
             if let Some(other) = save(edge, &entry, &issued, &answer, lease).await {
                 return again_elsewhere(edge, asked, order, &other).await;
             }
+            edge.fleet.tell_created(&entry).await;
             Ok(respond(asked, &entry, answer))
         }
     }
@@ -329,6 +335,7 @@ async fn found_again(
     {
         return None;
     }
+    edge.fleet.tell_revived(&entry);
     asked.track.node(entry.node());
     Some((node, entry))
 }
@@ -359,7 +366,7 @@ async fn anew(
     edge: &Edge,
     asked: &Asked<'_>,
     order: &Order<'_>,
-    place: Place,
+    mut place: Place,
     claim: Claim,
 ) -> Result<Decision, Refusal> {
     let slides = branding::slides(asked, &order.params);
@@ -370,7 +377,7 @@ async fn anew(
     let mut tried = Vec::new();
     let mut right = None;
     loop {
-        let (node, mut reservation) = order.place(edge, asked, &tried)?;
+        let (node, mut reservation) = order.place(edge, asked, &tried, &mut place).await?;
         asked.track.node(node.name());
         let issued = if right.is_some() {
             order.issued(edge, &node).await
@@ -420,6 +427,7 @@ async fn anew(
                     if let Some(other) = save(edge, &entry, &issued, &answer, lease).await {
                         return again_elsewhere(edge, asked, order, &other).await;
                     }
+                    edge.fleet.tell_created(&entry).await;
                     return Ok(respond(asked, &entry, answer));
                 }
                 Err(trouble) => trouble,

@@ -12,7 +12,7 @@ pub(super) async fn end(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refu
     let node = asked.reachable_node(&entry)?;
     let answer = edge.ask(node, asked.call, &asked.params_for(&entry), None).await?;
     if answer.is_success() {
-        entry.mark_ended();
+        edge.fleet.end(&entry);
     }
     Ok(Decision::Respond(asked.passed_on(&answer)))
 }

@@ -69,6 +69,7 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     let mut response = success();
     response.push_text("hookID", &hook.id.to_string());
     describe(&mut response, hook);
+    edge.fleet.tell_hook(hook);
     wished.enter();
     Ok(respond(&response))
 }
@@ -109,6 +110,7 @@ pub(super) async fn destroy(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, 
         edge.fleet.hooks.enter(hook);
         return Err(Refusal { failure: Failure::DESTROY_HOOK_ERROR, fault: Fault::Portico });
     }
+    edge.fleet.tell_hook_removed(hook.id);
     let mut response = success();
     response.push_text("removed", "true");
     Ok(respond(&response))

@@ -7,17 +7,17 @@ use crate::model::{
     Policy, Scope, Secret, Tenant,
 };
 
-pub(super) const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
+pub(in crate::fleet) const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
 
-pub(super) fn scope(text: &str) -> Scope {
+pub(in crate::fleet) fn scope(text: &str) -> Scope {
     Scope::parse(text).unwrap()
 }
 
-pub(super) fn key(text: &str, id: &str) -> MeetingKey {
+pub(in crate::fleet) fn key(text: &str, id: &str) -> MeetingKey {
     MeetingKey { scope: scope(text), id: id.to_owned() }
 }
 
-pub(super) fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
+pub(in crate::fleet) fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
     Node {
         name: NodeName::new(name),
         cluster: "main".to_owned(),
@@ -30,12 +30,12 @@ pub(super) fn node(name: &str, weight: f64, tags: &[&str]) -> Node {
     }
 }
 
-pub(super) fn tenant(slug: &str, required_tags: &[&str]) -> Tenant {
+pub(in crate::fleet) fn tenant(slug: &str, required_tags: &[&str]) -> Tenant {
     let required_tags = required_tags.iter().map(ToString::to_string).collect();
     Tenant { required_tags, ..Tenant::sample(slug, &[0, 5]) }
 }
 
-pub(super) fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
+pub(in crate::fleet) fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
     Inventory {
         clusters: vec![Cluster { name: "main".to_owned(), policy, ..Cluster::default() }],
         groups: vec![ClusterGroup { name: "all".to_owned(), clusters: vec!["main".to_owned()] }],
@@ -44,13 +44,13 @@ pub(super) fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory {
     }
 }
 
-pub(super) fn fleet(names: &[&str]) -> Fleet {
+pub(in crate::fleet) fn fleet(names: &[&str]) -> Fleet {
     let nodes = names.iter().map(|name| node(name, 1.0, &[])).collect();
     Fleet::new(inventory(nodes, Policy::default()), |_| AdminState::Ready)
 }
 
 /// A main meeting as its node lists it.
-pub(super) fn listed(
+pub(in crate::fleet) fn listed(
     node_meeting_id: &str,
     created_ms: u64,
     attendees: u32,
@@ -67,18 +67,26 @@ pub(super) fn listed(
 }
 
 /// The same with another text in one of its elements.
-pub(super) fn with_text(meeting: MeetingInfo<'_>, name: &str, text: &str) -> MeetingInfo<'static> {
+pub(in crate::fleet) fn with_text(
+    meeting: MeetingInfo<'_>,
+    name: &str,
+    text: &str,
+) -> MeetingInfo<'static> {
     let mut element = meeting.into_element();
     element.set_child_text(name, text);
     MeetingInfo::from_element(element)
 }
 
-pub(super) fn internal_id(node_meeting_id: &str, created_ms: u64) -> String {
+pub(in crate::fleet) fn internal_id(node_meeting_id: &str, created_ms: u64) -> String {
     use sha1::Digest;
     format!("{}-{created_ms}", hex::encode(sha1::Sha1::digest(node_meeting_id)))
 }
 
-pub(super) fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo<'_>>) -> Reconciled {
+pub(in crate::fleet) fn poll(
+    fleet: &Fleet,
+    name: &str,
+    meetings: Vec<MeetingInfo<'_>>,
+) -> Reconciled {
     let snapshot = fleet.snapshot();
     let mut poll = fleet.begin_poll(snapshot.node(name).unwrap());
     for meeting in meetings {
@@ -88,7 +96,7 @@ pub(super) fn poll(fleet: &Fleet, name: &str, meetings: Vec<MeetingInfo<'_>>) ->
 }
 
 /// Places a meeting and enters it as created at `created_ms`; returns its node.
-pub(super) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
+pub(in crate::fleet) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
     let snapshot = fleet.snapshot();
     let tenant = snapshot.tenant(key.scope.tenant.as_str()).unwrap();
     let reservation = tenant.place(key, &[]).unwrap();
@@ -100,7 +108,12 @@ pub(super) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeNa
     node
 }
 
-pub(super) fn meeting(key: &MeetingKey, node: &NodeName, id: &str, created_ms: u64) -> Meeting {
+pub(in crate::fleet) fn meeting(
+    key: &MeetingKey,
+    node: &NodeName,
+    id: &str,
+    created_ms: u64,
+) -> Meeting {
     Meeting {
         key: key.clone(),
         node: node.clone(),
@@ -112,6 +125,6 @@ pub(super) fn meeting(key: &MeetingKey, node: &NodeName, id: &str, created_ms: u
     }
 }
 
-pub(super) fn reserved(fleet: &Fleet, name: &str) -> u32 {
+pub(in crate::fleet) fn reserved(fleet: &Fleet, name: &str) -> u32 {
     fleet.snapshot().node(name).unwrap().live.reserved()
 }

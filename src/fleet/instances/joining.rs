@@ -1,0 +1,153 @@
+//! In touch and out of touch: what begins anew each time, and the loop that hears the others.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::sync::mpsc;
+use tokio::time::{interval, sleep};
+
+use super::Link;
+use crate::bus::{News, Position};
+use crate::chain::Chain;
+use crate::fleet::Fleet;
+use crate::fleet::entry::Entry;
+use crate::store::{Saved, Store};
+
+/// How often placements are looked through for such as are too old.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// A store that is away is asked again after this.
+const LOADED_AGAIN: Duration = Duration::from_secs(1);
+/// Meetings between which others get their turn.
+const AT_A_TIME: usize = 500;
+
+/// What the store has, once it was read.
+type Loading<'f> = Pin<Box<dyn Future<Output = Loaded> + Send + 'f>>;
+
+struct Loaded {
+    saved: Saved,
+    /// What we had before that no poll has shown.
+    unshown: Vec<Arc<Entry>>,
+    /// The hooks are as they were when the reading began.
+    hooks_are_quiet: bool,
+}
+
+impl Fleet {
+    /// Hears what the others tell and tells them what we do, until the news end.
+    pub async fn keep_in_step(&self, mut news: mpsc::Receiver<News>, store: Arc<dyn Store>) {
+        let Some(link) = self.instances.link.get() else { return };
+        tokio::select! {
+            () = self.hear(link, &mut news, store.as_ref()) => self.away(),
+            () = self.instances.tell_all(link) => {}
+            () = self.place_all(link) => {}
+        }
+    }
+
+    async fn hear(&self, link: &Link, news: &mut mpsc::Receiver<News>, store: &dyn Store) {
+        let mut sweep = interval(SWEEP_EVERY);
+        let mut loading: Option<Loading<'_>> = None;
+        loop {
+            let loaded = async {
+                match loading.as_mut() {
+                    Some(loading) => loading.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                news = news.recv() => match news {
+                    Some(News::Events(events)) => self.apply_events(&link.me, events),
+                    Some(News::Joined(at)) => {
+                        self.joined(at);
+                        loading = Some(Box::pin(self.load(store)));
+                    }
+                    Some(News::Away) => {
+                        self.away();
+                        loading = None;
+                    }
+                    None => return,
+                },
+                loaded = loaded => {
+                    loading = None;
+                    if self.resync(loaded).await.is_err() {
+                        loading = Some(Box::pin(self.load(store)));
+                    }
+                }
+                now = sweep.tick() => self.instances.sweep(now),
+            }
+        }
+    }
+
+    fn joined(&self, at: Position) {
+        info!("in touch with the other instances");
+        self.instances.mirror.lock().begin(at);
+        self.instances.in_touch.store(true, Ordering::Release);
+        self.instances.telling.begin_anew();
+    }
+
+    fn away(&self) {
+        if self.instances.in_touch.swap(false, Ordering::AcqRel) {
+            warn!("out of touch with the other instances: this one goes on by itself");
+        }
+        self.instances.telling.break_off();
+    }
+
+    /// Reads what happened while we were not in touch.
+    async fn load(&self, store: &dyn Store) -> Loaded {
+        loop {
+            let mut hooks = self.hooks.changes();
+            hooks.mark_unchanged();
+            let mut unshown = self.all_entries();
+            unshown.retain(|entry| entry.is_saved() && !entry.is_shown());
+            match store.load().await {
+                Ok(saved) => {
+                    let hooks_are_quiet = !hooks.has_changed().unwrap_or(true);
+                    return Loaded { saved, unshown, hooks_are_quiet };
+                }
+                Err(trouble) => warn!("the store cannot be read yet: {}", Chain(&trouble)),
+            }
+            sleep(LOADED_AGAIN).await;
+        }
+    }
+
+    /// Brings the directory in line with the store.
+    ///
+    /// # Errors
+    /// When hooks came or went meanwhile: they are to be read again.
+    async fn resync(&self, loaded: Loaded) -> Result<(), ()> {
+        let Loaded { saved, unshown, hooks_are_quiet } = loaded;
+        let ids: HashSet<&str> =
+            saved.meetings.iter().map(|meeting| meeting.internal_id.as_str()).collect();
+        let mut dropped = 0_usize;
+        for (number, entry) in unshown.iter().enumerate() {
+            if !ids.contains(entry.internal_id()) && !entry.is_shown() {
+                self.directory.remove(entry);
+                dropped += 1;
+            }
+            if number % AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let gone = self.instances.mirror.lock().gone.clone().unwrap_or_default();
+        let (snapshot, mut adopted) = (self.snapshot(), 0_usize);
+        for (number, meeting) in saved.meetings.into_iter().enumerate() {
+            if !gone.contains(&meeting.internal_id) && self.adopt_saved(&snapshot, meeting) {
+                adopted += 1;
+            }
+            if number % AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        if dropped + adopted > 0 {
+            info!("the store told of {adopted} meetings, and that {dropped} are gone");
+        }
+        if !hooks_are_quiet {
+            return Err(());
+        }
+        self.hooks.resync(saved.hooks);
+        self.instances.mirror.lock().gone = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,394 @@
+//! Doing after the others what they have done, in the order of the log.
+//!
+//! All of it happens under one short lock, which is the one that choices are made under: a choice sees the
+//! picture as of one event. Our own events come back, too, and only say how far the log has come, for what
+//! they tell has happened here already. An event about what we do not know changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, info};
+use tokio::time::Instant;
+
+use super::Instances;
+use super::event::{Changed, Created, Event, Placing, Polled, Row, State, Token};
+use super::polls::{self, TOLD_ONCE};
+use crate::bus::{self, Position};
+use crate::fleet::claims::Held as HeldClaim;
+use crate::fleet::entry::{Entry, Phase};
+use crate::fleet::limits::Place;
+use crate::fleet::placement::Reservation;
+use crate::fleet::{Fleet, Node, Snapshot, now_ms};
+use crate::model::{InstanceId, Meeting, NodeName};
+
+/// Placements of others that are kept in mind. Far beyond what can be in flight.
+const MAX_HELD: usize = 20_000;
+/// A create that takes longer has failed, whatever became of its instance.
+const HELD_FOR: Duration = Duration::from_mins(2);
+/// Whoever is still there repeats its placements when we are in touch again.
+pub(super) const REPEATED_WITHIN: Duration = Duration::from_secs(10);
+/// Polls in a row whose digest is another than ours until we ask. One may cross with a create.
+const DIFFERS_UNTIL_ASKED: u8 = 2;
+/// Complete lists in a row that must not have a meeting until it is dropped.
+const MISSES_UNTIL_DROPPED: u8 = 2;
+
+/// What we know of the others, and they of us.
+#[derive(Default)]
+pub(super) struct Mirror {
+    /// All events up to here are applied.
+    pub(super) applied: Position,
+    /// Placements of others whose creates are in flight.
+    held: HashMap<(InstanceId, Token), Held>,
+    living: HashSet<InstanceId>,
+    /// Grows whenever somebody does not know what we have told.
+    pub(super) epoch: u64,
+    /// The nodes that we poll, and in which epoch all of it was told.
+    pub(super) polled: HashMap<NodeName, u64>,
+    /// Polls in a row whose digest was another than ours.
+    differs: HashMap<NodeName, u8>,
+    /// Meetings that went while the store is read.
+    pub(super) gone: Option<HashSet<String>>,
+}
+
+/// A placement of another instance.
+struct Held {
+    placing: Placing,
+    reservation: Option<Reservation>,
+    place: Option<Place>,
+    _claim: HeldClaim,
+    until: Instant,
+}
+
+impl Mirror {
+    /// In touch from here on.
+    pub(super) fn begin(&mut self, at: Position) {
+        self.applied = at;
+        self.epoch += 1;
+        self.differs.clear();
+        self.gone = Some(HashSet::new());
+        let until = Instant::now() + REPEATED_WITHIN;
+        for held in self.held.values_mut() {
+            held.until = held.until.min(until);
+        }
+    }
+
+    /// Notes a meeting that went, for who is reading the store.
+    fn note_gone(&mut self, internal_id: &str) {
+        if let Some(gone) = &mut self.gone {
+            gone.insert(internal_id.to_owned());
+        }
+    }
+}
+
+impl Instances {
+    /// Who is alive. What those who no longer are have begun to create is given up.
+    pub fn set_living(&self, living: impl IntoIterator<Item = InstanceId>) {
+        let mut mirror = self.mirror.lock();
+        let now: HashSet<InstanceId> = living.into_iter().collect();
+        let before = std::mem::replace(&mut mirror.living, now);
+        let Mirror { living, held, .. } = &mut *mirror;
+        let is_gone = |author: &InstanceId| before.contains(author) && !living.contains(author);
+        held.retain(|(author, _), _| !is_gone(author));
+    }
+
+    /// Gives up what has been in flight for too long.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.mirror.lock().held.retain(|_, held| held.until > now);
+    }
+}
+
+impl Fleet {
+    /// Does after the others what these events tell. Those that were applied before are passed over.
+    pub(super) fn apply_events(&self, me: &InstanceId, events: Vec<bus::Event>) {
+        // Read before the lock is taken: some are large.
+        let read = |event: bus::Event| {
+            let is_own = event.author == *me;
+            let told = (!is_own).then(|| Event::read(&event.payload)).flatten();
+            (event.at, event.author, is_own, told)
+        };
+        let events: Vec<_> = events.into_iter().map(read).collect();
+        let snapshot = self.snapshot();
+        let figures = &self.instances.figures;
+        let mut mirror = self.instances.mirror.lock();
+        for (at, author, is_own, event) in events {
+            if at <= mirror.applied {
+                continue;
+            }
+            mirror.applied = at;
+            match event {
+                _ if is_own => Instances::count(&figures.own, 1),
+                Some(event) => {
+                    Instances::count(&figures.applied, 1);
+                    self.apply_event(&mut mirror, &snapshot, author, event);
+                }
+                None => Instances::count(&figures.ignored, 1),
+            }
+        }
+    }
+
+    fn apply_event(
+        &self,
+        mirror: &mut Mirror,
+        snapshot: &Snapshot,
+        author: InstanceId,
+        event: Event,
+    ) {
+        let node = |name: &NodeName| snapshot.node(name.as_str());
+        let entry = |internal_id: &str| self.directory.get_internal(internal_id);
+        match event {
+            Event::Hello => {
+                info!("instance {author} is in touch");
+                mirror.epoch += 1;
+                self.instances.telling.repeat_placings();
+                for node in mirror.polled.keys().filter_map(node) {
+                    self.tell_state(node);
+                }
+            }
+            Event::Ask { nodes } => {
+                for node in nodes {
+                    mirror.polled.entry(node).and_modify(|epoch| *epoch = 0);
+                }
+            }
+            Event::Placing(placing) => self.hold(mirror, snapshot, author, placing),
+            Event::GivenUp { token } => drop(mirror.held.remove(&(author, token))),
+            Event::Created(created) => self.apply_created(mirror, snapshot, author, *created),
+            Event::Ended { internal_id } => {
+                // A lost one would come into sight again.
+                if let Some(entry) =
+                    entry(&internal_id).filter(|entry| entry.phase() == Phase::Running)
+                {
+                    entry.mark_ended();
+                }
+            }
+            Event::Revived { internal_id } => {
+                if let Some(entry) =
+                    entry(&internal_id).filter(|entry| entry.phase() == Phase::Lost)
+                {
+                    _ = self.directory.revive(&entry);
+                }
+            }
+            Event::Removed { internal_id } => self.take_out(mirror, &internal_id),
+            Event::Doubt { node: name, reason } => {
+                if let Some(node) = node(&name) {
+                    node.live.doubt(reason, now_ms());
+                }
+            }
+            Event::Polled(polled) => {
+                if let Some(node) = node(&polled.node) {
+                    self.apply_polled(mirror, snapshot, node, *polled);
+                }
+            }
+            Event::Joins { nodes } => {
+                for (name, joins) in nodes {
+                    if let Some(node) = node(&name) {
+                        node.live.count_joins(joins);
+                    }
+                }
+            }
+            // Nobody may be counting.
+            Event::Rates { counts } => drop(self.instances.rates.send(counts)),
+            Event::HookPut { hook } => {
+                if let Some(hook) = hook.into_hook() {
+                    self.hooks.take_up(hook);
+                }
+            }
+            Event::HookRemoved { id } => self.hooks.forget(id),
+            Event::NodeState { node: name, state } => {
+                if let Some(node) = node(&name) {
+                    node.live.set_admin(state);
+                }
+            }
+            Event::Inventory { revision } => {
+                self.instances.inventory.send_if_modified(|known| {
+                    let is_news = revision > *known;
+                    *known = revision.max(*known);
+                    is_news
+                });
+            }
+            Event::Unknown => {}
+        }
+    }
+
+    /// Keeps the place of a create at another instance. One that is tried again on another node moves.
+    fn hold(&self, mirror: &mut Mirror, snapshot: &Snapshot, author: InstanceId, placing: Placing) {
+        let until = Instant::now() + HELD_FOR;
+        let before = mirror.held.remove(&(author.clone(), placing.token));
+        if let Some(held) = before.filter(|held| held.placing == placing) {
+            mirror.held.insert((author, placing.token), Held { until, ..held });
+            return;
+        }
+        if mirror.held.len() >= MAX_HELD {
+            debug!("too many creates are in flight: one of instance {author} is not counted");
+            return;
+        }
+        let node = snapshot.node(placing.node.as_str()).filter(|_| placing.reserves);
+        let scope = &placing.key.scope;
+        let tenant = snapshot.tenant(scope.tenant.as_str());
+        let held = Held {
+            reservation: node.cloned().map(Reservation::of_others),
+            place: tenant.map(|tenant| Place::of_others(tenant.tally.clone(), scope.sub)),
+            _claim: self.claims.hold(&placing.key),
+            placing,
+            until,
+        };
+        mirror.held.insert((author, held.placing.token), held);
+    }
+
+    fn apply_created(
+        &self,
+        mirror: &mut Mirror,
+        snapshot: &Snapshot,
+        author: InstanceId,
+        created: Created,
+    ) {
+        let Created { token, meeting, xml, saved, tried } = created;
+        let held = token.and_then(|token| mirror.held.remove(&(author, token)));
+        if let Some(known) = self.directory.get_internal(&meeting.internal_id) {
+            // From a poll, or from the store, which were quicker.
+            if saved {
+                known.mark_saved();
+            }
+            return;
+        }
+        let Some(meeting) = with_known_names(snapshot, meeting.into_meeting(&xml)) else { return };
+        let entry = match held {
+            Some(Held { reservation, place: Some(place), .. }) => {
+                let entry = self.directory.enter(meeting, reservation, place, tried);
+                if saved {
+                    entry.mark_saved();
+                }
+                entry
+            }
+            _ => self.directory.adopt(meeting, saved),
+        };
+        entry.set_told(TOLD_ONCE);
+    }
+
+    fn apply_polled(
+        &self,
+        mirror: &mut Mirror,
+        snapshot: &Snapshot,
+        node: &Arc<Node>,
+        polled: Polled,
+    ) {
+        for changed in polled.changed {
+            self.apply_changed(snapshot, node, changed);
+        }
+        let Some(state) = polled.state else { return };
+        // Its polls are another's business now.
+        mirror.polled.remove(node.name());
+        let before = node.live.health();
+        if before != state.health {
+            let (name, reason) = (node.name(), state.reason.as_deref().unwrap_or("all is well"));
+            info!("node {name} is {} (was {before}), says who polls it: {reason}", state.health);
+        }
+        node.live.follow(&state);
+        let here =
+            |id: &str| self.directory.get_internal(id).filter(|entry| entry.node() == node.name());
+        for entry in state.settled.iter().filter_map(|id| here(id)) {
+            entry.settle();
+        }
+        for internal_id in state.over.iter().filter(|id| here(id).is_some()) {
+            self.take_out(mirror, internal_id);
+        }
+        if state.lost {
+            self.lose_meetings_on(node.name());
+        }
+        self.compare(mirror, node, &state);
+    }
+
+    /// A meeting as it is by now.
+    fn apply_changed(&self, snapshot: &Snapshot, node: &Arc<Node>, changed: Changed) {
+        let Changed { internal_id, people, xml, ended, row, saved } = changed;
+        let entry = match self.directory.get_internal(&internal_id) {
+            Some(entry) if entry.node() == node.name() => entry,
+            Some(_) => return,
+            None => {
+                let fits = |row: &Row| row.internal_id == internal_id && row.node == *node.name();
+                let Some(row) = row.filter(fits) else { return };
+                let newer = self.directory.get(&row.key.scope, &row.key.id).filter(|other| {
+                    other.phase() == Phase::Running && other.created_at_ms() > row.created_at_ms
+                });
+                let meeting = with_known_names(snapshot, row.into_meeting(&xml));
+                let Some(meeting) = meeting else { return };
+                match newer {
+                    Some(_) => self.directory.adopt_beside(meeting, saved),
+                    None => self.directory.adopt(meeting, saved),
+                }
+            }
+        };
+        entry.see(xml.get().unwrap_or_else(|| entry.xml()), people);
+        match entry.phase() {
+            Phase::Running if ended => entry.mark_ended(),
+            Phase::Lost if !ended => _ = self.directory.revive(&entry),
+            _ => {}
+        }
+        entry.set_told(self.instances.told_by(&entry));
+    }
+
+    fn take_out(&self, mirror: &mut Mirror, internal_id: &str) {
+        mirror.note_gone(internal_id);
+        if let Some(entry) = self.directory.get_internal(internal_id) {
+            self.directory.remove(&entry);
+        }
+    }
+
+    /// Looks whether we have the meetings that a node has, says who polls it. Where we do not, again and
+    /// again, a complete list is asked for, and followed.
+    fn compare(&self, mirror: &mut Mirror, node: &Node, state: &State) {
+        if state.counts.is_none() {
+            return;
+        }
+        if let Some(all) = &state.all {
+            let all: HashSet<&str> = all.iter().map(String::as_str).collect();
+            for entry in self.directory.on_node(node.name()) {
+                if all.contains(entry.internal_id()) {
+                    entry.settle();
+                } else if entry.miss() >= MISSES_UNTIL_DROPPED {
+                    self.take_out(mirror, entry.internal_id());
+                }
+            }
+        }
+        if polls::digest(&self.directory.on_node(node.name())) == state.digest {
+            mirror.differs.remove(node.name());
+            return;
+        }
+        let differs = mirror.differs.entry(node.name().clone()).or_default();
+        *differs = differs.saturating_add(1);
+        if *differs >= DIFFERS_UNTIL_ASKED {
+            Instances::count(&self.instances.figures.asked, 1);
+            self.instances.telling.push(&Event::Ask { nodes: vec![node.name().clone()] });
+        }
+    }
+
+    /// Takes up a meeting that the store has, unless we know better.
+    pub(super) fn adopt_saved(&self, snapshot: &Snapshot, meeting: Meeting) -> bool {
+        if self.directory.get_internal(&meeting.internal_id).is_some() {
+            return false;
+        }
+        let ours = self.directory.get(&meeting.key.scope, &meeting.key.id);
+        if ours.is_some_and(|other| other.phase() == Phase::Running && !other.is_saved()) {
+            return false;
+        }
+        let Some(meeting) = with_known_names(snapshot, meeting) else { return false };
+        self.directory.adopt(meeting, true);
+        true
+    }
+
+    /// Everything in the directory.
+    pub(super) fn all_entries(&self) -> Vec<Arc<Entry>> {
+        let nodes = self.directory.nodes();
+        nodes.iter().flat_map(|node| self.directory.on_node(node)).collect()
+    }
+}
+
+/// The meeting with names that share their texts with those of the inventory. `None` where its node or
+/// tenant is not in it.
+fn with_known_names(snapshot: &Snapshot, mut meeting: Meeting) -> Option<Meeting> {
+    let node = snapshot.node(meeting.node.as_str())?;
+    let tenant = snapshot.tenant(meeting.key.scope.tenant.as_str())?;
+    meeting.node = node.name().clone();
+    meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
+    Some(meeting)
+}
