@@ -33,7 +33,8 @@ use async_trait::async_trait;
 
 pub use arbiter::{Arbiter, Claim, Claiming, LEASE, Saving, Standing};
 pub use callbacks::{
-    CALLBACKS_KEPT_MS, Callbacks, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places, Put,
+    CALLBACKS_KEPT_MS, Callbacks, Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places,
+    Put, Taking,
 };
 pub use embedded::Embedded;
 pub use error::Error;

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 
 use super::contract::{meeting, retired_node};
+use super::contract_callbacks::ANYBODYS;
 use super::postgres::MISCOUNTED;
 use super::test_postgres::Postgres as Server;
 use super::{Claim, Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store};
@@ -213,9 +214,9 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
         }
         Act::Settle(place, at_ms, settled) => {
             // The two number their rows differently.
-            let due = store.outbox(*at_ms, ALL).await.unwrap().due;
+            let due = store.take_deliveries(*at_ms, ALL, ANYBODYS).await.unwrap().taken;
             let id = due.get(*place).map_or(-1, |delivery| delivery.id);
-            store.settle_delivery(id, *at_ms, settled).await
+            store.settle_delivery(id, ANYBODYS.holder, *at_ms, settled).await
         }
         Act::Expire(now_ms) => store.expire_callbacks(*now_ms).await,
         Act::PutAsset(key, asset) => store.put_asset(key, asset).await,
@@ -264,8 +265,8 @@ async fn answers(store: &dyn Store) -> Vec<String> {
     }
     let few = Places { of_origin: 2, of_tenant: 3, all: 4 };
     for (at_ms, places) in [(HOURS * HOUR_MS / 2, few), (HOURS * HOUR_MS, ALL)] {
-        let Outbox { mut due, next_due_ms, pending, dead } =
-            store.outbox(at_ms, places).await.unwrap();
+        let Outbox { taken: mut due, next_due_ms, pending, dead } =
+            store.take_deliveries(at_ms, places, ANYBODYS).await.unwrap();
         for delivery in &mut due {
             said.push(format!("{:?}", store.payload_of(delivery.id).await.unwrap()));
             delivery.id = 0;

@@ -1,5 +1,7 @@
 //! Callbacks in the store: the URLs that nodes may call, and the outbox of what front ends are to get.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::Error;
@@ -64,16 +66,35 @@ pub trait Callbacks: Send + Sync {
     /// [`MAX_PENDING_BYTES`] it is given up at once; what was given up before the last [`MAX_DEAD`] is forgotten.
     async fn put_delivery(&self, delivery: &NewDelivery) -> Result<Put, Error>;
 
-    /// What is due, those of a tenant that wait longest first, and of the tenants each one's first before any
-    /// one's second. Of a hook's events only the one that came first. However much waits, this takes as long
+    /// Takes what is due, those of a tenant that wait longest first, and of the tenants each one's first before
+    /// any one's second. Of a hook's events only the one that came first. However much waits, this takes as long
     /// as there are places.
-    async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error>;
+    ///
+    /// What somebody else holds is not taken and keeps its place. What is under way is not taken again either;
+    /// it stays ours for another lease. Leases go by the store's clock, so that two instances whose clocks differ
+    /// agree.
+    async fn take_deliveries(
+        &self,
+        now_ms: u64,
+        places: Places,
+        taking: Taking<'_>,
+    ) -> Result<Outbox, Error>;
+
+    /// Lets go of deliveries without an attempt: they are due as before.
+    async fn give_back(&self, ids: &[i64], holder: Holder) -> Result<(), Error>;
 
     /// What a delivery is to tell; nothing once it was delivered.
     async fn payload_of(&self, id: i64) -> Result<Vec<u8>, Error>;
 
-    /// Notes what became of an attempt.
-    async fn settle_delivery(&self, id: i64, at_ms: u64, settled: &Settled) -> Result<(), Error>;
+    /// Notes what became of an attempt of `holder`'s. It counts for nothing if somebody else has taken the
+    /// delivery since.
+    async fn settle_delivery(
+        &self,
+        id: i64,
+        holder: Holder,
+        at_ms: u64,
+        settled: &Settled,
+    ) -> Result<(), Error>;
 
     /// Notes which meetings are over though no node has said so, and which webhooks are gone, and forgets
     /// what was over [`CALLBACKS_KEPT_MS`] ago. Nothing that is still to be delivered goes.
@@ -91,6 +112,35 @@ pub struct Places {
     pub all: u32,
 }
 
+/// Who delivers: one process, from its start to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder(pub(super) i64);
+
+impl Holder {
+    /// One that nobody else is.
+    pub fn random() -> Self {
+        // 0 stands for nobody.
+        Self(rand::random_range(1..i64::MAX))
+    }
+}
+
+/// How deliveries are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taking<'a> {
+    /// By whom.
+    pub holder: Holder,
+    /// For how long; then others may take what is not settled and was not held on to.
+    pub lease: Duration,
+    /// What the holder has taken before and goes on with. Else it may take again what is its own.
+    pub under_way: &'a [i64],
+}
+
+impl Taking<'_> {
+    pub(super) fn lease_ms(&self) -> i64 {
+        i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX / 2)
+    }
+}
+
 /// What became of something that was put into the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -103,8 +153,8 @@ pub enum Put {
 /// The outbox at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outbox {
-    /// What is due.
-    pub due: Vec<Delivery>,
+    /// What is due and was taken.
+    pub taken: Vec<Delivery>,
     /// When the next one will be, ms since 1970.
     pub next_due_ms: Option<u64>,
     /// All that is to be delivered, due or not.

@@ -1,14 +1,19 @@
 //! What every [`Store`] must do with callbacks, as functions over one: each expects an empty store.
 
-use super::callbacks::{MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES};
+use std::time::Duration;
+
+use super::callbacks::{Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES};
 use super::contract::meeting;
-use super::{CALLBACKS_KEPT_MS, Places, Put, Store};
+use super::{CALLBACKS_KEPT_MS, Places, Put, Store, Taking};
 use crate::model::{
     Callback, CallbackKind, CallbackToken, Delivery, Hook, MeetingKey, NewDelivery, NodeName,
     Scope, Settled,
 };
 
 const ANY: Places = Places { of_origin: 9, of_tenant: 99, all: 99 };
+/// By one who has forgotten all that it took before.
+pub(super) const ANYBODYS: Taking<'static> =
+    Taking { holder: Holder(1), lease: Duration::from_mins(1), under_way: &[] };
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 fn token(number: u8) -> CallbackToken {
@@ -39,7 +44,7 @@ fn delivery(number: u8, subject: &str, received_at_ms: u64) -> NewDelivery {
 }
 
 async fn due(store: &dyn Store, now_ms: u64) -> Vec<Delivery> {
-    store.outbox(now_ms, ANY).await.unwrap().due
+    store.take_deliveries(now_ms, ANY, ANYBODYS).await.unwrap().taken
 }
 
 pub(super) async fn callbacks_come_back_as_they_were_put(store: &dyn Store) {
@@ -80,26 +85,26 @@ pub(super) async fn what_comes_twice_is_delivered_once(store: &dyn Store) {
     assert_eq!((first.kind, &first.key), (CallbackKind::End, &callback(1).key));
     assert_eq!(first.node, callback(1).node);
 
-    store.settle_delivery(first.id, 60, &Settled::Delivered).await.unwrap();
+    store.settle_delivery(first.id, ANYBODYS.holder, 60, &Settled::Delivered).await.unwrap();
     assert_eq!(store.payload_of(first.id).await.unwrap(), b"");
     store.put_delivery(&delivery(1, "", 70)).await.unwrap();
     assert_eq!(due(store, 100).await, std::slice::from_ref(&second));
 
     let again = Settled::Again { at_ms: 200, error: "status 503".to_owned() };
-    store.settle_delivery(second.id, 100, &again).await.unwrap();
-    let outbox = store.outbox(199, ANY).await.unwrap();
-    assert_eq!((outbox.due.len(), outbox.next_due_ms, outbox.pending), (0, Some(200), 1));
+    store.settle_delivery(second.id, ANYBODYS.holder, 100, &again).await.unwrap();
+    let outbox = store.take_deliveries(199, ANY, ANYBODYS).await.unwrap();
+    assert_eq!((outbox.taken.len(), outbox.next_due_ms, outbox.pending), (0, Some(200), 1));
     assert_eq!(due(store, 200).await, [Delivery { attempts: 1, ..second.clone() }]);
 
     let waits = Settled::Waits { at_ms: 250, error: "not listed".to_owned() };
-    store.settle_delivery(second.id, 200, &waits).await.unwrap();
-    assert_eq!(store.outbox(249, ANY).await.unwrap().next_due_ms, Some(250));
+    store.settle_delivery(second.id, ANYBODYS.holder, 200, &waits).await.unwrap();
+    assert_eq!(store.take_deliveries(249, ANY, ANYBODYS).await.unwrap().next_due_ms, Some(250));
     assert_eq!(due(store, 250).await, [Delivery { attempts: 1, ..second.clone() }]);
 
     let dead = Settled::Dead { error: "status 503".to_owned() };
-    store.settle_delivery(second.id, 300, &dead).await.unwrap();
-    let outbox = store.outbox(400, ANY).await.unwrap();
-    assert_eq!((outbox.due.len(), outbox.pending, outbox.dead), (0, 0, 1));
+    store.settle_delivery(second.id, ANYBODYS.holder, 300, &dead).await.unwrap();
+    let outbox = store.take_deliveries(400, ANY, ANYBODYS).await.unwrap();
+    assert_eq!((outbox.taken.len(), outbox.pending, outbox.dead), (0, 0, 1));
 }
 
 pub(super) async fn one_origin_does_not_crowd_out_the_others(store: &dyn Store) {
@@ -108,8 +113,11 @@ pub(super) async fn one_origin_does_not_crowd_out_the_others(store: &dyn Store) 
         store.put_delivery(&delivery(1, &number.to_string(), number)).await.unwrap();
     }
     store.put_delivery(&delivery(2, "", 99)).await.unwrap();
-    let outbox = store.outbox(100, Places { of_origin: 2, of_tenant: 9, all: 10 }).await.unwrap();
-    let received: Vec<_> = outbox.due.iter().map(|due| due.received_at_ms).collect();
+    let outbox = store
+        .take_deliveries(100, Places { of_origin: 2, of_tenant: 9, all: 10 }, ANYBODYS)
+        .await
+        .unwrap();
+    let received: Vec<_> = outbox.taken.iter().map(|due| due.received_at_ms).collect();
     assert_eq!((received, outbox.pending), (vec![0, 1, 99], 51));
 }
 
@@ -138,16 +146,16 @@ pub(super) async fn one_tenant_does_not_crowd_out_the_others(store: &dyn Store) 
         store.put_delivery(&delivery(number, subject, at_ms)).await.unwrap();
     }
     let places = Places { of_origin: 2, of_tenant: 4, all: 10 };
-    let outbox = store.outbox(100, places).await.unwrap();
+    let outbox = store.take_deliveries(100, places, ANYBODYS).await.unwrap();
     // Of the first origin the third has no place.
-    assert_eq!(received(&outbox.due), [3, 70, 80, 4, 90, 6, 7]);
+    assert_eq!(received(&outbox.taken), [3, 70, 80, 4, 90, 6, 7]);
     assert_eq!(outbox.pending, 63);
     // Where there is not enough for all, everybody's first comes first.
-    let few = store.outbox(100, Places { all: 3, ..places }).await.unwrap();
-    assert_eq!(received(&few.due), [3, 70, 80]);
+    let few = store.take_deliveries(100, Places { all: 3, ..places }, ANYBODYS).await.unwrap();
+    assert_eq!(received(&few.taken), [3, 70, 80]);
     // What is not due yet has no place, and is waited for.
-    let early = store.outbox(6, places).await.unwrap();
-    assert_eq!((received(&early.due), early.next_due_ms), (vec![3, 4, 6], Some(7)));
+    let early = store.take_deliveries(6, places, ANYBODYS).await.unwrap();
+    assert_eq!((received(&early.taken), early.next_due_ms), (vec![3, 4, 6], Some(7)));
 }
 
 /// Whoever delivers gets those again that are under way, and nothing in their places.
@@ -158,24 +166,24 @@ pub(super) async fn those_under_way_keep_their_places(store: &dyn Store) {
         store.put_delivery(&delivery(number, "", u64::from(number))).await.unwrap();
     }
     let places = Places { of_origin: 1, of_tenant: 2, all: 9 };
-    let due = async |now_ms| store.outbox(now_ms, places).await.unwrap().due;
+    let due = async |now_ms| store.take_deliveries(now_ms, places, ANYBODYS).await.unwrap().taken;
     let under_way = due(10).await;
     assert_eq!(received(&under_way), [1, 2]);
     store.put_delivery(&delivery(1, "another", 11)).await.unwrap();
     assert_eq!(due(20).await, under_way);
     // One that failed makes room, and comes behind who waits by then.
     let again = Settled::Again { at_ms: 50, error: "status 503".to_owned() };
-    store.settle_delivery(under_way[0].id, 20, &again).await.unwrap();
+    store.settle_delivery(under_way[0].id, ANYBODYS.holder, 20, &again).await.unwrap();
     assert_eq!(received(&due(60).await), [2, 3]);
-    store.settle_delivery(under_way[1].id, 60, &Settled::Delivered).await.unwrap();
+    store.settle_delivery(under_way[1].id, ANYBODYS.holder, 60, &Settled::Delivered).await.unwrap();
     assert_eq!(received(&due(60).await), [3, 11]);
     for place in due(60).await {
-        store.settle_delivery(place.id, 60, &Settled::Delivered).await.unwrap();
+        store.settle_delivery(place.id, ANYBODYS.holder, 60, &Settled::Delivered).await.unwrap();
     }
     assert_eq!(received(&due(60).await), [1]);
     store.remove_callbacks(&[token(1)]).await.unwrap();
-    let outbox = store.outbox(60, places).await.unwrap();
-    assert_eq!((outbox.due, outbox.pending, outbox.next_due_ms), (Vec::new(), 0, None));
+    let outbox = store.take_deliveries(60, places, ANYBODYS).await.unwrap();
+    assert_eq!((outbox.taken, outbox.pending, outbox.next_due_ms), (Vec::new(), 0, None));
 }
 
 /// While one waits or is under way, none of those behind it.
@@ -195,27 +203,90 @@ pub(super) async fn events_of_a_hook_are_due_one_after_the_other(store: &dyn Sto
     let found = due(store, 10).await;
     assert_eq!(received(&found), [1, 3, 5, 6]);
     let settle = async |delivery: &Delivery, at_ms, settled| {
-        store.settle_delivery(delivery.id, at_ms, &settled).await.unwrap();
+        store.settle_delivery(delivery.id, ANYBODYS.holder, at_ms, &settled).await.unwrap();
     };
     let error = || "status 503".to_owned();
     settle(&found[0], 10, Settled::Again { at_ms: 50, error: error() }).await;
-    let outbox = store.outbox(20, ANY).await.unwrap();
-    assert_eq!((received(&outbox.due), outbox.next_due_ms), (vec![3, 5, 6], Some(50)));
+    let outbox = store.take_deliveries(20, ANY, ANYBODYS).await.unwrap();
+    assert_eq!((received(&outbox.taken), outbox.next_due_ms), (vec![3, 5, 6], Some(50)));
     // Those of another hook, and what is not an event, do not wait for it.
     settle(&found[1], 20, Settled::Delivered).await;
     let first = &due(store, 50).await[2];
     assert_eq!(first.received_at_ms, 1);
     settle(first, 60, Settled::Delivered).await;
-    let outbox = store.outbox(60, ANY).await.unwrap();
-    assert_eq!((received(&outbox.due), outbox.next_due_ms), (vec![5, 6, 2], None));
+    let outbox = store.take_deliveries(60, ANY, ANYBODYS).await.unwrap();
+    assert_eq!((received(&outbox.taken), outbox.next_due_ms), (vec![5, 6, 2], None));
     // What is given up makes way, too.
-    settle(&outbox.due[2], 70, Settled::Dead { error: error() }).await;
+    settle(&outbox.taken[2], 70, Settled::Dead { error: error() }).await;
     let last = due(store, 70).await;
     assert_eq!((received(&last), last[2].attempts), (vec![5, 6, 4], 0));
     settle(&last[2], 80, Settled::Delivered).await;
     let again = NewDelivery { origin: "https://front".to_owned(), ..delivery(1, "new", 90) };
     store.put_delivery(&again).await.unwrap();
     assert_eq!(received(&due(store, 90).await), [5, 6, 90]);
+}
+
+/// What one holds is nobody else's while that one lives, and has its place.
+pub(super) async fn two_that_deliver_take_turns(store: &dyn Store) {
+    let own = [callback_of("acme", 1), callback_of("acme", 2), callback_of("acme", 3)];
+    store.put_callbacks(&own).await.unwrap();
+    for number in 1..=3 {
+        store.put_delivery(&delivery(number, "", u64::from(number))).await.unwrap();
+    }
+    let [one, two] = [7, 8].map(|holder| Taking { holder: Holder(holder), ..ANYBODYS });
+    let places = Places { of_origin: 1, of_tenant: 2, all: 9 };
+    let take = async |taking| store.take_deliveries(10, places, taking).await.unwrap();
+    let settle = async |id, taking: Taking<'_>, settled| {
+        store.settle_delivery(id, taking.holder, 10, &settled).await.unwrap();
+    };
+    let held = take(one).await.taken;
+    assert_eq!((received(&held), held[0].attempts), (vec![1, 2], 0));
+    let ids: Vec<_> = held.iter().map(|delivery| delivery.id).collect();
+    // Two places are as many for both of them together.
+    let outbox = take(two).await;
+    assert_eq!((outbox.taken, outbox.pending), (Vec::new(), 3));
+    // Whoever goes on with it does not get it again; whoever has forgotten it does.
+    assert_eq!(take(Taking { under_way: &ids, ..one }).await.taken, []);
+    assert_eq!(received(&take(Taking { under_way: &ids[..1], ..one }).await.taken), [2]);
+    // Nobody settles what is not his.
+    settle(ids[0], two, Settled::Delivered).await;
+    settle(ids[0], two, Settled::Again { at_ms: 90, error: String::new() }).await;
+    assert_eq!(store.payload_of(ids[0]).await.unwrap(), b"true");
+    settle(ids[0], one, Settled::Delivered).await;
+    let third = take(two).await.taken;
+    assert_eq!(received(&third), [3]);
+    // What is given back is due at once, and what failed when its time has come.
+    store.give_back(&ids, two.holder).await.unwrap();
+    assert_eq!(take(two).await.taken, third);
+    store.give_back(&ids, one.holder).await.unwrap();
+    assert_eq!(received(&take(two).await.taken), [2, 3]);
+    settle(ids[1], two, Settled::Again { at_ms: 20, error: String::new() }).await;
+    let outbox = store.take_deliveries(20, places, one).await.unwrap();
+    assert_eq!(received(&outbox.taken), [2]);
+    assert_eq!((outbox.taken[0].attempts, outbox.pending), (1, 2));
+}
+
+/// One that died loses what it held when its lease is over, and one that was only slow cannot settle it then.
+pub(super) async fn what_was_not_held_on_to_is_anybodys(store: &dyn Store) {
+    store.put_callbacks(&[callback(1)]).await.unwrap();
+    store.put_delivery(&delivery(1, "", 1)).await.unwrap();
+    let slow = Taking { holder: Holder(7), lease: Duration::ZERO, under_way: &[] };
+    let other = Taking { holder: Holder(8), ..ANYBODYS };
+    let take = async |taking| store.take_deliveries(10, ANY, taking).await.unwrap().taken;
+    let id = take(slow).await[0].id;
+    // For as long as it is held on to.
+    let longer = Taking { lease: ANYBODYS.lease, under_way: &[id], ..slow };
+    assert_eq!((take(longer).await, take(other).await), (Vec::new(), Vec::new()));
+    store.give_back(&[id], slow.holder).await.unwrap();
+    assert_eq!(take(slow).await[0].id, id);
+    assert_eq!(take(other).await[0].id, id);
+    assert_eq!(take(Taking { under_way: &[id], ..slow }).await, []);
+    let dead = Settled::Dead { error: "refused".to_owned() };
+    store.settle_delivery(id, slow.holder, 10, &dead).await.unwrap();
+    assert_eq!(store.take_deliveries(10, ANY, slow).await.unwrap().pending, 1);
+    store.settle_delivery(id, other.holder, 10, &Settled::Delivered).await.unwrap();
+    let outbox = store.take_deliveries(10, ANY, slow).await.unwrap();
+    assert_eq!((outbox.taken.len(), outbox.pending, outbox.dead), (0, 0, 0));
 }
 
 pub(super) async fn what_waits_for_a_tenant_is_bounded(store: &dyn Store) {
@@ -240,11 +311,11 @@ pub(super) async fn what_waits_for_a_tenant_is_bounded(store: &dyn Store) {
     for (number, subject) in [(1, 0), (1, half), (2, half), (2, full), (3, 0)] {
         assert_eq!(put(number, subject).await, Put::Kept);
     }
-    let outbox = store.outbox(full, ANY).await.unwrap();
+    let outbox = store.take_deliveries(full, ANY, ANYBODYS).await.unwrap();
     assert_eq!((outbox.pending, outbox.dead), (full + 1, 2));
     // What is delivered makes room.
-    let own = outbox.due.iter().find(|due| due.key.scope.tenant.as_str() == "acme").unwrap();
-    store.settle_delivery(own.id, full, &Settled::Delivered).await.unwrap();
+    let own = outbox.taken.iter().find(|due| due.key.scope.tenant.as_str() == "acme").unwrap();
+    store.settle_delivery(own.id, ANYBODYS.holder, full, &Settled::Delivered).await.unwrap();
     assert_eq!((put(1, full + 1).await, put(2, full + 2).await), (Put::GivenUp, Put::Kept));
 
     // Bytes count, too.
@@ -265,7 +336,7 @@ pub(super) async fn what_was_given_up_is_bounded(store: &dyn Store) {
         store.put_delivery(&delivery(number, &at_ms.to_string(), at_ms)).await.unwrap();
         let due = due(store, at_ms).await;
         let settled = Settled::Dead { error: "refused".to_owned() };
-        store.settle_delivery(due[0].id, at_ms, &settled).await.unwrap();
+        store.settle_delivery(due[0].id, ANYBODYS.holder, at_ms, &settled).await.unwrap();
         due[0].id
     };
     let of_other = give_up(2, 0).await;
@@ -274,7 +345,7 @@ pub(super) async fn what_was_given_up_is_bounded(store: &dyn Store) {
     for at_ms in 3..=MAX_DEAD + 1 {
         give_up(1, at_ms).await;
     }
-    assert_eq!(store.outbox(0, ANY).await.unwrap().dead, MAX_DEAD + 1);
+    assert_eq!(store.take_deliveries(0, ANY, ANYBODYS).await.unwrap().dead, MAX_DEAD + 1);
     // The oldest of those who have too many.
     for (id, kept) in [(of_other, "true"), (first, ""), (second, "true")] {
         assert_eq!(store.payload_of(id).await.unwrap(), kept.as_bytes());
@@ -341,12 +412,12 @@ pub(super) async fn what_is_not_delivered_stays(store: &dyn Store) {
     let [pending, dead] = due(store, 50).await.try_into().unwrap();
     let given_up_ms = 24 * HOUR_MS;
     let settled = Settled::Dead { error: "refused".to_owned() };
-    store.settle_delivery(dead.id, given_up_ms, &settled).await.unwrap();
+    store.settle_delivery(dead.id, ANYBODYS.holder, given_up_ms, &settled).await.unwrap();
 
     store.expire_callbacks(given_up_ms + CALLBACKS_KEPT_MS).await.unwrap();
-    let outbox = store.outbox(given_up_ms, ANY).await.unwrap();
-    assert_eq!((outbox.due, outbox.dead), (vec![pending], 1));
+    let outbox = store.take_deliveries(given_up_ms, ANY, ANYBODYS).await.unwrap();
+    assert_eq!((outbox.taken, outbox.dead), (vec![pending], 1));
     store.expire_callbacks(given_up_ms + CALLBACKS_KEPT_MS + 1).await.unwrap();
-    let outbox = store.outbox(given_up_ms, ANY).await.unwrap();
+    let outbox = store.take_deliveries(given_up_ms, ANY, ANYBODYS).await.unwrap();
     assert_eq!((outbox.pending, outbox.dead), (1, 0));
 }

@@ -322,6 +322,8 @@ mod tests {
         contract_callbacks::one_origin_does_not_crowd_out_the_others(&fresh().1).await;
         contract_callbacks::one_tenant_does_not_crowd_out_the_others(&fresh().1).await;
         contract_callbacks::those_under_way_keep_their_places(&fresh().1).await;
+        contract_callbacks::two_that_deliver_take_turns(&fresh().1).await;
+        contract_callbacks::what_was_not_held_on_to_is_anybodys(&fresh().1).await;
         contract_callbacks::events_of_a_hook_are_due_one_after_the_other(&fresh().1).await;
         contract_callbacks::what_waits_for_a_tenant_is_bounded(&fresh().1).await;
         contract_callbacks::what_was_given_up_is_bounded(&fresh().1).await;

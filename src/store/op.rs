@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::arbiter::Claim;
 use super::seal::Seal;
-use super::{Put, SavedNode, node_row};
+use super::{Holder, Put, SavedNode, node_row};
 use crate::model::{
     AdminState, Asset, AssetKey, Callback, CallbackToken, Hook, InstanceId, Meeting, MeetingKey,
     NewDelivery, NodeName, Settled,
@@ -79,7 +79,7 @@ pub(in crate::store) enum Change {
     Remove(Vec<CallbackToken>),
     End { token: CallbackToken, at_ms: u64 },
     Deliver(Deliver),
-    Settle { id: i64, at_ms: u64, settled: Settled },
+    Settle { id: i64, holder: Holder, at_ms: u64, settled: Settled },
     Expire(Portion),
 }
 

@@ -4,6 +4,10 @@
 //! The queue is the store's: it survives whatever happens to us. Attempts are repeated for a day, at first
 //! after a second, then after twice as long each time. No front end gets more than a few at once, and no
 //! tenant either, so that those that hang do not hold up the others. While an upgrade lets two processes run, neither delivers.
+//!
+//! Any number of instances work on one queue: each takes what is due for a [`LEASE`] and holds on to it while it
+//! is under way, so nobody else sends it meanwhile. What one held that died is due again after that time; what
+//! one holds that stops is given back. Two of them get together as many places as one.
 
 mod clients;
 mod listed;
@@ -23,7 +27,7 @@ use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::{Delivery, Settled};
 use crate::node::Client;
-use crate::store::{Places, Store};
+use crate::store::{Holder, Places, Store, Taking};
 
 pub use sender::Sender;
 use sender::Verdict;
@@ -44,8 +48,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const TRIED_FOR: Duration = Duration::from_hours(24);
 /// The store is asked again after this time, if it cannot be read or written.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
-/// The store wakes nobody: another process, or a changed clock, may have made something due.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Sooner than anybody looks for what is due, who would send it again once our lease is over.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+/// The store wakes nobody: another instance, or a changed clock, may have made something due. A look finds that
+/// nothing is by the first entry of an index.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Longer than an attempt may take: the node is asked for 5 s and the front end for 10. At every look those under
+/// way get another one, however long the store then takes to learn what became of them.
+const LEASE: Duration = Duration::from_secs(20);
 /// What is in its last moments at a stop.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
@@ -117,7 +127,10 @@ pub struct Outbox {
 impl Outbox {
     /// Runs until `stop` turns true, and lets what is under way come to its end.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let holder = Holder::random();
         let mut attempts = JoinSet::new();
+        // Old ones may be many, and what is under way must be held on to meanwhile.
+        let mut expiring = JoinSet::new();
         let mut under_way: HashMap<Id, i64> = HashMap::new();
         let mut expire_at = Instant::now();
         loop {
@@ -126,9 +139,12 @@ impl Outbox {
             } else {
                 if expire_at <= Instant::now() {
                     expire_at = Instant::now() + EXPIRE_EVERY;
-                    self.expire().await;
+                    let this = self.clone();
+                    if expiring.is_empty() {
+                        expiring.spawn(async move { this.expire().await });
+                    }
                 }
-                self.begin_what_is_due(&mut attempts, &mut under_way, &stop).await
+                self.begin_what_is_due(holder, &mut attempts, &mut under_way, &stop).await
             };
             tokio::select! {
                 // An error is a sender that is gone, which also means to stop.
@@ -144,26 +160,38 @@ impl Outbox {
                     };
                     under_way.remove(&id);
                 }
+                Some(_ended) = expiring.join_next() => {}
                 () = self.wake.notified() => {}
                 () = sleep(wait) => {}
             }
         }
         let rest = async { while attempts.join_next().await.is_some() {} };
         if timeout(STOP_WITHIN, rest).await.is_err() {
-            info!("callbacks under way were cut off; they are sent again after the next start");
+            info!("callbacks under way were cut off; they are sent again");
+            attempts.shutdown().await;
+        }
+        let held: Vec<_> = under_way.into_values().collect();
+        if held.is_empty() {
+            return;
+        }
+        if let Err(trouble) = self.store.give_back(&held, holder).await {
+            warn!("callbacks under way cannot be given back, and wait: {}", Chain(&trouble));
         }
     }
 
     /// Begins what is due and has a place; gives how long to wait for more.
     async fn begin_what_is_due(
         self: &Arc<Self>,
+        holder: Holder,
         attempts: &mut JoinSet<()>,
         under_way: &mut HashMap<Id, i64>,
         stop: &watch::Receiver<bool>,
     ) -> Duration {
         let now = now_ms();
         // Those under way are still due, and so keep their place.
-        let outbox = match self.store.outbox(now, PLACES).await {
+        let held: Vec<_> = under_way.values().copied().collect();
+        let taking = Taking { holder, lease: LEASE, under_way: &held };
+        let outbox = match self.store.take_deliveries(now, PLACES, taking).await {
             Ok(outbox) => outbox,
             Err(trouble) => {
                 warn!("callbacks to be delivered cannot be read: {}", Chain(&trouble));
@@ -172,13 +200,9 @@ impl Outbox {
         };
         self.metrics.pending.set(i64::try_from(outbox.pending).unwrap_or(i64::MAX));
         self.metrics.dead.set(i64::try_from(outbox.dead).unwrap_or(i64::MAX));
-        for delivery in outbox.due {
-            let is_new = !under_way.values().any(|id| *id == delivery.id);
-            if !is_new || attempts.len() >= AT_ONCE as usize {
-                continue;
-            }
+        for delivery in outbox.taken {
             let (id, this, stop) = (delivery.id, self.clone(), stop.clone());
-            let attempt = attempts.spawn(async move { this.attempt(delivery, stop).await });
+            let attempt = attempts.spawn(async move { this.attempt(delivery, holder, stop).await });
             under_way.insert(attempt.id(), id);
         }
         let next = outbox.next_due_ms.map(|due| Duration::from_millis(due.saturating_sub(now)));
@@ -187,7 +211,7 @@ impl Outbox {
 
     /// One attempt, and what became of it in the store: before that is written it is not over, or it would
     /// be repeated.
-    async fn attempt(&self, delivery: Delivery, stop: watch::Receiver<bool>) {
+    async fn attempt(&self, delivery: Delivery, holder: Holder, stop: watch::Receiver<bool>) {
         self.metrics.in_flight.inc();
         let _counted = Counted(&self.metrics.in_flight);
         let verdict = match self.secrets_of(&delivery) {
@@ -218,9 +242,14 @@ impl Outbox {
                 warn!("tenant {scope}: a {kind} callback was given up: {error}");
             }
         }
-        while let Err(trouble) = self.store.settle_delivery(delivery.id, now, &settled).await {
-            warn!("what became of a callback cannot be written: {}", Chain(&trouble));
-            sleep(STORE_AGAIN).await;
+        let mut is_said = false;
+        while let Err(trouble) =
+            self.store.settle_delivery(delivery.id, holder, now, &settled).await
+        {
+            if !std::mem::replace(&mut is_said, true) {
+                warn!("what became of a callback cannot be written yet: {}", Chain(&trouble));
+            }
+            sleep(SETTLE_AGAIN).await;
         }
     }
 

@@ -32,6 +32,7 @@ mod join;
 mod lifecycle;
 mod limits;
 mod listing;
+mod outbox_shared;
 mod placement;
 mod postgres;
 mod protection;

@@ -143,7 +143,7 @@ async fn migrate_brings_a_store_to_its_schema_and_serve_leaves_it_alone_when_tol
     let embedded = file("embedded.yaml", "{ kind: embedded, migrate: false }");
     let path = data_dir.join("portico.db");
     for (config, place, known) in
-        [(&postgres, place.as_str(), 2), (&embedded, path.to_str().expect("UTF-8"), 6)]
+        [(&postgres, place.as_str(), 3), (&embedded, path.to_str().expect("UTF-8"), 7)]
     {
         let refused = portico(&["serve", "-c", config]).await;
         assert_eq!(refused.code, 1, "{}", refused.stderr);

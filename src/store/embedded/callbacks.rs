@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Embedded;
+use super::outbox::Taker;
 use super::rows::{integer, scope, unreadable, word};
 use super::{expire, outbox};
 use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::Error;
-use crate::store::callbacks::{Callbacks, Outbox, Places, Put};
+use crate::store::callbacks::{Callbacks, Holder, Outbox, Places, Put, Taking};
 use crate::store::op::{Change, Deliver, Op, Portions};
 
 const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node, node_meeting_id,
@@ -39,7 +40,9 @@ pub(super) fn apply(change: &Change, db: &Connection) -> rusqlite::Result<()> {
             .execute(params![token.expose(), ms(*at_ms)])
             .map(drop),
         Change::Deliver(deliver) => outbox::deliver(db, deliver),
-        Change::Settle { id, at_ms, settled } => outbox::settle(db, *id, *at_ms, settled),
+        Change::Settle { id, holder, at_ms, settled } => {
+            outbox::settle(db, *id, *holder, *at_ms, settled)
+        }
         Change::Expire(portion) => expire::apply(portion, db),
     }
 }
@@ -159,8 +162,19 @@ impl Callbacks for Embedded {
         Ok(outcome.get())
     }
 
-    async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error> {
-        self.read(move |db| outbox::read(db, now_ms, places)).await
+    async fn take_deliveries(
+        &self,
+        now_ms: u64,
+        places: Places,
+        taking: Taking<'_>,
+    ) -> Result<Outbox, Error> {
+        let taker = Taker::new(taking);
+        self.read(move |db| outbox::take(db, now_ms, places, &taker)).await
+    }
+
+    async fn give_back(&self, ids: &[i64], holder: Holder) -> Result<(), Error> {
+        let ids = ids.to_vec();
+        self.read(move |db| outbox::give_back(db, &ids, holder)).await
     }
 
     async fn payload_of(&self, id: i64) -> Result<Vec<u8>, Error> {
@@ -173,8 +187,15 @@ impl Callbacks for Embedded {
         .map(Option::unwrap_or_default)
     }
 
-    async fn settle_delivery(&self, id: i64, at_ms: u64, settled: &Settled) -> Result<(), Error> {
-        self.write(Op::Callbacks(Change::Settle { id, at_ms, settled: settled.clone() })).await
+    async fn settle_delivery(
+        &self,
+        id: i64,
+        holder: Holder,
+        at_ms: u64,
+        settled: &Settled,
+    ) -> Result<(), Error> {
+        let settled = settled.clone();
+        self.write(Op::Callbacks(Change::Settle { id, holder, at_ms, settled })).await
     }
 
     async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error> {

@@ -5,13 +5,13 @@
 //! Events of one hook go out one after the other, as bbb-webhooks promises it: while one waits or is under
 //! way, those behind it are due [`never()`]. When it is settled, the next one's turn comes.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::callbacks::ms;
 use super::rows::{integer, scope, word};
 use crate::model::{Delivery, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::callbacks::{
-    MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, NEVER, OVERFLOW, Outbox, Places, Put,
+    Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, NEVER, OVERFLOW, Outbox, Places, Put, Taking,
 };
 use crate::store::op::Deliver;
 
@@ -24,11 +24,21 @@ const LINES: &str = "SELECT origin FROM outbox_lines WHERE tenant = ?1 AND next_
 /// What is due of a tenant to an origin.
 const OF_LINE: &str =
     "SELECT tenant, sub_id, meeting_id, id, kind, target, received_at_ms, attempts,
-        next_attempt_at_ms, node
+        next_attempt_at_ms, node, holder,
+        held_until_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER)
     FROM deliveries JOIN callbacks USING (token)
     WHERE owner = ?1 AND origin = ?2 AND state = 'pending' AND next_attempt_at_ms <= ?3
         AND target IS NOT NULL
     ORDER BY next_attempt_at_ms, id LIMIT ?4";
+const TAKE: &str = "UPDATE deliveries SET holder = ?2,
+        held_until_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?3 WHERE id = ?1";
+/// Another lease where half of the last one is over, so that few changes are written.
+const HOLD_ON: &str = "UPDATE deliveries SET
+        held_until_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?3
+    WHERE id = ?1 AND holder = ?2 AND state = 'pending'
+        AND held_until_ms < CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?3 / 2";
+const GIVE_BACK: &str = "UPDATE deliveries SET holder = 0, held_until_ms = 0
+    WHERE id = ?1 AND holder = ?2 AND state = 'pending'";
 /// When something will be due that is not yet.
 const FIRST_LATER: &str = "SELECT min(next_attempt_at_ms) FROM deliveries
     WHERE state = 'pending' AND next_attempt_at_ms > ?1 AND next_attempt_at_ms < ?2";
@@ -133,6 +143,7 @@ fn trim_dead(db: &Connection, owner: &str) -> rusqlite::Result<()> {
 pub(super) fn settle(
     db: &Connection,
     id: i64,
+    holder: Holder,
     at_ms: u64,
     settled: &Settled,
 ) -> rusqlite::Result<()> {
@@ -144,9 +155,10 @@ pub(super) fn settle(
             return db
                 .prepare_cached(
                     "UPDATE deliveries SET attempts = attempts + ?4, next_attempt_at_ms = ?2,
-                         last_error = ?3 WHERE id = ?1 AND state = 'pending'",
+                         last_error = ?3, holder = 0, held_until_ms = 0
+                     WHERE id = ?1 AND state = 'pending' AND holder = ?5",
                 )?
-                .execute(params![id, ms(*at_ms), error, is_attempt])
+                .execute(params![id, ms(*at_ms), error, is_attempt, holder.0])
                 .map(drop);
         }
     };
@@ -154,9 +166,10 @@ pub(super) fn settle(
         .prepare_cached(
             "UPDATE deliveries SET attempts = attempts + 1, state = ?2, settled_at_ms = ?3,
                  last_error = ?4, payload = CASE ?2 WHEN 'delivered' THEN x'' ELSE payload END
-             WHERE id = ?1 AND state = 'pending' RETURNING owner, origin, token",
+             WHERE id = ?1 AND state = 'pending' AND holder = ?5
+             RETURNING owner, origin, token",
         )?
-        .query_row(params![id, state, ms(at_ms), error], |row| {
+        .query_row(params![id, state, ms(at_ms), error, holder.0], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;
@@ -184,9 +197,62 @@ pub(super) fn give_turns(db: &Connection, now_ms: u64) -> rusqlite::Result<()> {
     .map(drop)
 }
 
+/// Who takes deliveries, and how.
+pub(super) struct Taker {
+    holder: Holder,
+    lease_ms: i64,
+    under_way: Vec<i64>,
+}
+
+impl Taker {
+    pub(super) fn new(taking: Taking<'_>) -> Self {
+        let Taking { holder, under_way, .. } = taking;
+        Self { holder, lease_ms: taking.lease_ms(), under_way: under_way.to_vec() }
+    }
+}
+
+/// Takes what is due, and holds on to what is under way.
+pub(super) fn take(
+    db: &Connection,
+    now_ms: u64,
+    places: Places,
+    taker: &Taker,
+) -> rusqlite::Result<Outbox> {
+    // As long as there is nothing to do, nobody is kept from writing.
+    let seen = read(db, now_ms, places, taker)?;
+    if seen.taken.is_empty() && taker.under_way.is_empty() {
+        return Ok(seen);
+    }
+    // Under the lock of who writes: another process may be about the same.
+    let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    for id in &taker.under_way {
+        moment.prepare_cached(HOLD_ON)?.execute(params![id, taker.holder.0, taker.lease_ms])?;
+    }
+    let outbox = read(&moment, now_ms, places, taker)?;
+    for delivery in &outbox.taken {
+        moment.prepare_cached(TAKE)?.execute(params![
+            delivery.id,
+            taker.holder.0,
+            taker.lease_ms
+        ])?;
+    }
+    moment.commit()?;
+    Ok(outbox)
+}
+
+/// Lets go of deliveries.
+pub(super) fn give_back(db: &Connection, ids: &[i64], holder: Holder) -> rusqlite::Result<()> {
+    let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    for id in ids {
+        moment.prepare_cached(GIVE_BACK)?.execute(params![id, holder.0])?;
+    }
+    moment.commit()
+}
+
 /// The first of what is due are those of the tenants, and of the lines in them, whose first ones have
-/// waited longest: no more of either are looked at than there are places.
-pub(super) fn read(db: &Connection, now_ms: u64, places: Places) -> rusqlite::Result<Outbox> {
+/// waited longest: no more of either are looked at than there are places. What somebody holds has its place
+/// and is left out.
+fn read(db: &Connection, now_ms: u64, places: Places, taker: &Taker) -> rusqlite::Result<Outbox> {
     let tenants: Vec<String> = db
         .prepare_cached(TENANTS)?
         .query_map(params![ms(now_ms), places.all], |row| row.get(0))?
@@ -196,8 +262,15 @@ pub(super) fn read(db: &Connection, now_ms: u64, places: Places) -> rusqlite::Re
         due.extend(due_of(db, &tenant, now_ms, places)?.into_iter().enumerate());
     }
     // The first of each tenant come before the second of any.
-    due.sort_by_key(|(place, (at_ms, delivery))| (*place, *at_ms, delivery.id));
+    due.sort_by_key(|(place, due)| (*place, due.at_ms, due.delivery.id));
     due.truncate(places.all as usize);
+    let is_free = |due: &Due| {
+        if due.holder == taker.holder.0 {
+            !taker.under_way.contains(&due.delivery.id)
+        } else {
+            !due.is_held
+        }
+    };
     let next_due_ms: Option<i64> =
         db.prepare_cached(FIRST_LATER)?.query_row([ms(now_ms), NEVER], |row| row.get(0))?;
     let (pending, dead) = db
@@ -206,20 +279,33 @@ pub(super) fn read(db: &Connection, now_ms: u64, places: Places) -> rusqlite::Re
         )?
         .query_row([], |row| Ok((integer(row, 0)?, integer(row, 1)?)))?;
     Ok(Outbox {
-        due: due.into_iter().map(|(_, (_, delivery))| delivery).collect(),
+        taken: due
+            .into_iter()
+            .filter(|(_, due)| is_free(due))
+            .map(|(_, due)| due.delivery)
+            .collect(),
         next_due_ms: next_due_ms.map(i64::unsigned_abs),
         pending,
         dead,
     })
 }
 
-/// What is due of one tenant, each with when it was to be tried.
+/// Something that is due, whoever holds it.
+struct Due {
+    /// When it was to be tried.
+    at_ms: u64,
+    holder: i64,
+    is_held: bool,
+    delivery: Delivery,
+}
+
+/// What is due of one tenant.
 fn due_of(
     db: &Connection,
     tenant: &str,
     now_ms: u64,
     places: Places,
-) -> rusqlite::Result<Vec<(u64, Delivery)>> {
+) -> rusqlite::Result<Vec<Due>> {
     let origins: Vec<String> = db
         .prepare_cached(LINES)?
         .query_map(params![tenant, ms(now_ms), places.of_tenant], |row| row.get(0))?
@@ -227,13 +313,18 @@ fn due_of(
     let mut due = Vec::new();
     let mut of_line = db.prepare_cached(OF_LINE)?;
     for origin in origins {
-        let found = of_line
-            .query_map(params![tenant, origin, ms(now_ms), places.of_origin], |row| {
-                Ok((integer(row, 8)?, delivery(row)?))
+        let found =
+            of_line.query_map(params![tenant, origin, ms(now_ms), places.of_origin], |row| {
+                Ok(Due {
+                    at_ms: integer(row, 8)?,
+                    holder: row.get(10)?,
+                    is_held: row.get(11)?,
+                    delivery: delivery(row)?,
+                })
             })?;
         due.extend(found.collect::<Result<Vec<_>, _>>()?);
     }
-    due.sort_by_key(|(at_ms, delivery)| (*at_ms, delivery.id));
+    due.sort_by_key(|due| (due.at_ms, due.delivery.id));
     due.truncate(places.of_tenant as usize);
     Ok(due)
 }
@@ -251,159 +342,4 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::store::Older;
-    use crate::store::embedded::schema;
-
-    /// As the process before this one put deliveries into the outbox.
-    const BEFORE: &str = "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload,
-         received_at_ms, attempts, next_attempt_at_ms, state)
-         VALUES (?1, ?2, ?3, x'0102', ?4, 0, ?4, 'pending')";
-    const PLACES: Places = Places { of_origin: 2, of_tenant: 4, all: 9 };
-
-    fn callback(db: &Connection, token: &str, tenant: &str) {
-        db.execute(
-            "INSERT INTO callbacks (token, kind, tenant, sub_id, meeting_id, node,
-                 node_meeting_id, target, created_at_ms)
-             VALUES (?1, 'end', ?2, 0, 'm', 'n', 'm', 'https://f', 0)",
-            [token, tenant],
-        )
-        .unwrap();
-    }
-
-    /// What the triggers keep, and the same counted anew.
-    fn assert_kept(db: &Connection) {
-        let rows = |sql: &str| -> Vec<String> {
-            let mut statement = db.prepare(sql).unwrap();
-            let columns = statement.column_count();
-            let row = |row: &Row<'_>| {
-                let values = (0..columns).map(|at| row.get::<_, rusqlite::types::Value>(at));
-                values.map(|value| Ok(format!("{:?}", value?))).collect::<Result<Vec<_>, _>>()
-            };
-            let rows = statement.query_map([], row).unwrap();
-            rows.map(|row| row.unwrap().join(" ")).collect()
-        };
-        assert_eq!(
-            rows("SELECT * FROM outbox_lines ORDER BY tenant, origin"),
-            rows(
-                "SELECT owner, origin, min(next_attempt_at_ms) FROM deliveries
-                 WHERE state = 'pending' GROUP BY owner, origin ORDER BY owner, origin"
-            )
-        );
-        assert_eq!(
-            rows("SELECT * FROM outbox_tenants WHERE pending + dead > 0 ORDER BY tenant"),
-            rows(
-                "SELECT owner, sum(state = 'pending'), sum((state = 'pending') * bytes),
-                     sum(state = 'dead'),
-                     min(CASE WHEN state = 'pending' THEN next_attempt_at_ms END)
-                 FROM deliveries WHERE state <> 'delivered' GROUP BY owner ORDER BY owner"
-            )
-        );
-    }
-
-    fn fresh() -> (TempDir, Connection) {
-        let dir = tempfile::tempdir().unwrap();
-        let db = schema::open(&dir.path().join("portico.db"), Older::Migrate).unwrap();
-        (dir, db)
-    }
-
-    #[test]
-    fn an_outbox_of_before_is_taken_over_and_its_process_may_go_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("portico.db");
-        let before = schema::open_at(&path, 4).unwrap();
-        for (token, tenant) in [("a", "acme"), ("b", "acme"), ("c", "other")] {
-            callback(&before, token, tenant);
-        }
-        for (token, at_ms) in [("a", 3), ("b", 2), ("b", 1), ("c", 4), ("nobodys", 5)] {
-            let subject = at_ms.to_string();
-            before.execute(BEFORE, params![token, subject, token, at_ms]).unwrap();
-        }
-        let db = schema::open(&path, Older::Migrate).unwrap();
-        assert_kept(&db);
-        let received = |outbox: &Outbox| -> Vec<u64> {
-            outbox.due.iter().map(|due| due.received_at_ms).collect()
-        };
-        assert_eq!(received(&read(&db, 9, PLACES).unwrap()), [1, 4, 2, 3]);
-        before.execute(BEFORE, params!["c", "late", "c", 6]).unwrap();
-        before.execute(BEFORE, params!["nobodys", "late", "c", 7]).unwrap();
-        let outbox = read(&db, 9, PLACES).unwrap();
-        assert_eq!((received(&outbox), outbox.pending), (vec![1, 4, 2, 6, 3], 5));
-        let bytes = "SELECT pending_bytes FROM outbox_tenants WHERE tenant = 'other'";
-        assert_eq!(db.query_row(bytes, [], |row| row.get::<_, i64>(0)).unwrap(), 4);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-
-        #[test]
-        fn what_the_triggers_keep_is_what_there_is(
-            steps in prop::collection::vec((0_u8..6, 0_i64..12, 0_u64..40), 1..60),
-        ) {
-            let (_dir, db) = fresh();
-            let tokens = ["a", "b", "c", "d"];
-            for (at, token) in tokens.iter().enumerate() {
-                callback(&db, token, if at < 3 { "acme" } else { "other" });
-            }
-            for (step, number, at_ms) in steps {
-                let token = tokens[usize::try_from(number).unwrap() % tokens.len()];
-                let error = String::new();
-                match step {
-                    0 | 1 => drop(
-                        db.execute(
-                            "INSERT OR IGNORE INTO deliveries (token, subject, origin, payload,
-                                 received_at_ms, attempts, next_attempt_at_ms, state, owner, bytes)
-                             SELECT ?1, ?2, ?3, x'0102', ?4, 0, ?4, 'pending', tenant, 2
-                             FROM callbacks WHERE token = ?1",
-                            params![token, number.to_string(), (number % 3).to_string(), ms(at_ms)],
-                        )
-                        .unwrap(),
-                    ),
-                    2 => settle(&db, number, 50, &Settled::Delivered).unwrap(),
-                    3 => settle(&db, number, 50, &Settled::Again { at_ms, error }).unwrap(),
-                    4 => settle(&db, number, 50, &Settled::Dead { error }).unwrap(),
-                    _ => drop(
-                        db.execute("DELETE FROM deliveries WHERE id = ?1", [number]).unwrap(),
-                    ),
-                }
-                assert_kept(&db);
-            }
-        }
-    }
-
-    #[test]
-    fn an_event_that_waits_behind_nothing_gets_its_turn() {
-        let (_dir, db) = fresh();
-        callback(&db, "abcd", "acme");
-        callback(&db, "ef01", "acme");
-        for (token, subject, at_ms) in
-            [("abcd", "1", 5), ("abcd", "2", never("abcd")), ("ef01", "3", never("ef01"))]
-        {
-            db.execute(BEFORE, params![token, subject, "o", at_ms]).unwrap();
-        }
-        give_turns(&db, 9).unwrap();
-        assert_kept(&db);
-        let due = read(&db, 9, Places { of_origin: 9, ..PLACES }).unwrap().due;
-        assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [1, 3]);
-    }
-
-    #[test]
-    fn nothing_is_looked_at_that_need_not_be() {
-        let (_dir, db) = fresh();
-        for sql in [TENANTS, LINES, OF_LINE, FIRST_LATER, OF_HOOK, NEXT_OF_HOOK] {
-            let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let places = plan.parameter_count();
-            let nine = rusqlite::params_from_iter(std::iter::repeat_n(9, places));
-            let steps = plan.query_map(nine, |row| row.get::<_, String>(3)).unwrap();
-            for step in steps {
-                let step = step.unwrap();
-                let is_frame = step == "SCAN CONSTANT ROW" || step.starts_with("SCALAR SUBQUERY");
-                assert!(is_frame || step.starts_with("SEARCH"), "{step}: {sql}");
-            }
-        }
-    }
-}
+mod tests;

@@ -194,7 +194,9 @@ fn of_callbacks(change: &Change) -> Vec<Query> {
             vec![word(token.expose()), number(*at_ms)],
         )],
         Change::Deliver(deliver) => outbox::deliver(deliver),
-        Change::Settle { id, at_ms, settled } => outbox::settle(*id, *at_ms, settled),
+        Change::Settle { id, holder, at_ms, settled } => {
+            outbox::settle(*id, *holder, *at_ms, settled)
+        }
         Change::Expire(portion) => expire(portion),
     }
 }

@@ -7,7 +7,7 @@ use super::rows::{self, CALLBACKS};
 use super::text::to_column;
 use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, Settled};
 use crate::store::Error;
-use crate::store::callbacks::{Callbacks, Outbox, Places, Put};
+use crate::store::callbacks::{Callbacks, Holder, Outbox, Places, Put, Taking};
 use crate::store::op::{Change, Deliver, Op, Portions};
 
 #[async_trait]
@@ -70,8 +70,17 @@ impl Callbacks for Postgres {
         Ok(outcome.get())
     }
 
-    async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error> {
-        self.reader().await?.outbox(now_ms, places).await
+    async fn take_deliveries(
+        &self,
+        now_ms: u64,
+        places: Places,
+        taking: Taking<'_>,
+    ) -> Result<Outbox, Error> {
+        self.reader().await?.take_deliveries(now_ms, places, taking).await
+    }
+
+    async fn give_back(&self, ids: &[i64], holder: Holder) -> Result<(), Error> {
+        self.reader().await?.give_back(ids, holder).await
     }
 
     async fn payload_of(&self, id: i64) -> Result<Vec<u8>, Error> {
@@ -81,8 +90,15 @@ impl Callbacks for Postgres {
         Ok(payload.map_err(|error| reader.trouble(&error))?.unwrap_or_default())
     }
 
-    async fn settle_delivery(&self, id: i64, at_ms: u64, settled: &Settled) -> Result<(), Error> {
-        self.write(Op::Callbacks(Change::Settle { id, at_ms, settled: settled.clone() })).await
+    async fn settle_delivery(
+        &self,
+        id: i64,
+        holder: Holder,
+        at_ms: u64,
+        settled: &Settled,
+    ) -> Result<(), Error> {
+        let settled = settled.clone();
+        self.write(Op::Callbacks(Change::Settle { id, holder, at_ms, settled })).await
     }
 
     async fn expire_callbacks(&self, now_ms: u64) -> Result<(), Error> {

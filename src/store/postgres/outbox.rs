@@ -7,6 +7,7 @@
 //! [`NEVER`] due. When it is settled, the next one's turn comes, in the same statement.
 
 use sha2::{Digest, Sha256};
+use tokio_postgres::types::ToSql;
 
 use super::Reader;
 use super::apply::{Param, Query, number, text, word};
@@ -14,15 +15,15 @@ use super::rows;
 use crate::model::Settled;
 use crate::store::Error;
 use crate::store::callbacks::{
-    MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, NEVER, OVERFLOW, Outbox, Places,
+    Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, NEVER, OVERFLOW, Outbox, Places, Taking,
 };
 use crate::store::op::{Change, Deliver, Op};
 
-/// The first of what is due are those of
-/// the tenants, and of the lines in them, whose first ones have waited longest: no more of either are looked
-/// at than there are places.
-pub(super) const DUE: &str = "SELECT due.tenant, sub_id, meeting_id, id, kind, target,
-        received_at_ms, attempts, node
+/// Takes what is due, and holds on to what is under way. The first of what is due are those of the tenants, and
+/// of the lines in them, whose first ones have waited longest: no more of either are looked at than there are
+/// places. What somebody holds has its place and is left out. Rows that somebody else changes at this moment are
+/// not waited for, and what is counted does not change: so nobody waits in a circle.
+pub(super) const TAKE: &str = "WITH due AS MATERIALIZED (SELECT id, place, next_attempt_at_ms
     FROM (SELECT tenant FROM outbox_tenants WHERE next_attempt_at_ms <= $1
             ORDER BY next_attempt_at_ms, tenant LIMIT $4) AS tenants
         CROSS JOIN LATERAL (SELECT first.*,
@@ -30,14 +31,34 @@ pub(super) const DUE: &str = "SELECT due.tenant, sub_id, meeting_id, id, kind, t
             FROM (SELECT origin_sha256 FROM outbox_lines
                     WHERE tenant = tenants.tenant AND next_attempt_at_ms <= $1
                     ORDER BY next_attempt_at_ms, origin_sha256 LIMIT $3) AS lines
-                CROSS JOIN LATERAL (SELECT callbacks.tenant, sub_id, meeting_id, id, kind, target,
-                        received_at_ms, attempts, node, next_attempt_at_ms
+                CROSS JOIN LATERAL (SELECT id, next_attempt_at_ms
                     FROM deliveries JOIN callbacks USING (token)
                     WHERE owner = tenants.tenant AND deliveries.origin_sha256 = lines.origin_sha256
                         AND state = 'pending' AND next_attempt_at_ms <= $1 AND target IS NOT NULL
                     ORDER BY next_attempt_at_ms, id LIMIT $2) AS first
             ORDER BY next_attempt_at_ms, id LIMIT $3) AS due
-    ORDER BY place, next_attempt_at_ms, id LIMIT $4";
+    ORDER BY place, next_attempt_at_ms, id LIMIT $4),
+    own AS (UPDATE deliveries SET held_until_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $7::bigint
+        WHERE id IN (SELECT id FROM deliveries WHERE id = ANY ($6) AND holder = $5 AND state = 'pending'
+            AND held_until_ms < (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $7::bigint / 2
+            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)),
+    free AS (SELECT id FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM due)) AND state = 'pending'
+            AND next_attempt_at_ms <= $1
+            AND CASE WHEN holder = $5 THEN id <> ALL ($6)
+                ELSE held_until_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint END
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
+    taken AS (UPDATE deliveries SET holder = $5,
+            held_until_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $7::bigint
+        WHERE id = ANY (ARRAY(SELECT id FROM free))
+        RETURNING id, token, received_at_ms, attempts)
+    SELECT tenant, sub_id, meeting_id, id, kind, target, received_at_ms, attempts, node
+        FROM taken JOIN due USING (id) JOIN callbacks USING (token)
+        ORDER BY place, next_attempt_at_ms, id";
+
+/// Lets go of deliveries.
+const GIVE_BACK: &str = "UPDATE deliveries SET holder = 0, held_until_ms = 0
+    WHERE id IN (SELECT id FROM deliveries WHERE id = ANY ($1) AND holder = $2 AND state = 'pending'
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)";
 
 /// When something will be due that is not yet, and the counts.
 pub(super) const REST: &str = "SELECT (SELECT min(next_attempt_at_ms) FROM deliveries
@@ -46,12 +67,20 @@ pub(super) const REST: &str = "SELECT (SELECT min(next_attempt_at_ms) FROM deliv
         coalesce(sum(pending), 0)::bigint, coalesce(sum(dead), 0)::bigint FROM outbox_tenants";
 
 impl Reader {
-    pub(super) async fn outbox(&self, now_ms: u64, places: Places) -> Result<Outbox, Error> {
+    pub(super) async fn take_deliveries(
+        &self,
+        now_ms: u64,
+        places: Places,
+        taking: Taking<'_>,
+    ) -> Result<Outbox, Error> {
         let now = number(now_ms);
         let [of_origin, of_tenant, all] =
             [places.of_origin, places.of_tenant, places.all].map(i64::from);
-        let due = self.rows(DUE, &[&*now, &of_origin, &of_tenant, &all]).await?;
-        let due = self.read_all(&due, rows::delivery)?;
+        let (holder, lease_ms) = (taking.holder.0, taking.lease_ms());
+        let params: &[&(dyn ToSql + Sync)] =
+            &[&*now, &of_origin, &of_tenant, &all, &holder, &taking.under_way, &lease_ms];
+        let taken = self.rows(TAKE, params).await?;
+        let taken = self.read_all(&taken, rows::delivery)?;
         let rest = self.rows(REST, &[&*now]).await?;
         let number = |column| -> Result<Option<u64>, Error> {
             let number = rest.first().map(|row| row.try_get::<_, Option<i64>>(column));
@@ -59,11 +88,15 @@ impl Reader {
             Ok(number.flatten().map(i64::unsigned_abs))
         };
         Ok(Outbox {
-            due,
+            taken,
             next_due_ms: number(0)?,
             pending: number(1)?.unwrap_or_default(),
             dead: number(2)?.unwrap_or_default(),
         })
+    }
+
+    pub(super) async fn give_back(&self, ids: &[i64], holder: Holder) -> Result<(), Error> {
+        self.rows(GIVE_BACK, &[&ids, &holder.0]).await.map(drop)
     }
 }
 
@@ -161,12 +194,13 @@ pub(super) fn deliver(deliver: &Deliver) -> Vec<Query> {
 }
 
 /// What is delivered is kept without its content, so that the same does not come in again.
-pub(super) fn settle(id: i64, at_ms: u64, settled: &Settled) -> Vec<Query> {
+pub(super) fn settle(id: i64, holder: Holder, at_ms: u64, settled: &Settled) -> Vec<Query> {
     match settled {
         Settled::Delivered => vec![Query::new(
             "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'delivered',
                     payload = '', settled_at_ms = $2, last_error = NULL
-                WHERE id = $1 AND state = 'pending' RETURNING owner, origin_sha256, token)
+                WHERE id = $1 AND state = 'pending' AND holder = $3
+                RETURNING owner, origin_sha256, token)
             UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
                 SELECT next.id FROM settled CROSS JOIN LATERAL (
                     SELECT id, owner, origin_sha256 FROM deliveries
@@ -175,15 +209,16 @@ pub(super) fn settle(id: i64, at_ms: u64, settled: &Settled) -> Vec<Query> {
                     ORDER BY id OFFSET 0) AS next
                 WHERE next.owner = settled.owner AND next.origin_sha256 = settled.origin_sha256
                 LIMIT 1)",
-            vec![Box::new(id), number(at_ms)],
+            vec![Box::new(id), number(at_ms), Box::new(holder.0)],
         )],
-        Settled::Again { at_ms, error } => put_off(id, *at_ms, error, 1),
-        Settled::Waits { at_ms, error } => put_off(id, *at_ms, error, 0),
+        Settled::Again { at_ms, error } => put_off(id, holder, *at_ms, error, 1),
+        Settled::Waits { at_ms, error } => put_off(id, holder, *at_ms, error, 0),
         Settled::Dead { error } => vec![
             Query::new(
                 "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'dead',
                         settled_at_ms = $2, last_error = $3
-                    WHERE id = $1 AND state = 'pending' RETURNING owner, origin_sha256, token)
+                    WHERE id = $1 AND state = 'pending' AND holder = $4
+                    RETURNING owner, origin_sha256, token)
                 UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
                     SELECT next.id FROM settled CROSS JOIN LATERAL (
                     SELECT id, owner, origin_sha256 FROM deliveries
@@ -192,7 +227,7 @@ pub(super) fn settle(id: i64, at_ms: u64, settled: &Settled) -> Vec<Query> {
                     ORDER BY id OFFSET 0) AS next
                 WHERE next.owner = settled.owner AND next.origin_sha256 = settled.origin_sha256
                 LIMIT 1)",
-                vec![Box::new(id), number(at_ms), text(error)],
+                vec![Box::new(id), number(at_ms), text(error), Box::new(holder.0)],
             ),
             // The oldest of what was given up, where there is too much of it.
             Query::new(
@@ -208,11 +243,12 @@ pub(super) fn settle(id: i64, at_ms: u64, settled: &Settled) -> Vec<Query> {
     }
 }
 
-fn put_off(id: i64, at_ms: u64, error: &str, attempts: i32) -> Vec<Query> {
+fn put_off(id: i64, holder: Holder, at_ms: u64, error: &str, attempts: i32) -> Vec<Query> {
     vec![Query::new(
         "UPDATE deliveries SET attempts = attempts + $4, next_attempt_at_ms = $2,
-            last_error = $3 WHERE id = $1 AND state = 'pending'",
-        vec![Box::new(id), number(at_ms), text(error), Box::new(attempts)],
+            last_error = $3, holder = 0, held_until_ms = 0
+            WHERE id = $1 AND state = 'pending' AND holder = $5",
+        vec![Box::new(id), number(at_ms), text(error), Box::new(attempts), Box::new(holder.0)],
     )]
 }
 

@@ -7,9 +7,10 @@ use crate::model::{
     Callback, CallbackKind, CallbackToken, MeetingKey, NewDelivery, NodeName, Scope, Settled,
 };
 use crate::store::callbacks::NEVER;
+use crate::store::contract_callbacks::ANYBODYS;
 use crate::store::op::{Change, Deliver};
 use crate::store::postgres::apply::{Query, queries};
-use crate::store::postgres::outbox::{DUE, REST, locks};
+use crate::store::postgres::outbox::{REST, TAKE, locks};
 use crate::store::{Callbacks, Places, Put};
 
 /// Rows of what the triggers keep that are not what there is.
@@ -84,7 +85,12 @@ async fn however_much_waits_as_little_is_looked_at() {
     let places: [i64; 3] = [2, 4, 10];
     let settle = |id| {
         let error = "refused".to_owned();
-        Op::Callbacks(Change::Settle { id, at_ms: 50, settled: Settled::Dead { error } })
+        Op::Callbacks(Change::Settle {
+            id,
+            holder: ANYBODYS.holder,
+            at_ms: 50,
+            settled: Settled::Dead { error },
+        })
     };
     let changes = |id| {
         let event = Deliver::new(&delivery(&hook, 77_777));
@@ -98,9 +104,16 @@ async fn however_much_waits_as_little_is_looked_at() {
             all.extend(queries(op));
             costs.push(cost(client, &all).await);
         }
-        let params: Vec<Box<dyn ToSql + Send + Sync>> =
-            vec![Box::new(99_i64), Box::new(places[0]), Box::new(places[1]), Box::new(places[2])];
-        costs.push(cost(client, &[Query::new(DUE, params)]).await);
+        let params: Vec<Box<dyn ToSql + Send + Sync>> = vec![
+            Box::new(99_i64),
+            Box::new(places[0]),
+            Box::new(places[1]),
+            Box::new(places[2]),
+            Box::new(ANYBODYS.holder.0),
+            Box::new(vec![id]),
+            Box::new(ANYBODYS.lease_ms()),
+        ];
+        costs.push(cost(client, &[Query::new(TAKE, params)]).await);
         let params: Vec<Box<dyn ToSql + Send + Sync>> = vec![Box::new(99_i64)];
         costs.push(cost(client, &[Query::new(REST, params)]).await);
         costs
@@ -165,7 +178,7 @@ async fn two_that_work_on_one_outbox_do_not_stand_in_each_others_way() {
     let places = Places { of_origin: 99, of_tenant: 99, all: 99 };
     let mut settled = 0;
     loop {
-        let due = one.outbox(100, places).await.unwrap().due;
+        let due = one.take_deliveries(100, places, ANYBODYS).await.unwrap().taken;
         if due.is_empty() {
             break;
         }
@@ -173,7 +186,7 @@ async fn two_that_work_on_one_outbox_do_not_stand_in_each_others_way() {
         assert_eq!(due.len(), tenants.len());
         settled += due.len();
         let settle = async |store: &Postgres, id| {
-            store.settle_delivery(id, 100, &Settled::Delivered).await.unwrap();
+            store.settle_delivery(id, ANYBODYS.holder, 100, &Settled::Delivered).await.unwrap();
         };
         let forth = futures::future::join_all(due.iter().map(|due| settle(&one, due.id)));
         let back = futures::future::join_all(due.iter().rev().map(|due| settle(&two, due.id)));
