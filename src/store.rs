@@ -8,6 +8,7 @@
 
 mod arbiter;
 mod callbacks;
+mod counters;
 mod embedded;
 mod error;
 mod node_row;
@@ -36,6 +37,7 @@ pub use callbacks::{
     CALLBACKS_KEPT_MS, Callbacks, Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places,
     Put, Taking,
 };
+pub use counters::{Count, CountKey, Counters};
 pub use embedded::Embedded;
 pub use error::Error;
 pub use postgres::{Postgres, Trouble};
@@ -53,7 +55,7 @@ use crate::model::{
 /// A write whose future is dropped may or may not happen; one that was begun later still comes
 /// after it.
 #[async_trait]
-pub trait Store: Arbiter + Callbacks + Send + Sync + 'static {
+pub trait Store: Arbiter + Callbacks + Counters + Send + Sync + 'static {
     /// Whether a write succeeds at this moment. It changes nothing.
     async fn probe(&self) -> Result<(), Error>;
 

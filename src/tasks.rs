@@ -3,6 +3,7 @@
 //! A task is an idempotent [`Task::activate`] that reads the state it needs; the driver owns its loop, its
 //! panics and its metrics. There are no retries inside: the next activation is the retry.
 
+mod counters;
 mod driver;
 mod hooks;
 mod housekeeping;
@@ -11,6 +12,7 @@ mod outbox;
 mod poll;
 mod poller;
 
+pub use counters::Counters;
 pub use driver::run;
 pub use driver::{Metrics, Task};
 pub use hooks::NodeHooks;

@@ -28,13 +28,15 @@ use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, branding, check, environment, store};
 use crate::admin::Admin;
 use crate::bus::{Duties, Membership};
-use crate::config::{self, Listen, Settings};
+use crate::config::{self, Listen, Settings, StoreKind};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Thresholds, now_ms};
 use crate::model::{AdminState, Inventory, Reach};
 use crate::node::{self, Client, ClientSettings};
 use crate::store::{Saved, SavedNode, Store};
-use crate::tasks::{self, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender};
+use crate::tasks::{
+    self, Counters, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender,
+};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -133,6 +135,10 @@ impl Portico {
 
         fleet.set_overlapping(upgrade == Upgrade::Yes);
 
+        let counters = counters(&settings, &fleet, &store);
+        // Before anybody looks: what is seen at 0 first would have grown by all of it at once.
+        runtime.block_on(counters.sync())?;
+
         let registry = Registry::new();
         register_process(&registry)?;
         let metrics = tasks::Metrics::register(&registry)?;
@@ -184,6 +190,7 @@ impl Portico {
         }));
         server.add_service(housekeeping(&fleet, &store, &metrics, &duties));
         server.add_service(leases(&fleet, &store, &metrics));
+        server.add_service(counting(counters, settings.server.grace, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {
@@ -440,6 +447,23 @@ fn leases(
         let (task, metrics) = (task.clone(), metrics.clone());
         let every = RENEW_EVERY;
         async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+    })
+}
+
+fn counters(settings: &Settings, fleet: &Arc<Fleet>, store: &Arc<dyn Store>) -> Counters {
+    let is_shared = settings.store.kind != StoreKind::Embedded;
+    Counters::new(fleet.clone(), store.clone(), is_shared)
+}
+
+fn counting(
+    counters: Counters,
+    grace: Duration,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let (counters, metrics) = (Arc::new(counters), metrics.clone());
+    background("counters", move |stop| {
+        let (counters, metrics) = (counters.clone(), metrics.clone());
+        async move { counters.run(&metrics, grace, stop).await }
     })
 }
 

@@ -101,6 +101,11 @@ impl Directory {
         self.tallies.of(tenant)
     }
 
+    /// What each tenant that was ever in the inventory has running, and had.
+    pub fn tallies(&self) -> Vec<(Slug, Arc<Tally>)> {
+        self.tallies.all()
+    }
+
     /// The meeting that `scope` itself calls `id`, unless it is lost.
     pub fn get(&self, scope: &Scope, id: &str) -> Option<Arc<Entry>> {
         let map = self.by_key.pin();

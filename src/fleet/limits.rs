@@ -8,6 +8,8 @@
 //! moderator's wish do not, nor are they refused: they are parts of a meeting that was admitted with them, and
 //! whoever is in one is counted in its main meeting already.
 
+mod totals;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,9 +32,15 @@ impl Tallies {
     pub(super) fn of(&self, tenant: &Slug) -> Arc<Tally> {
         self.0.lock().entry(tenant.clone()).or_default().clone()
     }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<(Slug, Arc<Tally>)> {
+        let all = self.0.lock();
+        all.iter().map(|(slug, tally)| (slug.clone(), tally.clone())).collect()
+    }
 }
 
-/// What one tenant has running, and had since we started.
+/// What one tenant has running, and has had.
 #[derive(Debug, Default)]
 pub struct Tally(Mutex<Current>);
 
@@ -50,9 +58,9 @@ pub struct Figures {
     pub meetings: u32,
     /// Who is in them, by the last polls.
     pub people: People,
-    /// Meetings created since we started.
+    /// Meetings created.
     pub meetings_total: u64,
-    /// Meetings that are over since we started, those of more than half a day left out.
+    /// Meetings that are over, those of more than half a day left out.
     pub ended: u64,
     /// Their durations together.
     pub ended_seconds: u64,

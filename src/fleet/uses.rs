@@ -47,6 +47,18 @@ impl Uses {
         }
     }
 
+    /// Adds what others have counted of the value at this position.
+    pub fn add(&self, value: usize, more: u64) {
+        if let Some(count) = self.values.get(value) {
+            count.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what others have counted of joins.
+    pub fn add_joins(&self, more: u64) {
+        self.joins.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// Counts somebody who was sent into a meeting.
     pub fn count_join(&self) {
         self.joins.fetch_add(1, Ordering::Relaxed);

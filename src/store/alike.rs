@@ -5,11 +5,13 @@ use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
-use super::contract::{meeting, retired_node};
+use super::contract::{count, meeting, retired_node};
 use super::contract_callbacks::ANYBODYS;
 use super::postgres::MISCOUNTED;
 use super::test_postgres::Postgres as Server;
-use super::{Claim, Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store};
+use super::{
+    Claim, Count, Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store,
+};
 use crate::model::{
     AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook,
     InstanceId, Meeting, MeetingKey, NewDelivery, NodeName, Scope, Secret, Settled,
@@ -47,6 +49,7 @@ enum Act {
     Release(Claim),
     PutCreated(Meeting, Claim),
     PutFound(Meeting),
+    Count(Vec<Count>),
 }
 
 fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -161,6 +164,11 @@ fn claim() -> impl Strategy<Value = Claim> {
     })
 }
 
+fn counted() -> impl Strategy<Value = Count> {
+    (one_of(&["acme", "other"]), 0..3_u16, one_of(&IDS), 0..9_u64)
+        .prop_map(|(tenant, sub, name, more)| count(tenant, sub, name, more))
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let name = one_of(&IDS).prop_map(NodeName::new);
     let look = (one_of(&IDS), prop::collection::vec(any::<u8>(), 0..9));
@@ -185,6 +193,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => claim().prop_map(Act::Release),
         3 => (saved_meeting(), claim()).prop_map(|(m, claim)| Act::PutCreated(m, claim)),
         3 => saved_meeting().prop_map(Act::PutFound),
+        1 => prop::collection::vec(counted(), 0..4).prop_map(Act::Count),
     ]
 }
 
@@ -223,6 +232,7 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
         Act::RemoveAsset(key) => store.remove_asset(key).await,
         Act::PutHook(hook) => store.put_hook(hook).await,
         Act::RemoveHook(id) => store.remove_hook(*id).await,
+        Act::Count(more) => store.add_counts(more).await,
     }
     .unwrap();
     String::new()
@@ -279,6 +289,9 @@ async fn answers(store: &dyn Store) -> Vec<String> {
         said.push(format!("{:?}", store.find_asset(&asset.key).await.unwrap()));
     }
     said.push(format!("{assets:?}"));
+    let mut counts = store.counts().await.unwrap();
+    counts.sort_by(|one, other| one.key.cmp(&other.key));
+    said.push(format!("{counts:?}"));
     said
 }
 
@@ -293,7 +306,7 @@ fn any_sequence_of_operations_gives_the_same_answers_on_both() {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) };
     proptest!(config, |(acts in acts)| {
         let tables = "meetings, nodes, callbacks, deliveries, assets, hooks, outbox_lines,
-            outbox_tenants, claims";
+            outbox_tenants, claims, counters";
         server.sql(&database, &format!("TRUNCATE {tables}"));
         let dir = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(dir.path()).unwrap();

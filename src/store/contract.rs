@@ -2,6 +2,7 @@
 
 mod arbiter;
 mod assets;
+mod counters;
 
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ pub(super) use self::arbiter::{
     one_instance_at_a_time_creates_a_meeting,
 };
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
+pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
 use super::{Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,

@@ -9,6 +9,7 @@
 mod arbiter;
 mod assets;
 mod callbacks;
+mod counters;
 mod expire;
 mod op;
 mod outbox;
@@ -300,6 +301,10 @@ mod tests {
         contract::one_instance_at_a_time_creates_a_meeting(&fresh().1).await;
         contract::a_saved_meeting_is_not_written_over_by_another(&fresh().1).await;
         contract::a_breakout_room_is_claimed_by_the_name_it_is_created_as(&fresh().1).await;
+        contract::counts_add_up(&fresh().1).await;
+        let (dir, one) = fresh();
+        let two = Embedded::open(dir.path()).unwrap();
+        contract::counts_of_many_add_up([&one, &two]).await;
         let (dir, store) = fresh();
         drop(store);
         let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();

@@ -9,6 +9,7 @@
 mod apply;
 mod arbiter;
 mod callbacks;
+mod counters;
 mod error;
 mod outbox;
 mod rows;

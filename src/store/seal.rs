@@ -9,26 +9,46 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use sha2::{Digest, Sha256};
 
 use crate::model::Secret;
 
 /// Tells keys made for this from those that the same secret may make elsewhere.
 const PURPOSE: &[u8] = b"portico: secrets of nodes, 1\0";
+const PURPOSE_OF_MARKS: &[u8] = b"portico: marks of secrets, 1\0";
 
 /// Seals and opens, or leaves everything as it is.
 #[derive(Clone, Default)]
-pub(super) struct Seal(Option<Arc<LessSafeKey>>);
+pub(super) struct Seal(Option<Arc<Keys>>);
+
+struct Keys {
+    seals: LessSafeKey,
+    marks: hmac::Key,
+}
 
 impl Seal {
     /// With the key of the configuration.
     pub(super) fn new(key: Option<&Secret>) -> Self {
         Self(key.map(|key| {
             // A key has as many bits as a digest by its own length, so no slow derivation is needed.
-            let digest = Sha256::new_with_prefix(PURPOSE).chain_update(key.expose()).finalize();
-            let key = UnboundKey::new(&CHACHA20_POLY1305, &digest).expect("a digest is 32 bytes");
-            Arc::new(LessSafeKey::new(key))
+            let digest = |purpose: &[u8]| {
+                Sha256::new_with_prefix(purpose).chain_update(key.expose()).finalize()
+            };
+            let seals = UnboundKey::new(&CHACHA20_POLY1305, &digest(PURPOSE));
+            let seals = LessSafeKey::new(seals.expect("a digest is 32 bytes"));
+            let marks = hmac::Key::new(hmac::HMAC_SHA256, &digest(PURPOSE_OF_MARKS));
+            Arc::new(Keys { seals, marks })
         }))
+    }
+
+    /// Tells a secret from others by the same key. Without a key anybody can make it of the secret, who can read
+    /// secrets in the same store then, too.
+    pub(super) fn mark_of(&self, secret: &Secret) -> String {
+        let open = || hmac::Key::new(hmac::HMAC_SHA256, PURPOSE_OF_MARKS);
+        let key = self.0.as_ref().map_or_else(open, |keys| keys.marks.clone());
+        let mark = hmac::sign(&key, secret.expose().as_bytes());
+        hex::encode(mark.as_ref().first_chunk::<8>().unwrap_or(&[0; 8]))
     }
 
     /// A secret of the node `name`, sealed; nothing without a key.
@@ -37,7 +57,7 @@ impl Seal {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut sealed = secret.as_bytes().to_vec();
         let (used, about) = (Nonce::assume_unique_for_key(nonce), Aad::from(name));
-        key.seal_in_place_append_tag(used, about, &mut sealed).expect("a secret is short");
+        key.seals.seal_in_place_append_tag(used, about, &mut sealed).expect("a secret is short");
         sealed.splice(..0, nonce);
         Some(STANDARD_NO_PAD.encode(sealed))
     }
@@ -48,7 +68,7 @@ impl Seal {
         let sealed = STANDARD_NO_PAD.decode(sealed).ok()?;
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let (used, mut rest) = (Nonce::assume_unique_for_key(*nonce), rest.to_vec());
-        let secret = key.open_in_place(used, Aad::from(name), &mut rest).ok()?;
+        let secret = key.seals.open_in_place(used, Aad::from(name), &mut rest).ok()?;
         String::from_utf8(secret.to_vec()).ok()
     }
 }
@@ -75,6 +95,11 @@ mod tests {
         assert_eq!(other.open("bbb01", &sealed), None);
         assert_eq!(Seal::default().open("bbb01", &sealed), None);
         assert_eq!(Seal::default().close("bbb01", "hush"), None);
+        let mark = |seal: &Seal, secret| seal.mark_of(&Secret::new(secret));
+        assert_eq!(mark(&own, "hush"), mark(&seal("a key of thirty-two bytes or more"), "hush"));
+        assert_ne!(mark(&own, "hush"), mark(&own, "hush!"));
+        assert_ne!(mark(&own, "hush"), mark(&other, "hush"));
+        assert_ne!(mark(&own, "hush"), mark(&Seal::default(), "hush"));
         for broken in ["", "AAAA", "?", sealed.get(..sealed.len() - 4).unwrap()] {
             assert_eq!(own.open("bbb01", broken), None, "{broken}");
         }

@@ -19,6 +19,7 @@ mod cluster;
 mod coalescing;
 mod command_line;
 mod connections;
+mod counters;
 mod create;
 mod edit;
 mod encodings;

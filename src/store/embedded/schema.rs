@@ -19,10 +19,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0005_outbox.sql"),
     include_str!("../../../migrations/embedded/0006_claims.sql"),
     include_str!("../../../migrations/embedded/0007_held.sql"),
+    include_str!("../../../migrations/embedded/0008_counters.sql"),
 ];
 
 /// The `user_version` of the present schema.
-pub(super) const PRESENT: u32 = 7;
+pub(super) const PRESENT: u32 = 8;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -16,10 +16,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
     ("V1__initial", include_str!("../../../migrations/postgres/0001_initial.sql")),
     ("V2__claims", include_str!("../../../migrations/postgres/0002_claims.sql")),
     ("V3__held", include_str!("../../../migrations/postgres/0003_held.sql")),
+    ("V4__counters", include_str!("../../../migrations/postgres/0004_counters.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 3;
+pub(super) const PRESENT: u32 = 4;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -33,6 +33,10 @@ async fn it_keeps_the_contract() {
     contract::one_instance_at_a_time_creates_a_meeting(&fresh().await).await;
     contract::a_saved_meeting_is_not_written_over_by_another(&fresh().await).await;
     contract::a_breakout_room_is_claimed_by_the_name_it_is_created_as(&fresh().await).await;
+    contract::counts_add_up(&fresh().await).await;
+    let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    contract::counts_of_many_add_up([&one, &two]).await;
     let database = Server::shared().create_database();
     let url = Secret::new(Server::shared().url(&database));
     let sealed = Postgres::open(&url, contract::sealing()).await.unwrap();
