@@ -279,6 +279,11 @@ impl Node {
         self.shared.end_meeting(meeting_id)
     }
 
+    /// Forgets all meetings and calls nobody, as when `BigBlueButton` is restarted. Recordings stay.
+    pub fn restart(&self) {
+        self.shared.world.lock().forget_meetings();
+    }
+
     /// Publishes a recording of a meeting, live or gone; the recording-ready callback fires once for each format, as on a
     /// real node. False if there never was such a meeting.
     pub fn publish_recording(&self, meeting_id: &str) -> bool {

@@ -4,7 +4,9 @@
 //! panics and its metrics. There are no retries inside: the next activation is the retry.
 
 mod counters;
+mod doubles;
 mod driver;
+mod ends;
 mod hooks;
 mod housekeeping;
 mod leases;
@@ -15,6 +17,7 @@ mod poller;
 pub use counters::Counters;
 pub use driver::run;
 pub use driver::{Metrics, Task};
+pub use ends::Ends;
 pub use hooks::NodeHooks;
 pub use housekeeping::Housekeeping;
 pub use leases::Leases;

@@ -149,7 +149,8 @@ impl Portico {
         }
         // Who is alive is all that we want to know yet.
         drop(bus);
-        let poller = poller(&settings, &fleet, &store, &client, &metrics, &duties);
+        let outbox = outbox(&settings, &fleet, &store, &client, &registry)?;
+        let poller = poller(&settings, &fleet, &store, &client, &metrics, &duties, &outbox.wake);
         if upgrade == Upgrade::Yes {
             // Requests come as soon as the sockets do, and a node that was never polled gets no meetings.
             runtime.block_on(poller.poll_all());
@@ -160,7 +161,6 @@ impl Portico {
         let mut server = Server::new_with_opt_and_conf(options, conf);
         server.bootstrap();
 
-        let outbox = outbox(&settings, &fleet, &store, &client, &registry)?;
         let balancing = background_service("balancer", edge::balancer(&fleet));
         let edge = Edge::new(
             fleet.clone(),
@@ -381,11 +381,14 @@ fn poller(
     client: &Client,
     metrics: &tasks::Metrics,
     duties: &Duties,
+    wake: &Arc<Notify>,
 ) -> Arc<Poller> {
     let polling = &settings.polling;
+    let (known, saved, wake) = (fleet.clone(), store.clone(), wake.clone());
     Arc::new(Poller {
         fleet: fleet.clone(),
         store: store.clone(),
+        ends: Arc::new(tasks::Ends::new(known, saved, wake, polling.node_down_grace)),
         client: client.clone(),
         settings: tasks::Settings {
             interval: polling.interval,

@@ -59,6 +59,15 @@ impl Claims {
         Held(self.1.clone(), key.clone())
     }
 
+    /// Claims this meeting unless somebody creates it right now.
+    pub fn try_claim(&self, key: &MeetingKey) -> Option<Claim> {
+        let mut claims = self.0.lock();
+        let Entry::Vacant(entry) = claims.entry(key.clone()) else { return None };
+        let (done, waiting) = watch::channel(());
+        entry.insert(waiting);
+        Some(Claim { claims: self.0.clone(), key: key.clone(), _done: done })
+    }
+
     /// The meetings of this scope that are being created right now, here or at other instances.
     pub fn of(&self, scope: &Scope) -> Vec<MeetingKey> {
         let is_own = |key: &&MeetingKey| key.scope == *scope;

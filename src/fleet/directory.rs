@@ -141,6 +141,7 @@ impl Directory {
             Some((other, ())) if Arc::ptr_eq(&other.0, entry) => {}
             Some((other, ())) if other.0.phase() == Phase::Running => return false,
             _ => {
+                entry.mark_unsaved();
                 by_key.remove(&ByKey(entry.clone()));
                 by_key.insert(ByKey(entry.clone()), ());
             }
@@ -181,6 +182,25 @@ impl Directory {
         let scope = &entry.key().scope;
         let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
         self.insert(entry.with_part(part), has_key)
+    }
+
+    /// Enters a meeting that has won over another of the same internal id, which `elsewhere` still runs.
+    pub(super) fn adopt_twin(&self, meeting: Meeting, elsewhere: NodeName) -> Arc<Entry> {
+        let entry = Entry::new(meeting, None, false).tried_on(vec![elsewhere]);
+        let scope = &entry.key().scope;
+        let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
+        self.insert(entry.with_part(part), true)
+    }
+
+    /// Puts a known meeting under the key of another one, which is lost from then on.
+    pub(super) fn put_in_place_of(&self, loser: &Arc<Entry>, winner: &Arc<Entry>) {
+        let _consistent = self.lists.lock();
+        let by_key = self.by_key.pin();
+        by_key.remove(&ByKey(winner.clone()));
+        winner.mark_unsaved();
+        winner.set_phase(Phase::Running);
+        by_key.insert(ByKey(winner.clone()), ());
+        loser.set_phase(Phase::Lost);
     }
 
     fn insert(&self, entry: Entry, has_key: bool) -> Arc<Entry> {

@@ -52,8 +52,6 @@ pub struct Entry {
     origin: OnceLock<Origin>,
     /// The store has it as it is.
     is_saved: AtomicBool,
-    /// Polls in a row that did not show it.
-    missed: AtomicU8,
     /// A poll has counted it, or could have.
     is_settled: AtomicBool,
     /// The last poll that could has shown it, here or at another instance.
@@ -62,6 +60,8 @@ pub struct Entry {
     ticket: Mutex<Option<Ticket>>,
     /// What it was when other instances were last told, or told us, in one number; 0 if they never were.
     told: AtomicU64,
+    /// Polls in a row that did not show it, in the lowest byte, and during which watch over its node.
+    missed: AtomicU32,
 }
 
 impl Entry {
@@ -85,11 +85,11 @@ impl Entry {
             part: None,
             origin: OnceLock::new(),
             is_saved: AtomicBool::new(is_saved),
-            missed: AtomicU8::new(0),
             is_settled: AtomicBool::new(false),
             is_shown: AtomicBool::new(false),
             ticket: Mutex::default(),
             told: AtomicU64::new(0),
+            missed: AtomicU32::new(0),
         }
     }
 
@@ -209,6 +209,11 @@ impl Entry {
         self.is_saved.store(true, Ordering::Release);
     }
 
+    /// Another meeting has had its key, and its row, meanwhile.
+    pub(super) fn mark_unsaved(&self) {
+        self.is_saved.store(false, Ordering::Release);
+    }
+
     /// Takes over what a poll shows.
     pub(super) fn see(&self, xml: Bytes, people: People) {
         *self.xml.lock() = xml;
@@ -244,10 +249,16 @@ impl Entry {
         &self.tried
     }
 
-    /// Counts a poll that does not show it; returns how many there were in a row.
-    pub(super) fn miss(&self) -> u8 {
+    /// Counts a poll that does not show it; returns how many there were in a row. What was counted during
+    /// another [watch](super::Live::begin_watch) does not: somebody else may have seen it since.
+    pub(super) fn miss(&self, watch: u32) -> u8 {
         self.is_shown.store(false, Ordering::Relaxed);
-        self.missed.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        let watch = watch << 8;
+        let before = self.missed.load(Ordering::Relaxed);
+        let so_far = if before & !0xff == watch { before & 0xff } else { 0 };
+        let count = (so_far + 1).min(0xff);
+        self.missed.store(watch | count, Ordering::Relaxed);
+        u8::try_from(count).unwrap_or(u8::MAX)
     }
 
     /// Who is in it, by the last poll; nobody where it does not [count](Self::counts).

@@ -21,6 +21,8 @@ pub struct Live {
     attendees: AtomicU32,
     /// CPU utilisation in 1/10000, from the node's load script.
     cpu: AtomicU32,
+    /// Counts how often we have begun to poll the node.
+    watches: AtomicU32,
     /// Joins that were signed since the last poll began.
     joins: AtomicU32,
     /// High half: counts the changes, low half: placements that no poll has seen. One word, so that a
@@ -77,6 +79,16 @@ impl Live {
     pub fn health_since(&self) -> (u64, Option<String>) {
         let tracker = self.tracker.lock();
         (tracker.since_ms, tracker.reason.clone())
+    }
+
+    /// We begin to poll this node, at the start or because another instance no longer does: what we have
+    /// counted of its misses before may be long out of date.
+    pub fn begin_watch(&self) {
+        self.watches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn watch(&self) -> u32 {
+        self.watches.load(Ordering::Relaxed)
     }
 
     /// Reports a failed poll.

@@ -1,14 +1,17 @@
 //! Brings what a node reports together with what we know.
 //!
 //! A [`Poll`] takes meetings as they stream in, and acts at its end only, so that a poll that breaks off
-//! changes nothing but the details of meetings it has truly seen. It never ends a meeting that could be
-//! somebody's: only one whose key runs on another node by now, which is the only way in which one
-//! meeting could run twice.
+//! changes nothing but the details of meetings it has truly seen. It ends nothing: what runs under a key
+//! that runs on another node, too, it names as a [`Double`], of which both nodes are to be asked first.
+//!
+//! Where other instances create meetings, what is strange to us may be theirs. So the store is asked about
+//! [`strange`](Poll::strange) keys between the list and its end, and its row decides whose is whose.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Fleet;
+use super::doubles::{Double, Here};
 use super::entry::{Entry, Phase};
 use super::health::{Change, Thresholds};
 use super::identity;
@@ -37,10 +40,11 @@ pub struct Poll<'a> {
     seen: HashSet<Box<str>>,
     /// What it has shown of ours, also of what was entered since it began.
     shown: Vec<Arc<Entry>>,
-    /// Internal ids of meetings that another node runs, too.
-    twins: Vec<String>,
+    /// Meetings that another node runs, too.
+    twins: Vec<Double>,
     /// What we do not know.
     strangers: Vec<Stranger>,
+    told: Told,
     meetings: u32,
     attendees: u32,
 }
@@ -51,6 +55,34 @@ struct Stranger {
     people: People,
 }
 
+/// What the store says of the meetings that a poll does not know.
+#[derive(Debug, Default)]
+pub enum Told {
+    /// It was not asked: nobody else creates meetings.
+    #[default]
+    Nothing,
+    /// It cannot be asked. Nothing is ended then, and nothing adopted that could be another one's.
+    Away,
+    /// What it has under these keys, and which of them are being created by anybody.
+    Said {
+        /// At most one for each key.
+        rows: Vec<Meeting>,
+        /// Left alone until the next poll.
+        claimed: HashSet<MeetingKey>,
+    },
+}
+
+impl Told {
+    fn is_claimed(&self, key: &MeetingKey) -> bool {
+        matches!(self, Self::Said { claimed, .. } if claimed.contains(key))
+    }
+
+    fn row(&self, key: &MeetingKey) -> Option<&Meeting> {
+        let Self::Said { rows, .. } = self else { return None };
+        rows.iter().find(|row| row.key == *key)
+    }
+}
+
 /// What has to be done after a poll.
 #[derive(Default)]
 pub struct Reconciled {
@@ -58,8 +90,10 @@ pub struct Reconciled {
     pub adopted: Vec<Arc<Entry>>,
     /// Meetings that are over: already out of the directory, still in the store.
     pub over: Vec<Arc<Entry>>,
-    /// Internal ids of meetings that run elsewhere by now and are to be ended on this node.
-    pub doubles: Vec<String>,
+    /// Meetings of this node whose key runs on another one, too.
+    pub doubles: Vec<Double>,
+    /// Meetings that the store has and the node no longer does: it runs others under their keys.
+    pub outdated: Vec<Meeting>,
     /// How the node's health has changed.
     pub change: Option<Change>,
 }
@@ -86,6 +120,7 @@ impl Fleet {
             shown: Vec::new(),
             twins: Vec::new(),
             strangers: Vec::new(),
+            told: Told::Nothing,
             meetings: 0,
             attendees: 0,
         }
@@ -135,7 +170,9 @@ impl Poll<'_> {
             // Anywhere else it is the same server by another name.
             Some(entry) if !is_over && entry.was_tried_on(self.node.name()) => {
                 if *entry.node_meeting_id() == *info.meeting_id() {
-                    self.twins.push(internal_id);
+                    let node = self.node.name().clone();
+                    let twin = Box::new(Meeting { node, ..entry.to_meeting() });
+                    self.twins.push(Double { here: Here::Twin(twin), rival: entry });
                 }
             }
             Some(_) => {}
@@ -194,6 +231,16 @@ impl Poll<'_> {
         })
     }
 
+    /// The keys of which only a store that others write to can say whose they are.
+    pub fn strange(&self) -> Vec<MeetingKey> {
+        self.strangers.iter().map(|stranger| stranger.meeting.key.clone()).collect()
+    }
+
+    /// Takes what the store says of [`strange`](Self::strange) keys.
+    pub fn hear(&mut self, told: Told) {
+        self.told = told;
+    }
+
     /// The list was complete: takes its counts over, adopts strangers, closes what it did not show.
     pub fn finish(self, thresholds: Thresholds, now_ms: u64) -> (Polled, Reconciled) {
         let Self { fleet, node, joins_at_start, expected, seen, shown, twins, strangers, .. } =
@@ -211,12 +258,31 @@ impl Poll<'_> {
         for entry in &shown {
             settle(entry);
         }
+        for Stranger { meeting, people } in strangers {
+            match whose(fleet, &self.snapshot, &self.told, &seen, &meeting) {
+                Whose::Unclear => {}
+                Whose::Double(rival) => {
+                    let here = Here::Stranger(Box::new(meeting));
+                    outcome.doubles.push(Double { here, rival });
+                }
+                Whose::New { is_saved, outdated } => {
+                    let entry = fleet.directory.adopt(meeting, is_saved);
+                    entry.see(entry.xml(), people);
+                    outcome.adopted.push(entry);
+                    outcome.outdated.extend(outdated);
+                }
+            }
+        }
+        let watch = node.live.watch();
         for entry in expected {
             if seen.contains(entry.internal_id()) {
-                if !is_rightful(fleet, &entry) {
-                    outcome.doubles.push(entry.internal_id().to_owned());
+                if let Some(rival) = rival_of(fleet, &entry) {
+                    outcome.doubles.push(Double { here: Here::Displaced(entry.clone()), rival });
                 }
-            } else if entry.miss() >= MISSES_UNTIL_OVER || entry.phase() == Phase::Ended {
+            } else if entry.phase() == Phase::Ended
+                // Whoever creates it right now may have found it where it was.
+                || (entry.miss(watch) >= MISSES_UNTIL_OVER && !fleet.claims.is_claimed(entry.key()))
+            {
                 fleet.directory.remove(&entry);
                 entry.is_over(now_ms);
                 outcome.over.push(entry);
@@ -225,29 +291,73 @@ impl Poll<'_> {
             // As good as gone, if not counted.
             settle(&entry);
         }
-        for Stranger { meeting, people } in strangers {
-            // A create that has begun meanwhile enters it by itself.
-            if fleet.claims.is_claimed(&meeting.key) {
-                continue;
-            }
-            match fleet.directory.get(&meeting.key.scope, &meeting.key.id) {
-                // Entered meanwhile, perhaps by the poll of the same server under its other name.
-                _ if fleet.directory.get_internal(&meeting.internal_id).is_some() => {}
-                Some(other) if other.phase() == Phase::Running && other.node() != node.name() => {
-                    outcome.doubles.push(meeting.internal_id);
-                }
-                _ => {
-                    let entry = fleet.directory.adopt(meeting, false);
-                    entry.see(entry.xml(), people);
-                    outcome.adopted.push(entry);
-                }
-            }
+        if matches!(self.told, Told::Away) {
+            outcome.doubles.clear();
         }
         outcome.change = node.live.poll_succeeded(thresholds, now_ms);
         let over = outcome.over.iter().map(|entry| entry.internal_id().to_owned()).collect();
         let counts = Some(Counts { meetings, attendees, joins: joins_at_start });
         fleet.tell_poll(&node, Outcome { counts, settled, over, lost: false });
         (Polled { meetings, attendees }, outcome)
+    }
+}
+
+/// Whose a stranger is.
+enum Whose {
+    /// That will show: it is being created, or known by now.
+    Unclear,
+    /// The meeting of its key, in place of what the store has of it there.
+    New { is_saved: bool, outdated: Option<Meeting> },
+    /// One that runs elsewhere, too.
+    Double(Arc<Entry>),
+}
+
+/// Decides whose a stranger is; what the store has elsewhere under its key is learned on the way.
+fn whose(
+    fleet: &Fleet,
+    snapshot: &Snapshot,
+    told: &Told,
+    seen: &HashSet<Box<str>>,
+    stranger: &Meeting,
+) -> Whose {
+    let (key, directory) = (&stranger.key, &fleet.directory);
+    // A create that has begun meanwhile enters it by itself. Or it was entered meanwhile, perhaps by the poll
+    // of the same server under its other name.
+    if fleet.claims.is_claimed(key)
+        || told.is_claimed(key)
+        || directory.get_internal(&stranger.internal_id).is_some()
+    {
+        return Whose::Unclear;
+    }
+    let mut outdated = None;
+    match told.row(key) {
+        None => {}
+        Some(row) if row.internal_id == stranger.internal_id => {
+            // Whatever else has the key here, the row decides for all instances.
+            return Whose::New { is_saved: row.node == stranger.node, outdated };
+        }
+        // A node runs one meeting of a name: the younger one.
+        Some(row) if row.node == stranger.node => {
+            if row.created_at_ms > stranger.created_at_ms || seen.contains(&*row.internal_id) {
+                return Whose::Unclear;
+            }
+            outdated = Some(row.clone());
+        }
+        Some(row) => {
+            let is_known = directory.get_internal(&row.internal_id).is_some();
+            if !is_known {
+                if snapshot.node(row.node.as_str()).is_none() {
+                    return Whose::Unclear;
+                }
+                directory.adopt(row.clone(), true);
+            }
+        }
+    }
+    match directory.get(&key.scope, &key.id) {
+        Some(other) if other.phase() == Phase::Running && other.node() != &stranger.node => {
+            Whose::Double(other)
+        }
+        _ => Whose::New { is_saved: false, outdated },
     }
 }
 
@@ -261,18 +371,14 @@ fn people_in(info: &MeetingInfo<'_>) -> People {
     }
 }
 
-/// Whether a meeting that its node shows may go on there. A lost one comes back with its node, unless its
-/// key runs elsewhere by now.
-fn is_rightful(fleet: &Fleet, entry: &Arc<Entry>) -> bool {
-    match entry.phase() {
-        Phase::Lost => fleet.directory.revive(entry),
-        Phase::Ended => true,
-        Phase::Running => {
-            let key = entry.key();
-            match fleet.directory.get(&key.scope, &key.id) {
-                Some(other) if !Arc::ptr_eq(&other, entry) => other.phase() != Phase::Running,
-                _ => true,
-            }
-        }
+/// The meeting that runs elsewhere under the key of one that its node shows. Without such a meeting, the key is
+/// its own again: its node is back, or what had taken the key is gone.
+fn rival_of(fleet: &Fleet, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+    let key = entry.key();
+    let holder = || fleet.directory.get(&key.scope, &key.id);
+    let is_held = || holder().is_some_and(|holder| Arc::ptr_eq(&holder, entry));
+    if entry.phase() == Phase::Ended || is_held() || fleet.directory.revive(entry) {
+        return None;
     }
+    holder().filter(|other| other.phase() == Phase::Running && other.node() != entry.node())
 }

@@ -1,16 +1,17 @@
 //! The fleet as the drivers see it: placements, polls and the directory together.
 
 pub(super) mod fixture;
+mod reconciling;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use self::fixture::{
-    THRESHOLDS, create, fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved,
-    scope, tenant, with_text,
+    THRESHOLDS, create, doubles, fleet, internal_id, inventory, key, listed, meeting, node, poll,
+    reserved, scope, tenant, with_text,
 };
-use super::{Fleet, Phase, identity};
+use super::{Fleet, Phase, Reconciled, identity};
 use crate::model::{AdminState, Health, Meeting, Node, NodeName, Policy};
 
 #[test]
@@ -168,7 +169,7 @@ fn a_twin_of_the_same_millisecond_is_ended_where_it_does_not_belong() {
     let placed = meeting(&key, &NodeName::new("a"), "m@acme", 7);
     fleet.directory.enter(placed, Some(reservation), place, vec![b]);
     let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 0)]);
-    assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
+    assert_eq!(doubles(&reconciled), [internal_id("m@acme", 7)]);
     assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "a");
 }
 
@@ -241,7 +242,7 @@ fn what_was_created_again_elsewhere_is_ended_when_its_node_returns() {
     poll(&fleet, "b", Vec::new());
     assert_eq!(create(&fleet, &key("acme", "m"), 9).as_str(), "b");
     let reconciled = poll(&fleet, "a", vec![listed("m@acme", 7, 30)]);
-    assert_eq!(reconciled.doubles, [internal_id("m@acme", 7)]);
+    assert_eq!(doubles(&reconciled), [internal_id("m@acme", 7)]);
     assert_eq!(fleet.directory.get(&scope("acme"), "m").unwrap().node().as_str(), "b");
 }
 

@@ -226,6 +226,13 @@ impl World {
         ended
     }
 
+    /// Forgets meetings and sessions, live and gone.
+    pub(super) fn forget_meetings(&mut self) {
+        self.meetings.clear();
+        self.past.clear();
+        self.sessions.clear();
+    }
+
     fn live_beginning_with(&self, prefix: &str) -> Option<&Meeting> {
         self.beginning_with(prefix).find(|meeting| meeting.is_live())
     }

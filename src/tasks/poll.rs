@@ -1,13 +1,15 @@
 //! Polls one node: asks for its meetings, reads them as they stream in, and does what follows.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use log::{debug, info, warn};
+use parking_lot::Mutex;
 
 use super::driver::{Failed, Task};
+use super::ends::Ends;
 use super::poller::Settings;
 use crate::bbb::{Call, ListError, MeetingsParser, Params, XmlError, signed_query};
 use crate::chain::Chain;
@@ -20,17 +22,17 @@ use crate::store::Store;
 const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
 /// One meeting: 10,000 attendees.
 const MAX_MEETING_BYTES: usize = 8 * 1024 * 1024;
-/// Ending a meeting that runs elsewhere.
-const END_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_END_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The poll of one node.
 pub struct Poll {
     pub(super) fleet: Arc<Fleet>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) ends: Arc<Ends>,
     pub(super) client: Client,
     pub(super) settings: Settings,
     pub(super) node: NodeName,
+    /// Internal ids of doubles whose people the operator was told of.
+    pub(super) warned: Mutex<HashSet<Box<str>>>,
 }
 
 /// Why a poll failed, for the operator.
@@ -143,23 +145,38 @@ impl Poll {
         self.fleet.tell_failed_poll(node, is_too_long);
     }
 
-    /// Saves what was found, forgets what is over, ends what runs elsewhere by now.
-    async fn follow_up(&self, node: &Node, reconciled: Reconciled) {
-        let Reconciled { adopted, over, doubles, change } = reconciled;
+    /// Saves what was found, forgets what is over, resolves what runs elsewhere, too.
+    async fn follow_up(&self, node: &Arc<Node>, reconciled: Reconciled) {
+        let Reconciled { adopted, over, doubles, outdated, change } = reconciled;
         if let Some(change) = change {
             info!("node {} is {} (was {})", node.name(), change.to, change.from);
         }
         if !adopted.is_empty() {
             info!("node {}: found {} meetings that were not known", node.name(), adopted.len());
         }
-        for entry in &over {
-            if let Err(error) = self.store.remove_meeting(entry.key(), entry.internal_id()).await {
+        // Told first: whoever finds it in the store after a crash tells it again.
+        self.ends.tell(&over).await;
+        let over = over.iter().map(|entry| (entry.key(), entry.internal_id()));
+        let outdated = outdated.iter().map(|row| (&row.key, &*row.internal_id));
+        for (key, internal_id) in over.chain(outdated) {
+            if let Err(error) = self.store.remove_meeting(key, internal_id).await {
                 warn!("a meeting that is over stays in the store: {}", Chain(&error));
             }
         }
-        // The ones just adopted, and those that the store did not take when they were created.
+        self.save(node).await;
+        // The other process of an upgrade may know that what we take for the double is the newer one.
+        if !self.fleet.is_overlapping() {
+            self.resolve(node, &doubles).await;
+        }
+    }
+
+    /// Saves the meetings just adopted, and those that the store did not take when they were created.
+    async fn save(&self, node: &Node) {
         for entry in self.fleet.directory.on_node(node.name()) {
-            if entry.is_saved() {
+            let key = entry.key();
+            // Its row is its key's: one that runs elsewhere by now would take the other's.
+            let holds = self.fleet.directory.get(&key.scope, &key.id);
+            if entry.is_saved() || !holds.is_some_and(|other| Arc::ptr_eq(&other, &entry)) {
                 continue;
             }
             match self.store.put_meeting(&entry.to_meeting()).await {
@@ -170,36 +187,10 @@ impl Poll {
                 }
             }
         }
-        if self.fleet.is_overlapping() {
-            // The other process may know that what we take for the double is the newer one.
-            return;
-        }
-        for internal_id in doubles {
-            warn!(
-                "node {}: ends a meeting that was created again on another node while this one was away",
-                node.name()
-            );
-            self.end(node, &internal_id).await;
-        }
-    }
-
-    async fn end(&self, node: &Node, internal_id: &str) {
-        let mut params = Params::default();
-        params.push("meetingID", internal_id);
-        let query = sign(node, Call::End, &params);
-        let call = Call::End.as_str();
-        let ended = self
-            .client
-            .call(&node.spec.url, call, &query, None, END_TIMEOUT, MAX_END_ANSWER_BYTES)
-            .await;
-        if let Err(error) = ended {
-            // The next poll finds it again.
-            warn!("node {}: could not end it: {}", node.name(), Chain(&error));
-        }
     }
 }
 
-fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
+pub(super) fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
     let secret = node.spec.secret.expose();
     signed_query(node.cluster.checksum, call.as_str(), &params.write(), secret)
 }

@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use super::driver::{self, Metrics, Task};
+use super::ends::Ends;
 use super::poll::Poll;
 use crate::bus::Duties;
 use crate::fleet::{Fleet, Node, Thresholds};
@@ -43,6 +45,8 @@ pub struct Poller {
     pub fleet: Arc<Fleet>,
     /// Where meetings are saved.
     pub store: Arc<dyn Store>,
+    /// Tells of meetings that are over.
+    pub ends: Arc<Ends>,
     /// The way to the nodes.
     pub client: Client,
     /// How nodes are polled.
@@ -104,6 +108,7 @@ impl Poller {
                     Whose::Awaited => is_any_awaited = true,
                     Whose::Theirs => continue,
                 }
+                node.live.begin_watch();
                 let poll = self.poll(node.name());
                 let (metrics, interval, stop) =
                     (self.metrics.clone(), self.settings.interval, stop.clone());
@@ -149,9 +154,11 @@ impl Poller {
         Poll {
             fleet: self.fleet.clone(),
             store: self.store.clone(),
+            ends: self.ends.clone(),
             client: self.client.clone(),
             settings: self.settings,
             node: node.clone(),
+            warned: Mutex::default(),
         }
     }
 }

@@ -37,6 +37,7 @@ mod outbox_shared;
 mod placement;
 mod postgres;
 mod protection;
+mod reconcile;
 mod recordings;
 mod reload;
 mod rollover;

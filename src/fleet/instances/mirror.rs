@@ -345,7 +345,7 @@ impl Fleet {
             for entry in self.directory.on_node(node.name()) {
                 if all.contains(entry.internal_id()) {
                     entry.settle();
-                } else if entry.miss() >= MISSES_UNTIL_DROPPED {
+                } else if entry.miss(node.live.watch()) >= MISSES_UNTIL_DROPPED {
                     self.take_out(mirror, entry.internal_id());
                 }
             }

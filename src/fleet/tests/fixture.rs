@@ -95,6 +95,11 @@ pub(in crate::fleet) fn poll(
     poll.finish(THRESHOLDS, 1).1
 }
 
+/// Internal ids of what runs elsewhere, too.
+pub(super) fn doubles(reconciled: &Reconciled) -> Vec<String> {
+    reconciled.doubles.iter().map(|double| double.internal_id().to_owned()).collect()
+}
+
 /// Places a meeting and enters it as created at `created_ms`; returns its node.
 pub(in crate::fleet) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
     let snapshot = fleet.snapshot();

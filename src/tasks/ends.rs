@@ -1,0 +1,144 @@
+//! Tells front ends of meetings that are over though no node has said so: one that restarts forgets its
+//! meetings and calls nobody.
+//!
+//! A node calls again for ten minutes where we did not hear it. What it says of a recording is better than our
+//! guess, so the end of a meeting that could be recorded waits for it for a while, in memory. Whoever comes
+//! second, the node or we, tells nothing more: the outbox takes each callback once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use log::warn;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::bbb::Element;
+use crate::chain::Chain;
+use crate::fleet::{Entry, Fleet, Phase, now_ms};
+use crate::model::{Callback, CallbackKind, NewDelivery};
+use crate::store::{self, Store};
+
+/// Ends that are told at the same time; the store writes them together.
+const AT_ONCE: usize = 32;
+/// Ends that wait. A whole large node that restarts has a few hundred.
+const MAX_WAITING: usize = 10_000;
+
+/// The ends that are still to be told.
+pub struct Ends {
+    fleet: Arc<Fleet>,
+    store: Arc<dyn Store>,
+    /// Notified when something was added to the outbox.
+    wake: Arc<Notify>,
+    /// How long a node may take to say it by itself.
+    patience: Duration,
+    waiting: Mutex<VecDeque<(Instant, Arc<Entry>)>>,
+}
+
+impl Ends {
+    /// Nothing is to be told yet. `wake` is notified whenever there is something to deliver.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        store: Arc<dyn Store>,
+        wake: Arc<Notify>,
+        patience: Duration,
+    ) -> Self {
+        Self { fleet, store, wake, patience, waiting: Mutex::default() }
+    }
+
+    /// Tells the end of these meetings, which have left the directory, and of those that have waited.
+    pub(super) async fn tell(&self, over: &[Arc<Entry>]) {
+        let (told, recorded): (Vec<_>, Vec<_>) = over
+            .iter()
+            .filter(|entry| self.is_an_end(entry))
+            .partition(|entry| !is_recorded(entry));
+        self.wait(Instant::now() + self.patience, recorded.iter().map(|entry| (*entry).clone()));
+        let mut told: Vec<Arc<Entry>> = told.into_iter().cloned().collect();
+        told.extend(self.due());
+        for some in told.chunks(AT_ONCE) {
+            let results = join_all(some.iter().map(|entry| self.tell_one(entry))).await;
+            for (entry, result) in some.iter().zip(results) {
+                if let Err(error) = result {
+                    warn!("the end of a meeting is told later: {}", Chain(&error));
+                    self.wait(Instant::now(), [entry.clone()]);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing goes on under its key, as far as its front end knows. A breakout room that its node has
+    /// made has no callbacks.
+    fn is_an_end(&self, entry: &Entry) -> bool {
+        let key = entry.key();
+        let is_elsewhere = || {
+            let other = self.fleet.directory.get(&key.scope, &key.id);
+            other.is_some_and(|other| other.phase() == Phase::Running)
+        };
+        entry.counts() && !(entry.phase() == Phase::Lost && is_elsewhere())
+    }
+
+    fn wait(&self, until: Instant, ends: impl IntoIterator<Item = Arc<Entry>>) {
+        let mut waiting = self.waiting.lock();
+        for entry in ends {
+            if waiting.len() >= MAX_WAITING {
+                warn!("too many ends of meetings wait; the first is not told");
+                waiting.pop_front();
+            }
+            waiting.push_back((until, entry));
+        }
+    }
+
+    fn due(&self) -> Vec<Arc<Entry>> {
+        let (mut waiting, now) = (self.waiting.lock(), Instant::now());
+        let (due, rest) = waiting.drain(..).partition::<VecDeque<_>, _>(|(at, _)| *at <= now);
+        *waiting = rest;
+        due.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    async fn tell_one(&self, entry: &Entry) -> Result<(), store::Error> {
+        let now_ms = now_ms();
+        let mut is_any = false;
+        for callback in self.store.callbacks_of(entry.key(), entry.internal_id()).await? {
+            if !matches!(callback.kind, CallbackKind::End | CallbackKind::MeetingEnded) {
+                continue;
+            }
+            if let Some(delivery) = delivery(&callback, now_ms) {
+                self.store.put_delivery(&delivery).await?;
+                is_any = true;
+            }
+            self.store.end_callbacks(&callback.token, now_ms).await?;
+        }
+        if is_any {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// The same as when its node had called, so that it counts as the same.
+fn delivery(callback: &Callback, now_ms: u64) -> Option<NewDelivery> {
+    let target = callback.target.as_deref()?;
+    let payload = match callback.kind {
+        // A node that has lost a meeting publishes nothing of it.
+        CallbackKind::End => false.to_string().into_bytes(),
+        _ => Vec::new(),
+    };
+    Some(NewDelivery {
+        token: callback.token.clone(),
+        subject: String::new(),
+        origin: Url::parse(target)
+            .map(|url| url.origin().ascii_serialization())
+            .unwrap_or_default(),
+        payload,
+        received_at_ms: now_ms,
+    })
+}
+
+/// Whether its node may have more to say of it than that it is over.
+fn is_recorded(entry: &Entry) -> bool {
+    let meeting = Element::parse(&entry.xml());
+    meeting.is_ok_and(|meeting| meeting.child_text("recording").is_some_and(|text| text == "true"))
+}
