@@ -94,7 +94,7 @@ pub struct Edge {
     coalesced: coalesce::Coalesced,
     kept: Arc<fan_out::Kept>,
     lookups: lookups::Lookups,
-    patience: patience::Patience,
+    patience: Arc<patience::Patience>,
     ping: ping::Ping,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
@@ -139,7 +139,7 @@ impl Edge {
             coalesced: coalesce::Coalesced::default(),
             kept: fan_out::Kept::register(registry)?,
             lookups: lookups::Lookups::default(),
-            patience: patience::Patience::default(),
+            patience: Arc::default(),
             ping: ping::Ping::default(),
             metrics: metrics::Metrics::register(registry)?,
         })

@@ -113,7 +113,7 @@ impl Lookups {
         names: Vec<Name>,
         fleet: &Arc<Fleet>,
         store: &Arc<dyn Store>,
-        patience: &Patience,
+        patience: &Arc<Patience>,
     ) {
         let mut done = {
             let mut state = self.0.lock();
@@ -128,7 +128,12 @@ impl Lookups {
             if !state.is_asking {
                 state.is_asking = true;
                 // On its own, for whoever waits may be gone before the others.
-                drop(tokio::spawn(work(self.0.clone(), fleet.clone(), store.clone())));
+                drop(tokio::spawn(work(
+                    self.0.clone(),
+                    fleet.clone(),
+                    store.clone(),
+                    patience.clone(),
+                )));
             }
             done
         };
@@ -138,7 +143,12 @@ impl Lookups {
 }
 
 /// Asks until nobody waits any more.
-async fn work(state: Arc<Mutex<State>>, fleet: Arc<Fleet>, store: Arc<dyn Store>) {
+async fn work(
+    state: Arc<Mutex<State>>,
+    fleet: Arc<Fleet>,
+    store: Arc<dyn Store>,
+    patience: Arc<Patience>,
+) {
     let asking = Asking(state);
     loop {
         let batch = {
@@ -160,7 +170,11 @@ async fn work(state: Arc<Mutex<State>>, fleet: Arc<Fleet>, store: Arc<dyn Store>
                     }
                 }
             }
-            Err(trouble) => warn!("the store cannot be asked for meetings: {}", Chain(&trouble)),
+            Err(trouble) => {
+                // Also so that the log does not fill with this.
+                patience.lose();
+                warn!("the store cannot be asked for meetings: {}", Chain(&trouble));
+            }
         }
         let mut state = asking.0.lock();
         for name in &names {

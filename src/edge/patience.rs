@@ -23,9 +23,14 @@ impl Patience {
         }
         let outcome = timeout(WITHIN, asking).await.ok();
         if outcome.is_none() {
-            *self.0.lock() = Some(Instant::now());
+            self.lose();
         }
         outcome
+    }
+
+    /// The store cannot be asked at the moment.
+    pub(super) fn lose(&self) {
+        *self.0.lock() = Some(Instant::now());
     }
 
     /// Whether somebody has waited in vain just now.
