@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use arbiter::{Arbiter, Claim, Claiming, LEASE, Saving, Standing};
+pub use arbiter::{Adding, Arbiter, Claim, Claiming, LEASE, Saving, Standing};
 pub use callbacks::{
     CALLBACKS_KEPT_MS, Callbacks, Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places,
     Put, Taking,

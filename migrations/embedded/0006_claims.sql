@@ -13,3 +13,8 @@ CREATE TABLE claims (
 -- What a process does not know it asks for by any of the names of a meeting.
 CREATE INDEX meetings_meeting_id ON meetings (meeting_id);
 CREATE INDEX meetings_node_meeting_id ON meetings (node_meeting_id);
+
+-- One webhook of a scope for one URL.
+DELETE FROM hooks WHERE EXISTS (SELECT 1 FROM hooks AS first WHERE first.tenant = hooks.tenant
+    AND first.sub_id = hooks.sub_id AND first.callback_url = hooks.callback_url AND first.id < hooks.id);
+CREATE UNIQUE INDEX hooks_of_url ON hooks (tenant, sub_id, callback_url);

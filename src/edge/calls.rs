@@ -89,7 +89,7 @@ pub(super) async fn decide(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         Call::GetRecordingTextTracks => Box::pin(text_tracks::get(edge, asked)).await,
         Call::PutRecordingTextTrack => Box::pin(text_tracks::put(edge, asked)).await,
         Call::HooksCreate => Box::pin(hooks::create(edge, asked)).await,
-        Call::HooksList => Ok(hooks::list(edge, asked)),
+        Call::HooksList => Ok(Box::pin(hooks::list(edge, asked)).await),
         Call::HooksDestroy => Box::pin(hooks::destroy(edge, asked)).await,
         call => Err(Refusal::client(refusal::unsupported(call))),
     }

@@ -100,6 +100,30 @@ impl Hooks {
         *self.table.write() = Table { hooks, saving: Vec::new(), last_id };
     }
 
+    /// Takes up what other instances have made of the hooks of a tenant, or of all: this is what the store had.
+    /// `since` is what [`Hooks::changes`] said before the store was asked: whatever has changed here since then
+    /// may not have been in it, so then nothing is done.
+    pub fn follow(&self, tenant: Option<&Slug>, hooks: Vec<Hook>, since: u64) {
+        let mut table = self.table.write();
+        let is_meant = |hook: &Hook| tenant.is_none_or(|tenant| hook.scope.tenant == *tenant);
+        let is_same = || table.hooks.iter().filter(|hook| is_meant(hook)).eq(hooks.iter());
+        if *self.changes.borrow() != since || is_same() {
+            return;
+        }
+        table.hooks.retain(|hook| !is_meant(hook));
+        table.last_id = hooks.iter().map(|hook| hook.id).fold(table.last_id, u64::max);
+        table.hooks.extend(hooks);
+        table.hooks.sort_by_key(|hook| hook.id);
+        drop(table);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Numbers up to this one are in use elsewhere.
+    pub fn skip(&self, last_id: u64) {
+        let mut table = self.table.write();
+        table.last_id = table.last_id.max(last_id);
+    }
+
     /// Gives a wish its number, which its `id` need not have. The hook does not count before it is entered, but
     /// the same wish is not granted a second time.
     pub fn wish(&self, hook: Hook) -> Wish<'_> {
@@ -128,6 +152,7 @@ impl Hooks {
     pub fn enter(&self, hook: Hook) {
         let mut table = self.table.write();
         table.saving.retain(|saving| saving.id != hook.id);
+        table.hooks.retain(|known| known.id != hook.id);
         table.hooks.push(hook);
         drop(table);
         self.changes.send_modify(|count| *count += 1);

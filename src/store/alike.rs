@@ -50,6 +50,7 @@ enum Act {
     PutCreated(Meeting, Claim),
     PutFound(Meeting),
     Count(Vec<Count>),
+    AddHook(Hook),
 }
 
 fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -124,7 +125,7 @@ fn hook() -> impl Strategy<Value = Hook> {
             id,
             scope: key.scope,
             token,
-            callback_url: format!("https://front.example/?{}", key.id),
+            callback_url: format!("https://front.example/?{}&{id}", key.id),
             meeting_id: meeting_id.map(Into::into),
             events: events.into_iter().map(Into::into).collect(),
             raw,
@@ -194,6 +195,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (saved_meeting(), claim()).prop_map(|(m, claim)| Act::PutCreated(m, claim)),
         3 => saved_meeting().prop_map(Act::PutFound),
         1 => prop::collection::vec(counted(), 0..4).prop_map(Act::Count),
+        2 => hook().prop_map(Act::AddHook),
     ]
 }
 
@@ -205,6 +207,9 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
         }
         Act::PutCreated(meeting, claim) => {
             return format!("{:?}", store.put_created(meeting, claim).await.unwrap());
+        }
+        Act::AddHook(hook) => {
+            return format!("{:?}", store.add_hook(hook).await.unwrap());
         }
         Act::PutFound(meeting) => {
             return format!("{:?}", store.put_found(meeting).await.unwrap());

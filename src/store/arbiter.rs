@@ -4,13 +4,15 @@
 //! lease by the store's clock, so that a process that dies in the middle does not hold it for ever, and it goes
 //! in the transaction that saves the meeting. What a row of a meeting says holds for all: nobody writes over
 //! the row of another meeting unless that one is known to be over.
+//!
+//! Numbers of webhooks are decided on in the same way.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::Error;
-use crate::model::{InstanceId, Meeting, MeetingKey};
+use crate::model::{Hook, InstanceId, Meeting, MeetingKey, Slug};
 
 /// How long a claim holds after it was taken or renewed: more than several renewals that fail.
 pub const LEASE: Duration = Duration::from_secs(20);
@@ -64,6 +66,30 @@ pub struct Standing {
     pub meeting: Option<Meeting>,
 }
 
+/// What became of a webhook that was to be added.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Adding {
+    /// It is saved.
+    Kept,
+    /// Its scope has one for this URL.
+    Known(Box<Hook>),
+    /// Another one has its number; this is the last that is in use.
+    Taken(u64),
+}
+
+impl Adding {
+    /// Of a hook that was not added: which of those that there are is in its way; none, if it has gone meanwhile.
+    pub(super) fn instead(hook: &Hook, others: Vec<Hook>) -> Option<Self> {
+        let last = others.iter().map(|other| other.id).max();
+        let is_same =
+            |other: &Hook| other.scope == hook.scope && other.callback_url == hook.callback_url;
+        let is_taken = others.iter().any(|other| other.id == hook.id);
+        let same = others.into_iter().find(is_same);
+        let same = same.map(|same| Self::Known(same.into()));
+        same.or_else(|| last.filter(|_| is_taken).map(Self::Taken))
+    }
+}
+
 /// The part of a [`Store`](super::Store) that decides between processes.
 #[async_trait]
 pub trait Arbiter: Send + Sync {
@@ -94,4 +120,10 @@ pub trait Arbiter: Send + Sync {
 
     /// Saves a meeting that was found on a node.
     async fn put_found(&self, meeting: &Meeting) -> Result<Saving, Error>;
+
+    /// Keeps a new webhook, unless there is one of this number, or of its scope for its URL.
+    async fn add_hook(&self, hook: &Hook) -> Result<Adding, Error>;
+
+    /// All webhooks, by number, or those of a tenant.
+    async fn find_hooks(&self, tenant: Option<&Slug>) -> Result<Vec<Hook>, Error>;
 }

@@ -16,7 +16,7 @@ pub(super) use self::arbiter::{
 };
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
-use super::{Older, Opening, SavedNode, Store};
+use super::{Adding, Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
 };
@@ -169,6 +169,7 @@ pub(super) async fn hooks_are_kept_until_they_are_removed(store: &dyn Store) {
     };
     let some = Hook {
         id: 1,
+        callback_url: "https://moodle.example.org/some".to_owned(),
         meeting_id: Some("room, 1".to_owned()),
         events: vec!["user-joined".to_owned(), "user-left".to_owned()],
         raw: true,
@@ -179,7 +180,20 @@ pub(super) async fn hooks_are_kept_until_they_are_removed(store: &dyn Store) {
     assert_eq!(store.load().await.unwrap().hooks, [some, all.clone()]);
     store.remove_hook(1).await.unwrap();
     store.remove_hook(2).await.unwrap();
-    assert_eq!(store.load().await.unwrap().hooks, [all]);
+    assert_eq!(store.load().await.unwrap().hooks, std::slice::from_ref(&all));
+
+    // Whatever number it would have, there is one for a URL; and one of a number.
+    let equal = Hook { id: 7, ..all.clone() };
+    assert_eq!(store.add_hook(&equal).await.unwrap(), Adding::Known(all.clone().into()));
+    let next = Hook { callback_url: "https://moodle.example.org/2".to_owned(), ..all.clone() };
+    assert_eq!(store.add_hook(&next).await.unwrap(), Adding::Taken(3));
+    let next = Hook { id: 4, ..next };
+    assert_eq!(store.add_hook(&next).await.unwrap(), Adding::Kept);
+    let of_another = Hook { id: 5, scope: Scope::parse("other").unwrap(), ..all.clone() };
+    assert_eq!(store.add_hook(&of_another).await.unwrap(), Adding::Kept);
+    assert_eq!(store.find_hooks(None).await.unwrap(), [all.clone(), next.clone(), of_another]);
+    let acme = "acme".parse().unwrap();
+    assert_eq!(store.find_hooks(Some(&acme)).await.unwrap(), [all, next]);
 }
 
 pub(super) async fn writes_of_many_callers_are_all_kept(store: std::sync::Arc<dyn Store>) {

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::arbiter::{Arbiter, Claim, Claiming, Saving, Standing};
+use super::arbiter::{Adding, Arbiter, Claim, Claiming, Saving, Standing};
 use super::op::{Arbitrate, Flag, Op, Saver};
 use super::seal::Seal;
 use super::{Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
@@ -269,6 +269,27 @@ impl Arbiter for Embedded {
 
     async fn put_found(&self, meeting: &Meeting) -> Result<Saving, Error> {
         self.save(meeting, None).await
+    }
+
+    async fn add_hook(&self, hook: &Hook) -> Result<Adding, Error> {
+        for _ in 0..arbiter::LOOKS {
+            let is_kept = Flag::default();
+            let add = Arbitrate::AddHook { hook: hook.clone().into(), is_kept: is_kept.clone() };
+            self.write(Op::Arbitrate(add)).await?;
+            if is_kept.get() {
+                return Ok(Adding::Kept);
+            }
+            if let Some(instead) = Adding::instead(hook, self.find_hooks(None).await?) {
+                return Ok(instead);
+            }
+        }
+        Err(Error::Locked(self.path.clone()))
+    }
+
+    async fn find_hooks(&self, tenant: Option<&Slug>) -> Result<Vec<Hook>, Error> {
+        let mut hooks = self.read(rows::hooks).await?;
+        hooks.retain(|hook| tenant.is_none_or(|tenant| hook.scope.tenant == *tenant));
+        Ok(hooks)
     }
 }
 

@@ -48,6 +48,7 @@ pub(in crate::store) enum Arbitrate {
     Release(Box<Claim>),
     Renew { instance: InstanceId, numbers: Vec<u64> },
     Save(Saver),
+    AddHook { hook: Box<Hook>, is_kept: Flag },
 }
 
 /// A meeting that is to be saved unless there is another one.

@@ -1,10 +1,11 @@
-//! Renews the claims of creates that take long, so that nobody takes them for those of a process that died.
+//! What instances over one store do now and then: renew the claims of creates that take long, so that nobody
+//! takes them for those of a process that died, and look for webhooks that others were asked for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use log::warn;
+use log::{debug, warn};
 
 use super::driver::{Failed, Task};
 use crate::chain::Chain;
@@ -28,6 +29,17 @@ impl Leases {
     }
 }
 
+impl Leases {
+    /// Webhooks that other instances have made or removed.
+    async fn follow_hooks(&self) {
+        let since = *self.fleet.hooks.changes().borrow();
+        match self.store.find_hooks(None).await {
+            Ok(hooks) => self.fleet.hooks.follow(None, hooks, since),
+            Err(trouble) => debug!("webhooks of others are not known: {}", Chain(&trouble)),
+        }
+    }
+}
+
 #[async_trait]
 impl Task for Leases {
     fn name(&self) -> &'static str {
@@ -35,6 +47,9 @@ impl Task for Leases {
     }
 
     async fn activate(&self) -> Result<(), Failed> {
+        if self.store.is_shared() {
+            self.follow_hooks().await;
+        }
         let held = self.fleet.leases.held();
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let sweeps = self.store.is_shared() && count.is_multiple_of(SWEEP_EVERY);

@@ -320,3 +320,32 @@ async fn two_processes_of_an_upgrade_over_postgres_create_one_meeting() {
     let url = server.url(&server.create_database());
     an_upgrade_doubles_nothing(config().set("store.kind", "postgres").set("store.url", url)).await;
 }
+
+#[tokio::test]
+async fn a_webhook_of_one_is_a_webhook_of_all() {
+    let config = config().set("server.public_url", "https://portico.example");
+    let cluster = two(config).await;
+    let both = [acme(&cluster, 0), acme(&cluster, 1)];
+    let create = |client: usize, number: u32| {
+        let client = both[client].clone();
+        async move {
+            let hook = format!("callbackURL=https%3A%2F%2Fmoodle.example%2F{number}");
+            client.get("hooks/create", &hook).await.success().text("hookID")
+        }
+    };
+    // The same on both at once is one, and different ones have different numbers.
+    let wishes = (0..20).flat_map(|number| [create(0, number), create(1, number)]);
+    let ids = join_all(wishes.collect::<Vec<_>>()).await;
+    let different: std::collections::HashSet<_> = ids.iter().collect();
+    assert!(ids.chunks(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
+    assert_eq!(different.len(), 20, "{ids:?}");
+    for client in &both {
+        let listed = client.get("hooks/list", "").await.success();
+        assert_eq!(listed.body.matches("<hookID>").count(), 20, "{}", listed.body);
+    }
+    both[0].get("hooks/destroy", &format!("hookID={}", ids[0])).await.success();
+    let gone = both[1].get("hooks/list", "").await.success();
+    assert_eq!(gone.body.matches("<hookID>").count(), 19, "{}", gone.body);
+    let late = create(0, 99).await;
+    both[1].get("hooks/destroy", &format!("hookID={late}")).await.success();
+}

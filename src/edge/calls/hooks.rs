@@ -13,6 +13,7 @@ use crate::edge::refusal::{Fault, Refusal};
 use crate::edge::reply::Reply;
 use crate::fleet::{Wish, now_ms};
 use crate::model::{Callback, CallbackKind, CallbackToken, Hook, MeetingKey, NodeName};
+use crate::store::{self, Adding};
 
 /// There are some forty events.
 const MAX_EVENTS: usize = 100;
@@ -50,7 +51,15 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     };
     let wished = loop {
         match edge.fleet.hooks.wish(hook.clone()) {
-            Wish::New(wished) => break wished,
+            Wish::New(wished) => match add(edge, wished.hook()).await? {
+                Adding::Kept => break wished,
+                Adding::Known(hook) => {
+                    drop(wished);
+                    edge.fleet.hooks.enter((*hook).clone());
+                    return Ok(respond(&known(&hook)));
+                }
+                Adding::Taken(last_id) => edge.fleet.hooks.skip(last_id),
+            },
             Wish::Known(hook) => return Ok(respond(&known(&hook))),
             // No number is told before it is saved. An error says that it is, or will not be.
             Wish::Saving(mut done) => while done.changed().await.is_ok() {},
@@ -58,14 +67,6 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
         }
     };
     let hook = wished.hook();
-    let saved = async {
-        edge.store.put_callbacks(&[callback(hook)]).await?;
-        edge.store.put_hook(hook).await
-    };
-    if let Err(error) = saved.await {
-        warn!("a webhook is refused because it cannot be saved: {}", Chain(&error));
-        return Err(Refusal { failure: Failure::CREATE_HOOK_ERROR, fault: Fault::Portico });
-    }
     let mut response = success();
     response.push_text("hookID", &hook.id.to_string());
     describe(&mut response, hook);
@@ -74,8 +75,37 @@ pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, R
     Ok(respond(&response))
 }
 
+/// Saves a hook, unless another instance has its number, or the same hook.
+async fn add(edge: &Edge, hook: &Hook) -> Result<Adding, Refusal> {
+    let added = async {
+        edge.store.put_callbacks(&[callback(hook)]).await?;
+        let added = edge.store.add_hook(hook).await?;
+        if let Adding::Known(_) = added {
+            edge.store.remove_callbacks(std::slice::from_ref(&hook.token)).await?;
+        }
+        Ok::<_, store::Error>(added)
+    };
+    added.await.map_err(|error| {
+        warn!("a webhook is refused because it cannot be saved: {}", Chain(&error));
+        Refusal { failure: Failure::CREATE_HOOK_ERROR, fault: Fault::Portico }
+    })
+}
+
+/// Learns what other instances have made of the tenant's hooks, if the store can be asked.
+async fn follow_others(edge: &Edge, asked: &Asked<'_>) {
+    if !edge.has_others() {
+        return;
+    }
+    let tenant = &asked.caller.scope.tenant;
+    let since = *edge.fleet.hooks.changes().borrow();
+    if let Some(Ok(hooks)) = edge.patience.wait(edge.store.find_hooks(Some(tenant))).await {
+        edge.fleet.hooks.follow(Some(tenant), hooks, since);
+    }
+}
+
 /// The hooks that the caller may see.
-pub(super) fn list(edge: &Edge, asked: &Asked<'_>) -> Decision {
+pub(super) async fn list(edge: &Edge, asked: &Asked<'_>) -> Decision {
+    follow_others(edge, asked).await;
     let mut hooks = Element::new("hooks");
     let meeting_id = text(asked, "meetingID");
     for hook in edge.fleet.hooks.list(&asked.caller.scope, meeting_id.as_deref()) {
@@ -99,7 +129,12 @@ pub(super) fn list(edge: &Edge, asked: &Asked<'_>) -> Decision {
 /// Takes a hook out. One of somebody else is as unknown as none.
 pub(super) async fn destroy(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = text(asked, "hookID").ok_or_else(|| Refusal::client(Failure::MISSING_HOOK_ID))?;
-    let removed = id.parse().ok().and_then(|id| edge.fleet.hooks.remove(&asked.caller.scope, id));
+    let remove = || edge.fleet.hooks.remove(&asked.caller.scope, id.parse().ok()?);
+    let mut removed = remove();
+    if removed.is_none() {
+        follow_others(edge, asked).await;
+        removed = remove();
+    }
     let hook = removed.ok_or_else(|| Refusal::client(Failure::MISSING_HOOK))?;
     let removed = async {
         edge.store.remove_hook(hook.id).await?;

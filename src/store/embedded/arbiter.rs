@@ -25,6 +25,10 @@ pub(super) fn apply(op: &Arbitrate, db: &Connection) -> rusqlite::Result<()> {
         Arbitrate::Release(claim) => release(db, claim),
         Arbitrate::Renew { instance, numbers } => renew(db, instance, numbers),
         Arbitrate::Save(saver) => save(db, saver),
+        Arbitrate::AddHook { hook, is_kept } => {
+            is_kept.set(super::op::put_hook(db, hook, "INSERT OR IGNORE")? > 0);
+            Ok(())
+        }
     }
 }
 

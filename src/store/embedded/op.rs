@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::{arbiter, assets, callbacks};
-use crate::model::Meeting;
+use crate::model::{Hook, Meeting};
 use crate::store::op::Op;
 
 pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
@@ -35,23 +35,7 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
         Op::RemoveNode(name) => {
             db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
         }
-        Op::PutHook(hook) => db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO hooks (id, tenant, sub_id, token, callback_url,
-                     meeting_id, events, raw, created_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                i64::try_from(hook.id).unwrap_or(i64::MAX),
-                hook.scope.tenant.as_str(),
-                hook.scope.sub.get(),
-                hook.token.expose(),
-                hook.callback_url,
-                hook.meeting_id,
-                hook.events.join(","),
-                hook.raw,
-                i64::try_from(hook.created_at_ms).unwrap_or(i64::MAX),
-            ])?,
+        Op::PutHook(hook) => put_hook(db, hook, "INSERT OR REPLACE")?,
         Op::RemoveHook(id) => db
             .prepare_cached("DELETE FROM hooks WHERE id = ?1")?
             .execute([i64::try_from(*id).unwrap_or(i64::MAX)])?,
@@ -76,5 +60,25 @@ pub(super) fn put_meeting(db: &Connection, meeting: &Meeting) -> rusqlite::Resul
         i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
         meeting.parent_internal_id,
         &*meeting.xml,
+    ])
+}
+
+/// `how` says what becomes of one that is there already.
+pub(super) fn put_hook(db: &Connection, hook: &Hook, how: &str) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "{how} INTO hooks (id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
+             created_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    );
+    db.prepare_cached(&sql)?.execute(params![
+        i64::try_from(hook.id).unwrap_or(i64::MAX),
+        hook.scope.tenant.as_str(),
+        hook.scope.sub.get(),
+        hook.token.expose(),
+        hook.callback_url,
+        hook.meeting_id,
+        hook.events.join(","),
+        hook.raw,
+        i64::try_from(hook.created_at_ms).unwrap_or(i64::MAX),
     ])
 }

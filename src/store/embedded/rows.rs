@@ -50,6 +50,11 @@ pub(super) fn find(db: &Connection, wanted: &[(Slug, String)]) -> rusqlite::Resu
     Ok(found)
 }
 
+/// All webhooks.
+pub(super) fn hooks(db: &Connection) -> rusqlite::Result<Vec<Hook>> {
+    all(db, HOOKS, [], hook, &mut Skipped::default())
+}
+
 /// The meeting of this key: one, or none.
 pub(super) fn find_key(db: &Connection, key: &MeetingKey) -> rusqlite::Result<Vec<Meeting>> {
     let sql = format!("{MEETINGS} WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3");

@@ -153,7 +153,7 @@ fn put_asset(key: &AssetKey, asset: &Asset) -> Query {
     )
 }
 
-fn put_hook(hook: &Hook) -> Query {
+pub(super) fn put_hook(hook: &Hook) -> Query {
     let [tenant, sub_id] = scope(&hook.scope);
     Query::new(
         "INSERT INTO hooks (id, tenant, sub_id, token, callback_url, meeting_id, events, raw,

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use super::apply::{Param, Query, number, put_meeting, scope, text, word};
+use super::apply::{Param, Query, number, put_hook, put_meeting, scope, text, word};
 use super::rows::{self, MEETINGS};
 use super::text::to_column;
 use super::{Postgres, Reader};
-use crate::model::{InstanceId, Meeting, MeetingKey, Slug};
-use crate::store::arbiter::{Arbiter, Claim, Claiming, LEASE, Saving, Standing};
+use crate::model::{Hook, InstanceId, Meeting, MeetingKey, Slug};
+use crate::store::arbiter::{Adding, Arbiter, Claim, Claiming, LEASE, Saving, Standing};
 use crate::store::op::{Arbitrate, Flag, Op, Saver};
 use crate::store::{Error, Trouble};
 use async_trait::async_trait;
@@ -56,6 +56,7 @@ pub(super) fn queries(change: &Arbitrate) -> Vec<Query> {
         Arbitrate::Claim { claim, is_ours, is_inherited } => take(claim, is_ours, is_inherited),
         Arbitrate::Release(claim) => vec![release(claim)],
         Arbitrate::Renew { instance, numbers } => renew(instance, numbers),
+        Arbitrate::AddHook { hook, is_kept } => vec![add_hook(hook).telling_if(is_kept)],
         Arbitrate::Save(Saver { meeting, claim, is_kept }) => {
             let over = claim.as_ref().map(|claim| over(claim)).unwrap_or_default();
             let put = put_meeting_unless(meeting, over).telling_if(is_kept);
@@ -146,6 +147,17 @@ fn put_meeting_unless(meeting: &Meeting, over: Vec<String>) -> Query {
                 parent_internal_id = excluded.parent_internal_id, xml = excluded.xml
                 WHERE present.internal_id = excluded.internal_id
                     OR present.internal_id = ANY ($10)",
+        params,
+    )
+}
+
+/// Keeps a webhook unless there is one of its number or for its URL.
+fn add_hook(hook: &Hook) -> Query {
+    let Query { params, .. } = put_hook(hook);
+    Query::new(
+        "INSERT INTO hooks (id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
+                created_at_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         params,
     )
 }
@@ -298,5 +310,27 @@ impl Arbiter for Postgres {
 
     async fn put_found(&self, meeting: &Meeting) -> Result<Saving, Error> {
         self.save(meeting, None).await
+    }
+
+    async fn add_hook(&self, hook: &Hook) -> Result<Adding, Error> {
+        for _ in 0..LOOKS {
+            let is_kept = Flag::default();
+            let add = Arbitrate::AddHook { hook: hook.clone().into(), is_kept: is_kept.clone() };
+            self.write(Op::Arbitrate(add)).await?;
+            if is_kept.get() {
+                return Ok(Adding::Kept);
+            }
+            if let Some(instead) = Adding::instead(hook, self.find_hooks(None).await?) {
+                return Ok(instead);
+            }
+        }
+        Err(self.slow())
+    }
+
+    async fn find_hooks(&self, tenant: Option<&Slug>) -> Result<Vec<Hook>, Error> {
+        let found = self.reader().await?.rows(rows::HOOKS, &[]).await?;
+        let hooks = found.iter().filter_map(|row| rows::hook(row).ok());
+        let is_meant = |hook: &Hook| tenant.is_none_or(|tenant| hook.scope.tenant == *tenant);
+        Ok(hooks.filter(is_meant).collect())
     }
 }

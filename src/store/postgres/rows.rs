@@ -19,7 +19,8 @@ use crate::store::{Saved, SavedAsset, SavedNode, node_row};
 pub(super) const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id,
     internal_id, created_at_ms, parent_internal_id, xml FROM meetings";
 
-const HOOKS: &str = "SELECT id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
+pub(super) const HOOKS: &str =
+    "SELECT id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
     created_at_ms FROM hooks ORDER BY id";
 
 pub(super) const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, kind, node,
@@ -98,7 +99,7 @@ fn node(row: &Row, seal: &Seal) -> Result<SavedNode, Unreadable> {
     Ok(SavedNode { name, state: word(row, 1)?, spec })
 }
 
-fn hook(row: &Row) -> Result<Hook, Unreadable> {
+pub(super) fn hook(row: &Row) -> Result<Hook, Unreadable> {
     let events = text(row, 6)?;
     Ok(Hook {
         id: number(row, 0)?,
