@@ -92,6 +92,11 @@ impl Attempt {
     pub(super) fn is_ours(&self) -> bool {
         matches!(self.first, None | Some(Ok(Claiming::Ours)))
     }
+
+    /// Whether the store could not be asked.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.first, Some(Err(_)))
+    }
 }
 
 impl Edge {

@@ -266,7 +266,13 @@ async fn again(
             let mut wish = order.wish(edge);
             wish.over.push(entry.internal_id().to_owned());
             let another = || order.running(edge).filter(|other| !Arc::ptr_eq(other, entry));
-            let lease = match edge.decided(edge.attempt(wish).await, another).await {
+            // It runs, whatever the store would say: one that is away is not waited for.
+            let attempt = edge.patience.wait(edge.attempt(wish)).await;
+            let lease = match attempt.filter(|attempt| !attempt.is_unanswered()) {
+                None => Ok(Right::Ours(None)),
+                Some(attempt) => edge.decided(attempt, another).await,
+            };
+            let lease = match lease {
                 // Another instance was told the same by this node.
                 Ok(Right::Runs(other)) if is_about(&answer, &other) => {
                     return Ok(respond(asked, &other, answer));
@@ -275,7 +281,6 @@ async fn again(
                     return again_elsewhere(edge, asked, order, &other).await;
                 }
                 Ok(Right::Ours(lease)) => lease,
-                // It runs, whatever the store would say.
                 Err(_unknown) => None,
             };
             edge.fleet.end(entry);
