@@ -1,5 +1,6 @@
 //! The operators' side: metrics, and whether we live and are ready. Never public.
 
+mod instances;
 mod metrics;
 mod tenants;
 mod waiting;
@@ -53,6 +54,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     let mut families = admin.registry.gather();
     families.extend(metrics::of_fleet(&admin.fleet));
     families.extend(tenants::of_tenants(&admin.fleet));
+    families.extend(instances::of_instances(&admin.fleet));
     match TextEncoder::new().encode_to_string(&families) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(trouble) => {

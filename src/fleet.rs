@@ -44,7 +44,7 @@ pub use doubles::{Double, Seen, Verdict, judge};
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};
 pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
-pub use instances::{Instances, Unplaced};
+pub use instances::{EventFigures, Instances, Unplaced};
 pub use leases::Leases;
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;

@@ -1,18 +1,22 @@
 //! The instances that share a store, one of which we are.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures::FutureExt;
+use log::{error, info};
 use pingora::services::background::GenBackgroundService;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::background::{Work, background};
-use crate::bus::{self, Bus, Duties, Log, Membership, News};
+use crate::bus::{self, Bus, Duties, Living, Log, Membership, News};
 use crate::config::Settings;
-use crate::fleet::now_ms;
+use crate::fleet::{Fleet, now_ms};
 use crate::model::InstanceId;
+use crate::store::Store;
 
 /// Linux's own word for it.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -27,6 +31,8 @@ pub(super) struct Instances {
     pub(super) bus: Option<(Arc<dyn Log>, mpsc::Receiver<News>)>,
     /// To be kept as long as we serve.
     pub(super) membership: Option<Arc<Membership>>,
+    /// Who is alive, for the fleet.
+    living: Option<watch::Receiver<Living>>,
 }
 
 impl Instances {
@@ -42,7 +48,13 @@ impl Instances {
         let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
         let instance = InstanceId::new(host.trim());
         let Some(url) = &settings.redis else {
-            return Ok(Self { instance, duties: Duties::all(), bus: None, membership: None });
+            return Ok(Self {
+                instance,
+                duties: Duties::all(),
+                bus: None,
+                membership: None,
+                living: None,
+            });
         };
         let bus_settings = bus::Settings {
             instance: instance.clone(),
@@ -53,13 +65,54 @@ impl Instances {
         let _on = runtime.enter();
         let opened = bus::open(url, bus_settings).context("the bus between instances")?;
         let Bus { log, news, living, membership } = opened;
-        let duties = Duties::among(living);
+        let duties = Duties::among(living.clone());
         Ok(Self {
             instance,
             duties,
             bus: Some((log, news)),
             membership: Some(Arc::new(membership)),
+            living: Some(living),
         })
+    }
+
+    /// Keeps the fleet in step with the other instances' from now on, for as long as the process lives: what
+    /// is under way while we stop is told, too.
+    pub(super) fn keep_in_step(
+        &mut self,
+        runtime: &Runtime,
+        fleet: &Arc<Fleet>,
+        store: &Arc<dyn Store>,
+    ) {
+        let Some((log, news)) = self.bus.take() else { return };
+        info!("this is instance {}", self.instance);
+        fleet.instances.link(self.instance.clone(), log);
+        let (following, store) = (fleet.clone(), store.clone());
+        let living = self.living.take();
+        // Both end with the runtime, which is the process's.
+        drop(runtime.spawn(async move {
+            let in_step = AssertUnwindSafe(following.keep_in_step(news, store)).catch_unwind();
+            if in_step.await.is_err() {
+                // The panic hook has printed where.
+                error!(
+                    "this instance no longer follows the others and goes on by itself: restart it"
+                );
+                following.instances.break_off();
+            }
+        }));
+        if let Some(living) = living {
+            drop(runtime.spawn(follow(fleet.clone(), living)));
+        }
+    }
+}
+
+/// Tells the fleet who is alive.
+async fn follow(fleet: Arc<Fleet>, mut living: watch::Receiver<Living>) {
+    while living.changed().await.is_ok() {
+        let now = living.borrow_and_update().clone();
+        // Who is out of touch knows of nobody that is gone.
+        if now.is_in_touch() {
+            fleet.instances.set_living(now.all().iter().cloned());
+        }
     }
 }
 

@@ -142,13 +142,9 @@ impl Portico {
         let registry = Registry::new();
         register_process(&registry)?;
         let metrics = tasks::Metrics::register(&registry)?;
-        let instances = Instances::open(&settings, &runtime, &registry)?;
-        let Instances { instance, duties, bus, membership } = instances;
-        if bus.is_some() {
-            info!("this is instance {instance}");
-        }
-        // Who is alive is all that we want to know yet.
-        drop(bus);
+        let mut instances = Instances::open(&settings, &runtime, &registry)?;
+        instances.keep_in_step(&runtime, &fleet, &store);
+        let Instances { duties, membership, .. } = instances;
         let outbox = outbox(&settings, &fleet, &store, &client, &registry)?;
         let poller = poller(&settings, &fleet, &store, &client, &metrics, &duties, &outbox.wake);
         if upgrade == Upgrade::Yes {

@@ -129,6 +129,12 @@ impl Instances {
         self.in_touch.load(Ordering::Acquire)
     }
 
+    /// The others are no longer heard: from now on we are alone.
+    pub fn break_off(&self) {
+        self.in_touch.store(false, Ordering::Release);
+        self.telling.break_off();
+    }
+
     /// Tells the others something that is no business of the fleet's own; without effect where there are none.
     pub fn tell(&self, event: &Event) {
         if self.is_linked() {

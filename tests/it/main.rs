@@ -28,6 +28,7 @@ mod faults;
 mod health;
 mod hooks;
 mod identity;
+mod instances;
 mod isolation;
 mod join;
 mod lifecycle;

@@ -88,10 +88,10 @@ impl Fleet {
     }
 
     fn away(&self) {
-        if self.instances.in_touch.swap(false, Ordering::AcqRel) {
+        if self.instances.in_touch() {
             warn!("out of touch with the other instances: this one goes on by itself");
         }
-        self.instances.telling.break_off();
+        self.instances.break_off();
     }
 
     /// Reads what happened while we were not in touch.

@@ -26,6 +26,8 @@ use crate::model::{InstanceId, Meeting, NodeName};
 const MAX_HELD: usize = 20_000;
 /// A create that takes longer has failed, whatever became of its instance.
 const HELD_FOR: Duration = Duration::from_mins(2);
+/// What an instance that leaves has begun is over by then.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Whoever is still there repeats its placements when we are in touch again.
 pub(super) const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 /// Polls in a row whose digest is another than ours until we ask. One may cross with a create.
@@ -82,14 +84,18 @@ impl Mirror {
 }
 
 impl Instances {
-    /// Who is alive. What those who no longer are have begun to create is given up.
+    /// Who is alive. What those who no longer are have begun to create is given up soon: one that was
+    /// stopped brings to an end what it has begun.
     pub fn set_living(&self, living: impl IntoIterator<Item = InstanceId>) {
         let mut mirror = self.mirror.lock();
         let now: HashSet<InstanceId> = living.into_iter().collect();
         let before = std::mem::replace(&mut mirror.living, now);
         let Mirror { living, held, .. } = &mut *mirror;
         let is_gone = |author: &InstanceId| before.contains(author) && !living.contains(author);
-        held.retain(|(author, _), _| !is_gone(author));
+        let until = Instant::now() + ENDS_WITHIN;
+        for (_, held) in held.iter_mut().filter(|((author, _), _)| is_gone(author)) {
+            held.until = held.until.min(until);
+        }
     }
 
     /// Gives up what has been in flight for too long.

@@ -157,6 +157,8 @@ async fn a_create_that_fails_or_whose_instance_dies_gives_its_place_back() {
         assert!(other.claims.is_claimed(&key));
         if is_buried {
             pool.bury(0);
+            assert_eq!(reserved(other, "n0"), 1, "it may be about to tell");
+            pool.forget_unrepeated();
         } else {
             drop((reservation, place));
             pool.quiet().await;
