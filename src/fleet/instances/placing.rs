@@ -28,6 +28,8 @@ use crate::model::{MeetingKey, NodeName};
 const APPENDED_WITHIN: Duration = Duration::from_millis(250);
 /// Others may come before us again and again; a create waits no longer than that for the log.
 const PLACED_WITHIN: Duration = Duration::from_secs(2);
+/// Nobody waits for ever if nobody places any more.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Placements in one step.
 const MAX_TOGETHER: usize = 64;
 
@@ -144,8 +146,12 @@ impl Fleet {
         };
         self.instances.queue.waiting.lock().push_back(waiting);
         self.instances.queue.is_there.notify_one();
-        // It is dropped without an answer only when we stop.
-        Some(async move { hear.await.unwrap_or(Err(Unplaced::NoNode(NoNode::default()))) })
+        // There is an answer, long before, unless we stop.
+        Some(async move {
+            let answered = timeout(ANSWERED_WITHIN, hear).await;
+            let answer = answered.ok().and_then(Result::ok);
+            answer.unwrap_or(Err(Unplaced::NoNode(NoNode::default())))
+        })
     }
 
     /// Placed without the others, who hear of it when they can.
