@@ -11,6 +11,7 @@ mod backup;
 mod bodies;
 mod branding;
 mod breakout;
+mod bus;
 mod callbacks;
 mod calls;
 mod checksums;

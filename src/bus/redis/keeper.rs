@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, watch};
@@ -254,10 +254,11 @@ impl Keeper {
 
     /// Once, not with every look.
     fn say(&mut self, trouble: Trouble) {
+        let said = Chain(&trouble).to_string();
         if self.trouble.as_ref().is_some_and(|said| said.is_like(&trouble)) {
+            debug!("{said}");
             return;
         }
-        let said = Chain(&trouble).to_string();
         let meanwhile = "each instance polls for itself until it is back";
         if trouble.is_passing() {
             warn!("{said}; {meanwhile}");

@@ -206,9 +206,11 @@ impl Trouble {
         )
     }
 
-    /// Whether it is of the same kind, whatever the driver says about it this time.
+    /// Whether an operator who knows of the one need not be told of the other: a server that goes closes
+    /// its connections, then is not there, then loads its data.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        let is_same = std::mem::discriminant(self) == std::mem::discriminant(other);
+        is_same || (self.is_passing() && other.is_passing())
     }
 }
 

@@ -1,0 +1,135 @@
+//! Instances know of each other over Redis: each node is polled by one of them, and what happens when
+//! Redis or one of them goes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::harness::{Cluster, Config, Plan, Pool, Redis, Tenant, eventually, portico};
+
+const NODES: usize = 6;
+const INTERVAL: Duration = Duration::from_secs(1);
+
+async fn two_instances() -> Cluster {
+    let config = Config::new().nodes(NODES).tenant(Tenant::new("acme"));
+    let config = config.set("polling.interval", "1s").env("RUST_LOG", "debug");
+    Plan::new(config, 2).start().await
+}
+
+async fn metric(pool: &Pool, name: &str) -> f64 {
+    pool.metrics().await.get(name)
+}
+
+/// All see so many.
+async fn in_touch(cluster: &Cluster, instances: f64) {
+    for pool in cluster.instances() {
+        eventually("they are in touch", async || {
+            let is_seen = metric(pool, "portico_bus_instances").await >= instances;
+            is_seen && metric(pool, "portico_bus_up").await > 0.5
+        })
+        .await;
+    }
+}
+
+fn polls(cluster: &Cluster) -> Vec<usize> {
+    cluster.nodes().iter().map(|node| node.calls("getMeetings")).collect()
+}
+
+/// How long it takes until all nodes together were polled so often once more.
+async fn time_of(cluster: &Cluster, count: usize) -> Duration {
+    let total = || polls(cluster).iter().sum::<usize>();
+    let (begun, before) = (Instant::now(), total());
+    eventually("they are polled", async || total() >= before + count).await;
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn each_node_is_polled_by_one_instance_and_taken_over_when_that_dies() {
+    let mut cluster = two_instances().await;
+    in_touch(&cluster, 2.0).await;
+    // Two rounds of one: two instances that poll everything need half the time.
+    let took = time_of(&cluster, 2 * NODES).await;
+    assert!(took > INTERVAL * 3 / 2, "{took:?}");
+    let ready = cluster.instance(0).metrics().await;
+    let commands = ready.sum("portico_bus_commands_total", &["command=\"beat\""]);
+    assert!(commands >= 2.0, "{commands}");
+
+    cluster.instance_mut(1).kill9();
+    let (begun, before) = (Instant::now(), polls(&cluster));
+    eventually("every node is polled", async || {
+        polls(&cluster).iter().zip(&before).all(|(now, before)| now > before)
+    })
+    .await;
+    // Two intervals; the rest is for a busy machine.
+    assert!(begun.elapsed() < INTERVAL * 5 / 2, "{:?}", begun.elapsed());
+    let took = time_of(&cluster, 2 * NODES).await;
+    assert!(took > INTERVAL * 3 / 2, "{took:?}");
+
+    // Back, it takes its share.
+    cluster.instance_mut(1).restart().await;
+    in_touch(&cluster, 2.0).await;
+    let took = time_of(&cluster, 2 * NODES).await;
+    assert!(took > INTERVAL * 3 / 2, "{took:?}");
+    // One that is stopped leaves at once.
+    cluster.instance(1).signal("TERM");
+    eventually("it has left", async || {
+        metric(cluster.instance(0), "portico_bus_instances").await < 1.5
+    })
+    .await;
+    cluster.instance_mut(1).ended().await;
+}
+
+#[tokio::test]
+async fn without_redis_each_polls_for_itself_until_it_is_back() {
+    let cluster = two_instances().await;
+    in_touch(&cluster, 2.0).await;
+    let gone = "each instance polls for itself until it is back";
+    cluster.redis().stop();
+    for pool in cluster.instances() {
+        eventually("it is gone", async || metric(pool, "portico_bus_up").await < 0.5).await;
+        eventually("it is said", async || pool.log().contains(gone)).await;
+        assert_eq!(pool.admin("/readyz").await.status, 200);
+    }
+    // Both poll all.
+    time_of(&cluster, NODES).await;
+    let took = time_of(&cluster, 4 * NODES).await;
+    assert!(took < INTERVAL * 3, "{took:?}");
+    cluster.instance(0).tenant("acme").create("algebra").await;
+
+    cluster.redis().start();
+    in_touch(&cluster, 2.0).await;
+    for pool in cluster.instances() {
+        let log = pool.log();
+        assert_eq!(log.matches(gone).count(), 1, "{log}");
+        assert_eq!(log.matches("is back: ").count(), 1, "{log}");
+        assert!(!log.contains(Redis::PASSWORD), "{log}");
+    }
+    // A Redis that says nothing is as good as none.
+    cluster.redis().pause();
+    for pool in cluster.instances() {
+        eventually("it is gone", async || metric(pool, "portico_bus_up").await < 0.5).await;
+    }
+    cluster.redis().resume();
+    in_touch(&cluster, 2.0).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_be_used_is_named_and_no_reason_not_to_serve() {
+    let redis = Redis::start_new();
+    let wrong = redis.url().replace(Redis::PASSWORD, "hush-hush");
+    let config = Config::new().nodes(1).tenant(Tenant::new("acme")).set("redis.url", wrong);
+    let cluster = Plan::new(config, 1).without_redis().start().await;
+    let pool = cluster.instance(0);
+    let said = "does not let us in: correct user and password in `redis.url`";
+    eventually("it is said", async || pool.log().contains(said)).await;
+    pool.tenant("acme").create("algebra").await;
+    assert!(!pool.log().contains("hush-hush"), "{}", pool.log());
+    pool.rewrite_config(&pool.config_yaml().replace("/0", "/zero"));
+    let checked = portico(&["check", "-c", &pool.config_path().display().to_string()]).await;
+    assert_eq!(checked.code, 2, "{checked:?}");
+    assert!(
+        checked.stderr.contains("redis.url: ends in what is no database number"),
+        "{checked:?}"
+    );
+    assert!(!checked.stderr.contains("hush-hush"), "{checked:?}");
+}
