@@ -6,6 +6,7 @@ mod check;
 mod data_dir;
 mod demo;
 mod instances;
+mod inventory;
 mod logging;
 mod migrate;
 mod reload;

@@ -11,6 +11,8 @@ mod callbacks;
 mod counters;
 mod embedded;
 mod error;
+mod inventory;
+mod inventory_row;
 mod node_row;
 mod op;
 mod postgres;
@@ -40,6 +42,7 @@ pub use callbacks::{
 pub use counters::{Count, CountKey, Counters};
 pub use embedded::Embedded;
 pub use error::Error;
+pub use inventory::{Applied, Inventories, SavedInventory, digest_of};
 pub use postgres::{Postgres, Trouble};
 
 use crate::model::{
@@ -55,7 +58,7 @@ use crate::model::{
 /// A write whose future is dropped may or may not happen; one that was begun later still comes
 /// after it.
 #[async_trait]
-pub trait Store: Arbiter + Callbacks + Counters + Send + Sync + 'static {
+pub trait Store: Arbiter + Callbacks + Counters + Inventories + Send + Sync + 'static {
     /// Whether a write succeeds at this moment. It changes nothing.
     async fn probe(&self) -> Result<(), Error>;
 

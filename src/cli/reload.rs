@@ -1,6 +1,5 @@
 //! SIGHUP: the configuration is read again, and what can change while we serve is put in force.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,14 +7,12 @@ use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use tokio::task::spawn_blocking;
 
-use super::serve::save_nodes;
+use super::inventory::Keeper;
 use super::signals::hangup;
 use super::{branding, check, environment};
 use crate::chain::Chain;
 use crate::config::{self, Settings};
 use crate::edge::Certificate;
-use crate::fleet::Fleet;
-use crate::model::Inventory;
 use crate::store::Store;
 
 /// What is read again on a hangup.
@@ -23,7 +20,7 @@ pub(super) struct Reloader {
     pub(super) path: Option<PathBuf>,
     /// As at the start: what differs and is not taken over needs a restart.
     pub(super) settings: Settings,
-    pub(super) fleet: Arc<Fleet>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) store: Arc<dyn Store>,
     pub(super) certificates: Vec<Option<Arc<Certificate>>>,
 }
@@ -80,31 +77,11 @@ impl Reloader {
                 error!("a certificate stays as it was: {}", Chain(&unusable));
             }
         }
-        self.forget_deleted(&settings.inventory).await;
-        self.fleet.apply(settings.inventory.clone());
+        self.keeper.apply(&settings).await;
         info!("configuration read again: {}", check::summary(&settings));
-        branding::save(&settings, self.store.as_ref()).await;
-        if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
-            error!("the nodes are in force but not saved: {}", Chain(&trouble));
-        }
         let restart_for = self.needs_restart(&settings);
         if !restart_for.is_empty() {
             warn!("changes of {} take effect with the next restart", restart_for.join(", "));
-        }
-    }
-
-    /// Nodes that go at once; those with meetings are retired and go when they are empty.
-    async fn forget_deleted(&self, next: &Inventory) {
-        let kept: HashSet<_> = next.nodes.iter().map(|node| &node.name).collect();
-        for node in self.fleet.snapshot().nodes() {
-            if kept.contains(node.name()) {
-                continue;
-            }
-            if self.fleet.directory.runs_on(node.name()) {
-                info!("node {} is retired: it stays until its meetings end", node.name());
-            } else if let Err(trouble) = self.store.remove_node(node.name()).await {
-                warn!("node {} stays in the store: {}", node.name(), Chain(&trouble));
-            }
         }
     }
 

@@ -23,9 +23,10 @@ use tokio::time::sleep;
 use super::background::{Axum, Work, background};
 use super::data_dir::DataDir;
 use super::instances::{self, Instances};
+use super::inventory::Keeper;
 use super::reload::{Reloader, follow_hangups};
 use super::signals::{self, Signals, Successor};
-use super::{DONE, WRONG, branding, check, environment, store};
+use super::{DONE, WRONG, branding, check, environment, inventory, store};
 use crate::admin::Admin;
 use crate::bus::{Duties, Membership};
 use crate::config::{self, Listen, Settings, StoreKind};
@@ -130,7 +131,7 @@ impl Portico {
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let file = path.as_deref().unwrap_or(Path::new("configuration"));
         runtime.block_on(branding::complete(&mut settings, file, store.as_ref()))?;
-        runtime.block_on(branding::save(&settings, store.as_ref()));
+        let revision = runtime.block_on(inventory::choose(&mut settings, store.as_ref()))?;
         let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
 
         fleet.set_overlapping(upgrade == Upgrade::Yes);
@@ -203,7 +204,13 @@ impl Portico {
         let signals = Signals { successor, fleet: fleet.clone(), in_flight, delivering };
         let overlap = settings.server.grace + OVERLAP;
         let overlapping = fleet.clone();
-        let reloader = Arc::new(Reloader { path, settings, fleet, store, certificates });
+        let keeper = Arc::new(Keeper::new(fleet, store.clone(), &settings, revision));
+        let follower = keeper.clone();
+        server.add_service(background("inventory", move |stop| {
+            let follower = follower.clone();
+            async move { follower.follow(stop).await }
+        }));
+        let reloader = Arc::new(Reloader { path, settings, keeper, store, certificates });
         server.add_service(background("configuration", move |stop| {
             follow_hangups(reloader.clone(), stop)
         }));

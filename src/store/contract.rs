@@ -3,6 +3,7 @@
 mod arbiter;
 mod assets;
 mod counters;
+mod inventory;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,7 @@ pub(super) use self::arbiter::{
 };
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
+pub(super) use self::inventory::{any_change_makes_another_digest, the_last_inventory_is_in_force};
 use super::{Adding, Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
@@ -80,6 +82,10 @@ pub(super) async fn everything_comes_back_as_it_was_put(store: &dyn Store) {
 /// What no file and no column may hold in clear.
 pub(super) const HUSH: &str = "hush, this is between us";
 
+fn chain(error: &crate::store::Error) -> String {
+    crate::chain::Chain(error).to_string()
+}
+
 /// A store that seals.
 pub(super) fn sealing() -> Opening {
     let key = Some(Secret::new("a key of thirty-two characters or more"));
@@ -93,8 +99,16 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
     store.put_node(&node).await.unwrap();
     assert!(store.load().await.unwrap().nodes.contains(&node));
     assert!(open(sealing()).await.load().await.unwrap().nodes.contains(&node));
-    // Without the key that node is left out, and nothing else.
-    let without = open(Older::Migrate.into()).await.load().await.unwrap();
+    the_last_inventory_is_in_force(store).await;
+    let inventory = inventory::inventory();
+    store.apply_inventory(&inventory, "sealed", "edge").await.unwrap();
+    let saved = open(sealing()).await.load_inventory().await.unwrap().unwrap();
+    assert_eq!(saved.inventory, inventory);
+    // Without the key that node is left out, and nothing else; of the inventory all or nothing.
+    let opened = open(Older::Migrate.into()).await;
+    let refused = opened.load_inventory().await.unwrap_err();
+    assert!(chain(&refused).contains("another key than `store.key`"), "{}", chain(&refused));
+    let without = opened.load().await.unwrap();
     assert!(without.skipped >= 1 && without.nodes.iter().all(|other| other.name != node.name));
 }
 

@@ -11,6 +11,7 @@ mod arbiter;
 mod callbacks;
 mod counters;
 mod error;
+mod inventory;
 mod outbox;
 mod rows;
 mod schema;

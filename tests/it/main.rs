@@ -30,6 +30,7 @@ mod health;
 mod hooks;
 mod identity;
 mod instances;
+mod inventory;
 mod isolation;
 mod join;
 mod lifecycle;

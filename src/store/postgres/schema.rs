@@ -17,10 +17,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
     ("V2__claims", include_str!("../../../migrations/postgres/0002_claims.sql")),
     ("V3__held", include_str!("../../../migrations/postgres/0003_held.sql")),
     ("V4__counters", include_str!("../../../migrations/postgres/0004_counters.sql")),
+    ("V5__inventory", include_str!("../../../migrations/postgres/0005_inventory.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 4;
+pub(super) const PRESENT: u32 = 5;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -1,0 +1,109 @@
+//! The SQL of the inventory.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use tokio::sync::watch;
+
+use super::Embedded;
+use super::rows::{integer, unreadable};
+use crate::model::Inventory;
+use crate::store::Error;
+use crate::store::inventory::{Applied, Inventories, REMEMBERED, SavedInventory};
+use crate::store::inventory_row::{self, Object};
+use crate::store::seal::Seal;
+
+#[async_trait]
+impl Inventories for Embedded {
+    async fn inventory_in_force(&self) -> Result<Option<Applied>, Error> {
+        self.read(in_force).await
+    }
+
+    async fn last_applied(&self, digest: &str) -> Result<Option<Applied>, Error> {
+        let digest = digest.to_owned();
+        self.read(move |db| {
+            db.query_row(
+                "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
+                 WHERE digest = ?1 ORDER BY revision DESC LIMIT 1",
+                [digest],
+                applied,
+            )
+            .optional()
+        })
+        .await
+    }
+
+    async fn load_inventory(&self) -> Result<Option<SavedInventory>, Error> {
+        let seal = self.seal.clone();
+        self.read(move |db| load(db, &seal)).await
+    }
+
+    async fn apply_inventory(
+        &self,
+        inventory: &Inventory,
+        digest: &str,
+        by: &str,
+    ) -> Result<Applied, Error> {
+        let objects = inventory_row::objects(inventory, &self.seal);
+        let (digest, by) = (digest.to_owned(), by.to_owned());
+        self.read(move |db| apply(db, &objects, &digest, &by)).await
+    }
+
+    fn inventory_changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+}
+
+fn in_force(db: &Connection) -> rusqlite::Result<Option<Applied>> {
+    db.query_row(
+        "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
+         ORDER BY revision DESC LIMIT 1",
+        [],
+        applied,
+    )
+    .optional()
+}
+
+fn applied(row: &Row<'_>) -> rusqlite::Result<Applied> {
+    let (revision, at_ms) = (integer(row, 0)?, integer(row, 3)?);
+    Ok(Applied { revision, digest: row.get(1)?, by: row.get(2)?, at_ms })
+}
+
+fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Option<SavedInventory>> {
+    let moment = Transaction::new_unchecked(db, TransactionBehavior::Deferred)?;
+    let Some(applied) = in_force(&moment)? else { return Ok(None) };
+    let mut statement = moment
+        .prepare("SELECT kind, name, spec FROM inventory WHERE revision = ?1 ORDER BY position")?;
+    let rows = statement
+        .query_map([i64::try_from(applied.revision).unwrap_or(i64::MAX)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let read = inventory_row::read(rows, seal);
+    let (inventory, files) = read.map_err(|reason| unreadable(2, reason))?;
+    Ok(Some(SavedInventory { applied, inventory, files }))
+}
+
+fn apply(db: &Connection, objects: &[Object], digest: &str, by: &str) -> rusqlite::Result<Applied> {
+    let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let applied = moment.query_row(
+        "INSERT INTO inventory_revisions (digest, applied_by, applied_at_ms)
+         VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER))
+         RETURNING revision, digest, applied_by, applied_at_ms",
+        [digest, by],
+        applied,
+    )?;
+    let revision = i64::try_from(applied.revision).unwrap_or(i64::MAX);
+    let forgotten = "DELETE FROM inventory_revisions WHERE revision <= ?1";
+    moment.execute(forgotten, [revision - REMEMBERED])?;
+    moment.execute("DELETE FROM inventory", [])?;
+    let mut put = moment.prepare(
+        "INSERT INTO inventory (revision, position, kind, name, origin, spec)
+         VALUES (?1, ?2, ?3, ?4, 'file', ?5)",
+    )?;
+    for (position, Object { kind, name, spec }) in (0_i64..).zip(objects) {
+        put.execute(params![revision, position, kind, name, spec])?;
+    }
+    drop(put);
+    moment.commit()?;
+    Ok(applied)
+}

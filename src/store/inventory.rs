@@ -1,0 +1,91 @@
+//! The inventory in the store: what was last applied, for all who share it.
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::inventory_row::objects;
+use super::seal::Seal;
+use super::{Error, SavedAsset, Store};
+use crate::model::{AssetKind, Inventory, Look, Secret};
+
+/// How many times of applying are remembered.
+pub(super) const REMEMBERED: i64 = 1000;
+
+/// An inventory that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Grows; the highest is in force.
+    pub revision: u64,
+    /// Of what was applied.
+    pub digest: String,
+    /// Who did.
+    pub by: String,
+    /// When, by the store's clock, ms since 1970.
+    pub at_ms: u64,
+}
+
+/// The inventory in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedInventory {
+    /// When it was applied.
+    pub applied: Applied,
+    /// Without the looks that are files.
+    pub inventory: Inventory,
+    /// Those files; their content is among the assets.
+    pub files: Vec<SavedAsset>,
+}
+
+/// The part of a [`Store`] that keeps the inventory.
+#[async_trait]
+pub trait Inventories: Send + Sync {
+    /// What is in force.
+    async fn inventory_in_force(&self) -> Result<Option<Applied>, Error>;
+
+    /// When this digest was last applied, as far as that is remembered.
+    async fn last_applied(&self, digest: &str) -> Result<Option<Applied>, Error>;
+
+    /// The inventory in force, all of it or none.
+    async fn load_inventory(&self) -> Result<Option<SavedInventory>, Error>;
+
+    /// Puts an inventory in force in place of the last one.
+    async fn apply_inventory(
+        &self,
+        inventory: &Inventory,
+        digest: &str,
+        by: &str,
+    ) -> Result<Applied, Error>;
+
+    /// Changes soon after somebody has put another inventory in force, and whenever that may have been
+    /// missed. `None` where nobody else can. Costs a connection for as long as it is kept.
+    fn inventory_changes(&self) -> Option<watch::Receiver<u64>>;
+}
+
+/// Tells inventories apart. Secrets take part by their marks.
+pub fn digest_of(inventory: &Inventory, store: &dyn Store) -> String {
+    let mut marked = inventory.clone();
+    let mark = |secret: &mut Secret| *secret = Secret::new(store.mark_of(secret));
+    marked.nodes.iter_mut().for_each(|node| mark(&mut node.secret));
+    for tenant in &mut marked.tenants {
+        tenant.stats_token.iter_mut().for_each(mark);
+        for secret in &mut tenant.secrets {
+            mark(&mut secret.secret);
+            secret.secret2.iter_mut().for_each(mark);
+        }
+        for kind in AssetKind::ALL {
+            // Where a file is on each machine does not matter.
+            if let Some(Look::File(asset)) = tenant.branding.get(kind) {
+                let same = format!("{} {}", asset.digest(), asset.name());
+                tenant.branding.set(kind, Look::Url(same));
+            }
+        }
+    }
+    let mut digest = Sha256::new();
+    for object in objects(&marked, &Seal::default()) {
+        for part in [object.kind, &object.name, &object.spec] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+    }
+    hex::encode(digest.finalize())
+}

@@ -1,0 +1,168 @@
+//! The SQL of the inventory, and word of its changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::poll_fn;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{AsyncMessage, Row};
+
+use super::error::Trouble;
+use super::rows::Unreadable;
+use super::target::Target;
+use super::{OPEN_WITHIN, Postgres};
+use crate::chain::Chain;
+use crate::model::Inventory;
+use crate::store::Error;
+use crate::store::inventory::{Applied, Inventories, REMEMBERED, SavedInventory};
+use crate::store::inventory_row;
+
+const IN_FORCE: &str = "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
+    ORDER BY revision DESC LIMIT 1";
+const LAST: &str = "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
+    WHERE digest = $1 ORDER BY revision DESC LIMIT 1";
+/// Of one moment, as it is one statement: the next revision takes the rows of this one away.
+const LOAD: &str = "SELECT revision, digest, applied_by, applied_at_ms, kind, name, spec
+    FROM (SELECT * FROM inventory_revisions ORDER BY revision DESC LIMIT 1) AS applied
+        LEFT JOIN inventory USING (revision) ORDER BY position";
+const APPLY: &str = "WITH applied AS (
+        INSERT INTO inventory_revisions (digest, applied_by, applied_at_ms)
+            VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+            RETURNING revision, digest, applied_by, applied_at_ms),
+    put AS (INSERT INTO inventory (revision, position, kind, name, origin, spec)
+        SELECT revision, position, kind, name, 'file', spec
+            FROM applied, unnest($3::text[], $4::text[], $5::text[])
+                WITH ORDINALITY AS object (kind, name, spec, position)),
+    gone AS (DELETE FROM inventory USING applied WHERE inventory.revision < applied.revision),
+    forgotten AS (DELETE FROM inventory_revisions AS old USING applied
+        WHERE old.revision <= applied.revision - $6::bigint)
+    SELECT revision, digest, applied_by, applied_at_ms,
+        pg_notify('portico_inventory', revision::text)::text FROM applied";
+
+/// Between two attempts to listen.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+#[async_trait]
+impl Inventories for Postgres {
+    async fn inventory_in_force(&self) -> Result<Option<Applied>, Error> {
+        let reader = self.reader().await?;
+        let rows = reader.rows(IN_FORCE, &[]).await?;
+        Ok(reader.read_all(&rows, applied)?.pop())
+    }
+
+    async fn last_applied(&self, digest: &str) -> Result<Option<Applied>, Error> {
+        let reader = self.reader().await?;
+        let rows = reader.rows(LAST, &[&digest]).await?;
+        Ok(reader.read_all(&rows, applied)?.pop())
+    }
+
+    async fn load_inventory(&self) -> Result<Option<SavedInventory>, Error> {
+        let reader = self.reader().await?;
+        let rows = reader.rows(LOAD, &[]).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let applied = reader.read_all(std::slice::from_ref(first), applied)?.pop();
+        let Some(applied) = applied else { return Ok(None) };
+        let objects: Vec<_> = reader.read_all(&rows, object)?.into_iter().flatten().collect();
+        let (inventory, files) = inventory_row::read(objects, &self.seal)
+            .map_err(|reason| Trouble::Row { place: self.target.place.clone(), reason })?;
+        Ok(Some(SavedInventory { applied, inventory, files }))
+    }
+
+    async fn apply_inventory(
+        &self,
+        inventory: &Inventory,
+        digest: &str,
+        by: &str,
+    ) -> Result<Applied, Error> {
+        let objects = inventory_row::objects(inventory, &self.seal);
+        let kinds: Vec<&str> = objects.iter().map(|object| object.kind).collect();
+        let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
+        let specs: Vec<&str> = objects.iter().map(|object| object.spec.as_str()).collect();
+        let reader = self.reader().await?;
+        let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+            &[&digest, &by, &kinds, &names, &specs, &REMEMBERED];
+        let rows = reader.rows(APPLY, params).await?;
+        let place = self.target.place.clone();
+        let none = || Trouble::Row { place, reason: "no revision was made".to_owned() };
+        Ok(reader.read_all(&rows, applied)?.pop().ok_or_else(none)?)
+    }
+
+    fn inventory_changes(&self) -> Option<watch::Receiver<u64>> {
+        let (sender, receiver) = watch::channel(0);
+        // It ends when nobody has the receiver any more.
+        drop(self.runtime.spawn(listen(self.target.clone(), sender)));
+        Some(receiver)
+    }
+}
+
+/// Tells of every notification, and of every time that one may have been missed.
+async fn listen(target: Arc<Target>, sender: watch::Sender<u64>) {
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            ended = listen_once(&target, &sender) => {
+                if let Err(error) = ended {
+                    log::debug!("changes of the inventory are not heard of: {}", Chain(&error));
+                }
+            }
+        }
+        tokio::select! {
+            () = sender.closed() => return,
+            () = sleep(AGAIN_AFTER) => {}
+        }
+    }
+}
+
+/// Until the connection ends.
+async fn listen_once(
+    target: &Target,
+    sender: &watch::Sender<u64>,
+) -> Result<(), tokio_postgres::Error> {
+    let Ok(connected) = timeout(OPEN_WITHIN, target.config.connect(target.tls.clone())).await
+    else {
+        return Ok(());
+    };
+    let (client, mut connection) = connected?;
+    let asking = client.batch_execute("SET idle_session_timeout = 0; LISTEN portico_inventory");
+    tokio::pin!(asking);
+    let mut is_asked = false;
+    loop {
+        tokio::select! {
+            asked = &mut asking, if !is_asked => {
+                asked?;
+                is_asked = true;
+                // What was told before is not told again.
+                sender.send_modify(|changes| *changes += 1);
+            }
+            message = poll_fn(|context| connection.poll_message(context)) => match message {
+                Some(Ok(AsyncMessage::Notification(_))) => {
+                    sender.send_modify(|changes| *changes += 1);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+fn applied(row: &Row) -> Result<Applied, Unreadable> {
+    let number = |column| get::<i64>(row, column).map(i64::unsigned_abs);
+    Ok(Applied { revision: number(0)?, digest: get(row, 1)?, by: get(row, 2)?, at_ms: number(3)? })
+}
+
+/// Nothing for an empty inventory, which has no rows.
+fn object(row: &Row) -> Result<Option<(String, String, String)>, Unreadable> {
+    let Some(kind) = get::<Option<String>>(row, 4)? else { return Ok(None) };
+    Ok(Some((kind, get(row, 5)?, get(row, 6)?)))
+}
+
+fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
+    row: &'r Row,
+    column: usize,
+) -> Result<T, Unreadable> {
+    let unreadable = |_error| Unreadable(format!("inventory, column {column}: has another type"));
+    row.try_get(column).map_err(unreadable)
+}

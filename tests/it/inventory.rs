@@ -1,0 +1,132 @@
+//! What one instance reads from its file is in force on all that share its store.
+
+use portico::sim;
+
+use crate::edit;
+use crate::harness::{Client, Config, Pool, Postgres, Tenant, eventually};
+
+const SECRET: &str = "a secret that is not in the first file";
+
+/// Two instances in front of one node.
+async fn two(server: &Postgres, database: &str, change: fn(Config) -> Config) -> (Pool, Pool) {
+    let config = || {
+        let config = Config::new()
+            .set("store.kind", "postgres")
+            .set("store.url", server.url(database))
+            .tenant(Tenant::new("acme"));
+        change(config)
+    };
+    let one = Pool::start(config()).await;
+    // Its own node is not in its file.
+    let url = one.node(0).url();
+    let two = Pool::start(config().node(0, "url", url)).await;
+    (one, two)
+}
+
+fn client(pool: &Pool, tenant: &str, secret: &str) -> Client {
+    Client {
+        base: format!("/bbb/{tenant}/bigbluebutton/api"),
+        secret: secret.to_owned(),
+        ..pool.tenant("acme")
+    }
+}
+
+async fn is_served(pool: &Pool, tenant: &str) -> bool {
+    client(pool, tenant, SECRET).get("getMeetings", "").await.is_success()
+}
+
+fn reload(pool: &Pool, yaml: &str) {
+    pool.rewrite_config(yaml);
+    pool.signal("HUP");
+}
+
+#[tokio::test]
+async fn a_tenant_that_one_reads_answers_on_the_other_within_a_second() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let (one, mut two) = two(server, &database, |config| config).await;
+    let older = two.config_yaml();
+    assert!(!is_served(&two, "beta").await);
+
+    reload(&one, &edit::with_tenant(&one.config_yaml(), "beta", SECRET));
+    eventually("it is read", async || is_served(&one, "beta").await).await;
+    let begun = tokio::time::Instant::now();
+    eventually("it answers on the other", async || is_served(&two, "beta").await).await;
+    let took = begun.elapsed();
+    assert!(took.as_millis() < 1000, "{took:?}");
+    client(&two, "beta", SECRET).create("algebra").await;
+    eventually("it says so", async || two.log().contains("has applied them, revision")).await;
+
+    // Its file is older than that now, and nobody takes the tenant away by a restart.
+    two.signal("TERM");
+    assert!(two.ended().await.success());
+    two.restart().await;
+    assert!(is_served(&two, "beta").await);
+    assert_eq!(client(&two, "beta", SECRET).listed().await, ["algebra"]);
+    let warning = "this file is older than what is in force (applied by ";
+    assert!(two.log().contains(warning), "{}", two.log());
+    assert!(!two.log().contains(SECRET) && !one.log().contains(SECRET));
+
+    // By a signal it counts; the tenant's meeting runs, so it is served until that ends.
+    client(&two, "beta", SECRET).get("end", "meetingID=algebra").await.success();
+    eventually("it is over", async || {
+        client(&one, "beta", SECRET).listed().await.is_empty()
+            && client(&two, "beta", SECRET).listed().await.is_empty()
+    })
+    .await;
+    reload(&two, &older);
+    for pool in [&one, &two] {
+        eventually("it is gone", async || !is_served(pool, "beta").await).await;
+    }
+    // A file that was never applied counts at a start.
+    two.rewrite_config(&edit::with_tenant(&older, "gamma", SECRET));
+    two.restart().await;
+    for pool in [&one, &two] {
+        eventually("it is there", async || is_served(pool, "gamma").await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_goes_from_one_file_is_retired_everywhere_while_meetings_run() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let (one, two) = two(server, &database, |config| config).await;
+    let acme = two.tenant("acme");
+    acme.create("algebra").await;
+    let added = sim::Node::start(sim::Settings::default()).await.expect("a node");
+    let yaml = edit::with_node(&one.config_yaml(), "added", &added.url(), added.secret());
+    reload(&one, &edit::without_node(&yaml, "node0"));
+    eventually("it is retired on the other", async || {
+        let log = two.log();
+        log.contains("node node0 is retired: it stays until its meetings end")
+    })
+    .await;
+    assert_eq!(acme.listed().await, ["algebra"]);
+    eventually("the new one gets meetings", async || {
+        acme.get("create", "meetingID=botany&name=Botany").await.is_success()
+    })
+    .await;
+    assert_eq!(added.meetings().len(), 1);
+    acme.get("end", "meetingID=algebra").await.success();
+    eventually("it is gone", async || two.log().contains("node node0 is retired and empty: gone"))
+        .await;
+    added.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_that_one_reads_from_a_file_is_shown_by_the_other() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let (one, two) = two(server, &database, |config| config).await;
+    let css = one.dir().join("acme.css");
+    std::fs::write(&css, "body { color: green }").expect("a file");
+    let branding = format!("    branding: {{ css: {} }}\n    secrets:\n", css.display());
+    reload(&one, &one.config_yaml().replacen("    secrets:\n", &branding, 1));
+    let shown = async |pool: &Pool| {
+        let path = "/b3lb/t/acme/css";
+        let reply = pool.tenant("acme").send(http::Method::GET, path, &[], "").await;
+        reply.status == 200 && reply.body.contains("green")
+    };
+    eventually("it is shown", async || shown(&one).await).await;
+    eventually("the other shows it", async || shown(&two).await).await;
+}
