@@ -1,7 +1,7 @@
 //! Secrets at rest: sealed with `store.key`, if there is one.
 //!
 //! ChaCha20-Poly1305 with a random nonce each time; a restart seals some hundred secrets, far from where
-//! nonces could meet. What is sealed belongs to one node's name and opens for no other.
+//! nonces could meet. What is sealed belongs to one node's name, or one place of a tenant, and opens for no other.
 
 use std::fmt;
 use std::sync::Arc;

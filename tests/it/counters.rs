@@ -82,9 +82,16 @@ async fn counters_go_on_after_a_restart() {
 async fn each_instance_shows_what_all_have_counted_and_a_kill_loses_little() {
     let server = Postgres::shared();
     let database = server.create_database();
-    let config = || config().set("store.kind", "postgres").set("store.url", server.url(&database));
+    // Both have one inventory, and neither looks for meetings of the other's.
+    let config = || {
+        config()
+            .set("store.kind", "postgres")
+            .set("store.url", server.url(&database))
+            .set("polling.interval", "10m")
+    };
     let mut one = Pool::start(config()).await;
-    let two = Pool::start(config()).await;
+    let url = one.node(0).url();
+    let two = Pool::start(config().node(0, "url", url)).await;
     use_it(&one).await;
     use_it(&two).await;
     for pool in [&one, &two] {
