@@ -13,6 +13,7 @@ mod leases;
 mod outbox;
 mod poll;
 mod poller;
+mod rows;
 
 pub use counters::Counters;
 pub use driver::run;

@@ -7,7 +7,7 @@
 //! Where other instances create meetings, what is strange to us may be theirs. So the store is asked about
 //! [`strange`](Poll::strange) keys between the list and its end, and its row decides whose is whose.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Fleet;
@@ -65,8 +65,8 @@ pub enum Told {
     Away,
     /// What it has under these keys, and which of them are being created by anybody.
     Said {
-        /// At most one for each key.
-        rows: Vec<Meeting>,
+        /// By their key.
+        rows: HashMap<MeetingKey, Meeting>,
         /// Left alone until the next poll.
         claimed: HashSet<MeetingKey>,
     },
@@ -79,7 +79,7 @@ impl Told {
 
     fn row(&self, key: &MeetingKey) -> Option<&Meeting> {
         let Self::Said { rows, .. } = self else { return None };
-        rows.iter().find(|row| row.key == *key)
+        rows.get(key)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::bbb::{Answer, Call, Params};
 use crate::chain::Chain;
 use crate::fleet::{Double, Entry, Node, Seen, Verdict, judge};
 use crate::model::{CallbackKind, NodeName};
+use crate::store::Saving;
 
 /// Doubles of one node that are resolved at the same time.
 const AT_ONCE: usize = 8;
@@ -44,7 +45,7 @@ impl Poll {
 
     async fn resolve_one(&self, node: &Arc<Node>, double: &Double) {
         let Some(_claim) = self.fleet.claims.try_claim(double.key()) else { return };
-        if !self.fleet.is_double(double) {
+        if !self.fleet.is_double(double) || !self.is_left_to_us(double).await {
             return;
         }
         let (snapshot, rival) = (self.fleet.snapshot(), double.rival());
@@ -76,23 +77,31 @@ impl Poll {
             node.name(),
             other.name(),
         );
-        self.save_moved(rival, &entry).await;
-        if self.figures(other, rival.internal_id()).await == Seen::With(0) {
+        let is_saved = self.save_moved(rival, &entry).await;
+        // While the store has the other one, so do other instances.
+        if (is_saved || !self.store.is_shared())
+            && self.figures(other, rival.internal_id()).await == Seen::With(0)
+        {
             self.end(other, double, rival.internal_id(), node.name()).await;
         }
     }
 
     /// The store follows. What it does not take now, the next poll saves.
-    async fn save_moved(&self, loser: &Entry, winner: &Entry) {
+    async fn save_moved(&self, loser: &Entry, winner: &Entry) -> bool {
         let removed = self.store.remove_meeting(loser.key(), loser.internal_id()).await;
         let saved = match removed {
-            Ok(()) => self.store.put_meeting(&winner.to_meeting()).await,
+            Ok(()) => self.put(winner).await,
             Err(error) => Err(error),
         };
         match saved {
-            Ok(()) => winner.mark_saved(),
+            Ok(Saving::Kept) => {
+                winner.mark_saved();
+                return true;
+            }
+            Ok(Saving::Other(_)) => warn!("a meeting that has moved runs elsewhere by now"),
             Err(error) => warn!("a meeting that has moved is not saved yet: {}", Chain(&error)),
         }
+        false
     }
 
     fn warn_of_both(&self, node: &Node, double: &Double) {

@@ -69,7 +69,8 @@ impl Ends {
         }
     }
 
-    /// Whether nothing goes on under its key, as far as its front end knows. A breakout room that its node has
+    /// Whether nothing goes on under its key, as far as its front end knows: one that was ended, and created
+    /// again, is over; one that another has taken the place of is not. A breakout room that its node has
     /// made has no callbacks.
     fn is_an_end(&self, entry: &Entry) -> bool {
         let key = entry.key();
@@ -77,7 +78,7 @@ impl Ends {
             let other = self.fleet.directory.get(&key.scope, &key.id);
             other.is_some_and(|other| other.phase() == Phase::Running)
         };
-        entry.counts() && !(entry.phase() == Phase::Lost && is_elsewhere())
+        entry.counts() && (entry.phase() == Phase::Ended || !is_elsewhere())
     }
 
     fn wait(&self, until: Instant, ends: impl IntoIterator<Item = Arc<Entry>>) {

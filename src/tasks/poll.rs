@@ -16,7 +16,7 @@ use crate::chain::Chain;
 use crate::fleet::{Fleet, Node, Reconciled, now_ms};
 use crate::model::{Health, NodeName};
 use crate::node::{self, Client};
-use crate::store::Store;
+use crate::store::{Saving, Store};
 
 /// A list of all meetings: 200 meetings of 25 attendees are about 1.1 MB.
 const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
@@ -102,6 +102,8 @@ impl Poll {
             return Err(error.into());
         }
         parser.finish()?;
+        let strange = poll.strange();
+        poll.hear(self.ask_store(&strange).await);
         let (polled, reconciled) = poll.finish(self.settings.thresholds, now_ms());
         debug!(
             "node {}: {} meetings, {} attendees",
@@ -179,8 +181,9 @@ impl Poll {
             if entry.is_saved() || !holds.is_some_and(|other| Arc::ptr_eq(&other, &entry)) {
                 continue;
             }
-            match self.store.put_meeting(&entry.to_meeting()).await {
-                Ok(()) => entry.mark_saved(),
+            match self.put(&entry).await {
+                Ok(Saving::Kept) => entry.mark_saved(),
+                Ok(Saving::Other(row)) => self.yield_to(*row, &entry).await,
                 Err(error) => {
                     warn!("a meeting is still not saved: {}", Chain(&error));
                     break;

@@ -41,6 +41,7 @@ mod placement;
 mod postgres;
 mod protection;
 mod reconcile;
+mod reconcile_shared;
 mod recordings;
 mod reload;
 mod rollover;

@@ -14,7 +14,7 @@ fn config() -> Config {
 }
 
 /// Creates a meeting on a node behind Portico's back; gives its internal id.
-async fn plant(pool: &Pool, node: &Node, id: &str) -> String {
+pub(crate) async fn plant(pool: &Pool, node: &Node, id: &str) -> String {
     let front = Client { address: node.address(), ..pool.tenant("acme") };
     let query = format!("name=A+meeting&meetingID={}", id.replace('@', "%40"));
     let query = signed_query(Algorithm::Sha256, "create", query.as_bytes(), node.secret());
@@ -22,17 +22,17 @@ async fn plant(pool: &Pool, node: &Node, id: &str) -> String {
     front.send(Method::GET, &target, &[], "").await.success().text("internalMeetingID")
 }
 
-fn live(node: &Node, id: &str) -> bool {
+pub(crate) fn live(node: &Node, id: &str) -> bool {
     node.meetings().iter().any(|meeting| meeting.external_id == id && !meeting.ended)
 }
 
-async fn joins_go_to(acme: &Client, id: &str, node: &Node) -> bool {
+pub(crate) async fn joins_go_to(acme: &Client, id: &str, node: &Node) -> bool {
     let join = acme.get("join", &format!("fullName=Ada&meetingID={id}")).await;
     join.status == 302 && join.header("location").starts_with(&node.url())
 }
 
 /// Waits for this many more polls of a node that began after now.
-async fn polled(node: &Node, more: usize) {
+pub(crate) async fn polled(node: &Node, more: usize) {
     let before = node.calls("getMeetings");
     eventually("it is polled", async || node.calls("getMeetings") > before + more).await;
 }

@@ -22,6 +22,7 @@ fn poll_told(fleet: &Fleet, name: &str, told: Told, shown: &[(&str, u64)]) -> su
 }
 
 fn said(rows: Vec<Meeting>, claimed: &[MeetingKey]) -> Told {
+    let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
     Told::Said { rows, claimed: claimed.iter().cloned().collect() }
 }
 
