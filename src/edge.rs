@@ -22,6 +22,7 @@ mod client;
 mod coalesce;
 mod events;
 mod fan_out;
+mod farewell;
 mod form;
 mod front;
 mod head;
@@ -54,6 +55,7 @@ use url::Url;
 
 pub use balancer::{Balancer, balancer};
 pub use callbacks::Callbacks;
+pub use farewell::Farewell;
 pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
 pub use tls::{Certificate, Unusable};
 
@@ -96,6 +98,7 @@ pub struct Edge {
     lookups: lookups::Lookups,
     patience: Arc<patience::Patience>,
     ping: ping::Ping,
+    farewell: Farewell,
     /// Memory, in KiB, for forms that must be read before their sender is known.
     strangers_forms: Semaphore,
     address_rates: Option<protection::AddressRates>,
@@ -141,6 +144,7 @@ impl Edge {
             lookups: lookups::Lookups::default(),
             patience: Arc::default(),
             ping: ping::Ping::default(),
+            farewell: Farewell::default(),
             metrics: metrics::Metrics::register(registry)?,
         })
     }
@@ -148,5 +152,10 @@ impl Edge {
     /// The requests that are being served.
     pub fn in_flight(&self) -> InFlight {
         InFlight(self.metrics.requests.clone())
+    }
+
+    /// Has clients open new connections, which a balancer may send elsewhere.
+    pub fn farewell(&self) -> Farewell {
+        self.farewell.clone()
     }
 }

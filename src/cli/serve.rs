@@ -168,7 +168,7 @@ impl Portico {
             &registry,
         )?;
         server.add_service(balancing);
-        let in_flight = edge.in_flight();
+        let (in_flight, farewell) = (edge.in_flight(), edge.farewell());
         let doorway = Doorway::new(edge, &server.configuration);
         for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
             server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
@@ -201,7 +201,15 @@ impl Portico {
         }
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });
-        let signals = Signals { successor, fleet: fleet.clone(), in_flight, delivering };
+        let signals = Signals {
+            successor,
+            fleet: fleet.clone(),
+            in_flight,
+            delivering,
+            farewell,
+            leaving: leaving.clone(),
+            drain: settings.server.drain,
+        };
         let overlap = settings.server.grace + OVERLAP;
         let overlapping = fleet.clone();
         let keeper = Arc::new(Keeper::new(fleet, store.clone(), &settings, revision));
@@ -506,9 +514,9 @@ async fn tell_service_manager(
         _ = stop.wait_for(|stop| *stop) => {}
         () = alone => {}
     }
-    leaving.send_replace(true);
-    // After an upgrade the unit goes on, with another process.
+    // After an upgrade the unit goes on, with another process, which is as ready.
     if !fleet.is_overlapping() {
+        leaving.send_replace(true);
         notify(&[NotifyState::Stopping]);
     }
 }

@@ -3,7 +3,7 @@
 //! | signal | meaning |
 //! | --- | --- |
 //! | `SIGINT` | leave at once |
-//! | `SIGTERM` | take no new connections, finish what is under way, leave |
+//! | `SIGTERM` | say on `/readyz` that we leave; after `server.drain` take no new connections, finish what is under way, leave |
 //! | `SIGHUP` | read configuration and certificates again |
 //! | `SIGUSR2` | start the program anew, as it is on disk now, and hand the sockets over to it |
 
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::edge::InFlight;
+use crate::edge::{Farewell, InFlight};
 use crate::fleet::Fleet;
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use log::{error, info};
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::IntGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 /// The new process reads its configuration and its store, then waits for the sockets.
@@ -45,6 +46,12 @@ pub(super) struct Signals {
     pub(super) in_flight: InFlight,
     /// Callbacks that are being delivered.
     pub(super) delivering: IntGauge,
+    /// Ends connections with their next answer.
+    pub(super) farewell: Farewell,
+    /// What `/readyz` says; true once we are about to leave.
+    pub(super) leaving: watch::Sender<bool>,
+    /// How long everything goes on after that.
+    pub(super) drain: Duration,
 }
 
 #[async_trait]
@@ -57,6 +64,15 @@ impl ShutdownSignalWatch for Signals {
             tokio::select! {
                 _ = int.recv() => return ShutdownSignal::FastShutdown,
                 _ = term.recv() => {
+                    self.farewell.say();
+                    self.leaving.send_replace(true);
+                    if !self.drain.is_zero() {
+                        info!("not ready any more; the listeners close in {:?}", self.drain);
+                        tokio::select! {
+                            () = sleep(self.drain) => {}
+                            _ = int.recv() => return ShutdownSignal::FastShutdown,
+                        }
+                    }
                     if self.successor.is_some() {
                         tokio::spawn(leave_when_idle(self.in_flight.clone(), self.delivering.clone()));
                     }
@@ -65,6 +81,7 @@ impl ShutdownSignalWatch for Signals {
                 _ = usr2.recv() => match self.start_successor().await {
                     Ok(()) => {
                         self.fleet.set_overlapping(true);
+                        self.farewell.say();
                         return ShutdownSignal::GracefulUpgrade;
                     }
                     Err(trouble) => error!("no upgrade, everything goes on as it is: {trouble:#}"),

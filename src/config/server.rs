@@ -29,6 +29,9 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Worker threads; 0 is one per core.
     pub threads: usize,
+    /// After SIGTERM everything goes on for so long, but for `/readyz`, so that a balancer in front looks
+    /// elsewhere before the listeners close. Default: 0, there is none.
+    pub drain: Duration,
     /// How long requests in flight may go on after a stop. Default: 10 s.
     pub grace: Duration,
 }
@@ -78,9 +81,20 @@ pub(super) fn read(item: &Item<'_>) -> Option<Server> {
         let base_domain = fields.optional("base_domain").host();
         let trusted_proxies = trusted_proxies(&fields.optional("trusted_proxies"));
         let threads = fields.optional("threads").whole(0..=MAX_THREADS).unwrap_or(0);
+        let drain = fields.optional("drain").duration(Duration::ZERO..=MAX_GRACE);
+        let drain = drain.unwrap_or(Duration::ZERO);
         let grace = fields.optional("grace").duration(Duration::ZERO..=MAX_GRACE);
         let grace = grace.unwrap_or(DEFAULT_GRACE);
-        Some(Server { listen, admin, public_url, base_domain, trusted_proxies, threads, grace })
+        Some(Server {
+            listen,
+            admin,
+            public_url,
+            base_domain,
+            trusted_proxies,
+            threads,
+            drain,
+            grace,
+        })
     })
 }
 

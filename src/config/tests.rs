@@ -13,10 +13,15 @@ use crate::model::{
     AssetKind, B3lbFactors, Look, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Secret,
 };
 
-/// Everyone's secret.
+/// Everyone's secret, and where a store or a bus is.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a look-up in the environment")]
 fn env(name: &str) -> Option<String> {
-    Some(format!("value-of-{name}"))
+    let scheme = match name {
+        "PORTICO_STORE_URL" => "postgres://",
+        "PORTICO_REDIS_URL" => "redis://",
+        _ => "",
+    };
+    Some(format!("{scheme}a-value-that-is-long-enough-for-{name}"))
 }
 
 fn yaml_files(dir: &str) -> Vec<PathBuf> {
@@ -119,6 +124,7 @@ server:
   base_domain: BBB.example.org
   trusted_proxies: [10.1.2.3/8, 192.0.2.7]
   threads: 4
+  drain: 2s
   grace: 1m 30s
 data_dir: .
 store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false, key: { file: jwt } }
@@ -180,6 +186,7 @@ fn every_key_arrives_where_it_belongs() {
         ["10.0.0.0/8", "192.0.2.7/32"]
     );
     assert_eq!((server.threads, server.grace), (4, Duration::from_secs(90)));
+    assert_eq!(server.drain, Duration::from_secs(2));
     let key = Some(Secret::new("a key of more than thirty-two bytes"));
     let url = Secret::new("postgres://portico:pass-word@localhost/portico");
     assert_eq!(settings.store, Storage { kind: StoreKind::Postgres { url }, migrate: false, key });

@@ -52,6 +52,9 @@ impl Edge {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Decision, Refusal> {
+        if self.farewell.is_said() {
+            session.set_keepalive(None);
+        }
         let req = session.req_header();
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(SocketAddr::ip);
         let trusted = &self.settings.trusted_proxies;

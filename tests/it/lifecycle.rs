@@ -38,6 +38,23 @@ async fn sigterm_lets_requests_in_flight_finish() {
     assert!(join_works(&pool.tenant("acme"), "algebra").await);
 }
 
+/// What a balancer in front needs: time to notice before anybody is refused.
+#[tokio::test]
+async fn with_a_drain_sigterm_lets_everything_go_on_for_a_while_and_sends_clients_away() {
+    let mut pool = Pool::start(config().set("server.drain", "4s")).await;
+    let acme = pool.tenant("acme");
+    assert_eq!(acme.create("before").await.header("connection"), "keep-alive");
+    pool.signal("TERM");
+    let leaves = async || {
+        let ready = pool.admin("/readyz").await;
+        ready.status == 503 && ready.body.contains("stopping")
+    };
+    eventually("it says that it leaves", leaves).await;
+    assert_eq!(acme.create("after").await.header("connection"), "close");
+    assert!(join_works(&acme, "before").await);
+    assert!(pool.ended().await.success(), "{}", pool.log());
+}
+
 #[tokio::test]
 async fn sigint_leaves_at_once() {
     let mut pool = Pool::start(config().set("server.grace", "10m")).await;
