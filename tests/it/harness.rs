@@ -14,8 +14,10 @@
 //! | `pool` | the running pool: nodes, process, signals, restarts |
 //! | `process` | the child process and its log; `portico` for short runs of the program |
 //! | `postgres`, `redis` | servers of our own; unit tests use them too |
+//! | `balancer` | a balancer of connections in front of several instances |
 //! | `cluster` | several instances over one database and one Redis |
 //! | `client` | a front end of one tenant, which signs what it sends |
+//! | `steady` | a front end that keeps its connection |
 //! | `front` | a front end that is called back |
 //! | `http`, `raw` | HTTP for one request; a connection that sends any bytes |
 //! | `masked`, `failure` | answers without volatile parts; BigBlueButton's failures |
@@ -24,6 +26,7 @@
 //!
 //! Nothing outlives a [`Pool`]: dropping it kills the process group and joins the thread that reads its log.
 
+mod balancer;
 mod client;
 mod cluster;
 mod config;
@@ -37,8 +40,10 @@ mod postgres;
 mod process;
 mod raw;
 mod redis;
+mod steady;
 mod wait;
 
+pub(crate) use balancer::Balancer;
 pub(crate) use client::{Client, Signed, sorted};
 pub(crate) use cluster::{Cluster, Plan};
 pub(crate) use config::{Config, Tenant};
@@ -51,4 +56,5 @@ pub(crate) use postgres::Postgres;
 pub(crate) use process::{portico, portico_with};
 pub(crate) use raw::Raw;
 pub(crate) use redis::Redis;
+pub(crate) use steady::Steady;
 pub(crate) use wait::{PATIENCE, eventually};

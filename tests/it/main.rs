@@ -44,6 +44,7 @@ mod reconcile;
 mod reconcile_shared;
 mod recordings;
 mod reload;
+mod rolling;
 mod rollover;
 mod room_recordings;
 mod rules;

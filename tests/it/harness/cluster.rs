@@ -106,6 +106,11 @@ impl Cluster {
         &self.nodes
     }
 
+    /// How often a call was made to all nodes together.
+    pub(crate) fn node_calls(&self, call: &str) -> usize {
+        self.nodes.iter().map(|node| node.calls(call)).sum()
+    }
+
     /// Their database server. Only one that was started with [`Plan::own_postgres`] may be stopped.
     pub(crate) fn postgres(&self) -> &Postgres {
         self.postgres.get()

@@ -165,6 +165,11 @@ impl Pool {
         self.listen[0]
     }
 
+    /// The operators' listener.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A public listener; 0 is the first.
     pub(crate) fn listener(&self, index: usize) -> SocketAddr {
         self.listen[index]
