@@ -45,6 +45,10 @@ test: build-tools test-servers clients ## Run all tests, also those with foreign
 	@cargo test --lib --bins --tests
 	@cargo test --doc
 
+.PHONY: chaos
+chaos: build-tools test-servers ## Break everything for a while under load (CHAOS_SECONDS=60, CHAOS_SEED=…)
+	@CHAOS_SECONDS="$${CHAOS_SECONDS:-60}" cargo test --test it chaos:: -- --nocapture
+
 .PHONY: check
 check: build-tools cargo-deny ## The lint gate: format, clippy, docs, dependencies, systemd unit, scripts
 	@cargo fmt --check

@@ -14,6 +14,7 @@ mod breakout;
 mod bus;
 mod callbacks;
 mod calls;
+mod chaos;
 mod checksums;
 mod clients;
 mod cluster;

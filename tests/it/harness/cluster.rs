@@ -106,6 +106,11 @@ impl Cluster {
         &self.nodes
     }
 
+    /// The same, for tasks.
+    pub(crate) fn shared_nodes(&self) -> Arc<Vec<Node>> {
+        self.nodes.clone()
+    }
+
     /// How often a call was made to all nodes together.
     pub(crate) fn node_calls(&self, call: &str) -> usize {
         self.nodes.iter().map(|node| node.calls(call)).sum()

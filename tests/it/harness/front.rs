@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A real HTTP server on a free port of 127.0.0.1.
@@ -28,6 +29,7 @@ pub(crate) struct Heard {
     pub(crate) body: String,
     /// What it answered.
     pub(crate) status: u16,
+    pub(crate) at: Instant,
 }
 
 #[derive(Default)]
@@ -79,6 +81,7 @@ async fn hear(State(shared): State<Arc<Shared>>, request: Request) -> StatusCode
         headers: parts.headers,
         body: String::from_utf8_lossy(&body).into_owned(),
         status,
+        at: Instant::now(),
     };
     shared.heard.lock().push(heard);
     StatusCode::from_u16(status).expect("a status")
