@@ -146,8 +146,8 @@ impl Keeper {
         metrics.up.set(0);
         metrics.lag.set(0);
         metrics.instances.set(1);
-        tail.away();
         self.living.send_replace(Living::alone(self.settings.instance.clone()));
+        tail.away();
         trouble
     }
 
