@@ -9,7 +9,7 @@ mod metrics;
 mod redis;
 #[cfg(test)]
 #[path = "../tests/it/harness/redis.rs"]
-mod test_redis;
+pub(crate) mod test_redis;
 
 use std::fmt;
 

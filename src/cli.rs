@@ -5,6 +5,7 @@ mod branding;
 mod check;
 mod data_dir;
 mod demo;
+mod gossip;
 mod instances;
 mod inventory;
 mod logging;

@@ -35,6 +35,7 @@ mod ping;
 mod pipeline;
 mod protection;
 mod proxy;
+mod rates;
 mod refusal;
 mod reply;
 mod request;
@@ -57,6 +58,7 @@ pub use balancer::{Balancer, balancer};
 pub use callbacks::Callbacks;
 pub use farewell::Farewell;
 pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
+pub use rates::Rates;
 pub use tls::{Certificate, Unusable};
 
 use crate::fleet::Fleet;
@@ -103,6 +105,7 @@ pub struct Edge {
     strangers_forms: Semaphore,
     address_rates: Option<protection::AddressRates>,
     tenant_rates: protection::TenantRates,
+    rates: Arc<Rates>,
     metrics: metrics::Metrics,
 }
 
@@ -130,14 +133,16 @@ impl Edge {
         settings: Settings,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
+        let rates = Arc::new(Rates::new());
         Ok(Self {
             fleet,
             store,
             client,
             balancer,
-            address_rates: protection::AddressRates::new(settings.requests_per_second),
+            address_rates: protection::AddressRates::new(&rates, settings.requests_per_second),
             settings,
-            tenant_rates: protection::TenantRates::new(),
+            tenant_rates: protection::TenantRates::new(&rates),
+            rates,
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),
             coalesced: coalesce::Coalesced::default(),
             kept: fan_out::Kept::register(registry)?,
@@ -147,6 +152,11 @@ impl Edge {
             farewell: Farewell::default(),
             metrics: metrics::Metrics::register(registry)?,
         })
+    }
+
+    /// What is counted of requests, for other instances to know.
+    pub fn rates(&self) -> Arc<Rates> {
+        self.rates.clone()
     }
 
     /// The requests that are being served.

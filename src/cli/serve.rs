@@ -22,6 +22,7 @@ use tokio::time::sleep;
 
 use super::background::{Axum, Work, background};
 use super::data_dir::DataDir;
+use super::gossip::gossip;
 use super::instances::{self, Instances};
 use super::inventory::Keeper;
 use super::reload::{Reloader, follow_hangups};
@@ -168,7 +169,7 @@ impl Portico {
             &registry,
         )?;
         server.add_service(balancing);
-        let (in_flight, farewell) = (edge.in_flight(), edge.farewell());
+        let (in_flight, farewell, rates) = (edge.in_flight(), edge.farewell(), edge.rates());
         let doorway = Doorway::new(edge, &server.configuration);
         for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
             server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
@@ -198,6 +199,7 @@ impl Portico {
         }
         if let Some(membership) = &membership {
             server.add_service(instances::leaving(membership.clone()));
+            server.add_service(gossip(&fleet, rates));
         }
         let successor =
             path.clone().map(|config| Successor { program: program(), config, upgrade_socket });

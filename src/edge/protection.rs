@@ -4,29 +4,28 @@
 //! operators' side is among them.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora_limits::rate::Rate;
 use pingora_proxy::Session;
 use sha2::{Digest, Sha256};
 
 use super::authenticate::Caller;
 use super::limits;
 use super::pages;
+use super::rates::{Rates, Whose};
 use super::reply::{Dialect, Reply};
 use crate::fleet::{Limit, Reached};
 use crate::model::Slug;
 
 /// The requests of each tenant in this second.
-pub(super) struct TenantRates(Rate);
+pub(super) struct TenantRates(Arc<Rates>);
 
 impl TenantRates {
-    pub(super) fn new() -> Self {
-        Self(Rate::new(Duration::from_secs(1)))
+    pub(super) fn new(rates: &Arc<Rates>) -> Self {
+        Self(rates.clone())
     }
 
     /// The answer to a request beyond its tenant's rate. Only those count that were signed by the tenant: a
@@ -46,7 +45,8 @@ impl TenantRates {
     }
 
     fn is_over(&self, tenant: &Slug, allowed: u32) -> bool {
-        self.0.observe(tenant, 1) > isize::try_from(allowed).unwrap_or(isize::MAX)
+        self.0.observe(Whose::Tenant(tenant.clone()))
+            > isize::try_from(allowed).unwrap_or(isize::MAX)
     }
 }
 
@@ -55,23 +55,27 @@ const NODES_FACTOR: isize = 10;
 
 /// The requests of each client address in this second.
 pub(super) struct AddressRates {
-    rate: Rate,
+    rates: Arc<Rates>,
     allowed: isize,
 }
 
 impl AddressRates {
     /// `None` where there is no limit.
-    pub(super) fn new(requests_per_second: u32) -> Option<Self> {
+    pub(super) fn new(rates: &Arc<Rates>, requests_per_second: u32) -> Option<Self> {
         let allowed = isize::try_from(requests_per_second).unwrap_or(isize::MAX);
-        (allowed > 0).then(|| Self { rate: Rate::new(Duration::from_secs(1)), allowed })
+        (allowed > 0).then(|| Self { rates: rates.clone(), allowed })
     }
 
     /// Counts a request, and tells whether it is one too many. Those that may come from a node count apart:
     /// a node does not call again, and behind the same address may be many clients, or many nodes.
     pub(super) fn is_over(&self, client: IpAddr, is_nodes: impl FnOnce() -> bool) -> bool {
-        let is_nodes = is_nodes();
-        let factor = if is_nodes { NODES_FACTOR } else { 1 };
-        self.rate.observe(&(network(client), is_nodes), 1) > self.allowed.saturating_mul(factor)
+        let client = network(client);
+        let (whose, factor) = if is_nodes() {
+            (Whose::Node(client), NODES_FACTOR)
+        } else {
+            (Whose::Client(client), 1)
+        };
+        self.rates.observe(whose) > self.allowed.saturating_mul(factor)
     }
 }
 

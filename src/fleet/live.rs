@@ -25,6 +25,8 @@ pub struct Live {
     watches: AtomicU32,
     /// Joins that were signed since the last poll began.
     joins: AtomicU32,
+    /// Joins that were signed here since others were told of them.
+    untold_joins: AtomicU32,
     /// High half: counts the changes, low half: placements that no poll has seen. One word, so that a
     /// choice is made on exactly the counters that it then changes.
     reserved: AtomicU64,
@@ -140,6 +142,12 @@ impl Live {
     /// Counts a join that was signed.
     pub fn count_join(&self) {
         self.joins.fetch_add(1, Ordering::Relaxed);
+        self.untold_joins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Joins that were signed here since the last time that this was asked, to be told to others.
+    pub fn take_untold_joins(&self) -> u32 {
+        self.untold_joins.swap(0, Ordering::Relaxed)
     }
 
     /// Counts joins that other instances have signed.
