@@ -133,3 +133,23 @@ async fn a_redis_that_cannot_be_used_is_named_and_no_reason_not_to_serve() {
     );
     assert!(!checked.stderr.contains("hush-hush"), "{checked:?}");
 }
+
+#[tokio::test]
+async fn a_tenants_rate_holds_over_instances() {
+    let tenant = Tenant::new("acme").set("limits", "{ requests_per_second: 100 }");
+    let config = Config::new().tenant(tenant);
+    let cluster = Plan::new(config, 2).start().await;
+    in_touch(&cluster, 2.0).await;
+    let (busy, idle) = (cluster.instance(0).tenant("acme"), cluster.instance(1).tenant("acme"));
+    let mut asked = 0;
+    let begun = Instant::now();
+    eventually("it is too much at the idle instance, too", async || {
+        let calls = (0..60).map(|_| busy.get("getMeetings", ""));
+        futures::future::join_all(calls).await;
+        asked += 1;
+        idle.get("getMeetings", "").await.status == 429
+    })
+    .await;
+    let own_rate = f64::from(asked) / begun.elapsed().as_secs_f64();
+    assert!(own_rate < 100.0 || asked < 100, "it could have been its own doing: {own_rate}");
+}
