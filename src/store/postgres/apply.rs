@@ -188,11 +188,15 @@ fn of_callbacks(change: &Change) -> Vec<Query> {
         Change::Remove(tokens) => {
             vec![Query::new("DELETE FROM callbacks WHERE token = ANY ($1)", vec![list(tokens)])]
         }
-        Change::End { token, at_ms } => vec![Query::new(
-            "UPDATE callbacks SET ended_at_ms = $2 WHERE ended_at_ms IS NULL AND (token = $1
-                OR internal_id = (SELECT internal_id FROM callbacks WHERE token = $1))",
-            vec![word(token.expose()), number(*at_ms)],
-        )],
+        // Two, as one that says OR reads all there are; and no condition on the end, as the way to one row
+        // would then lead over all that have none.
+        Change::End { token, at_ms } => [
+            "UPDATE callbacks SET ended_at_ms = coalesce(ended_at_ms, $2)
+                WHERE internal_id = (SELECT internal_id FROM callbacks WHERE token = $1)",
+            "UPDATE callbacks SET ended_at_ms = coalesce(ended_at_ms, $2) WHERE token = $1",
+        ]
+        .map(|sql| Query::new(sql, vec![word(token.expose()), number(*at_ms)]))
+        .into(),
         Change::Deliver(deliver) => outbox::deliver(deliver),
         Change::Settle { id, holder, at_ms, settled } => {
             outbox::settle(*id, *holder, *at_ms, settled)
@@ -227,6 +231,8 @@ fn put_callback(callback: &Callback) -> Query {
     )
 }
 
+/// What is found row by row on the way over an index, whatever the planner thinks of how many there are: a
+/// subquery with LIMIT or OFFSET is no join in its eyes.
 fn expire(portion: &Portion) -> Vec<Query> {
     let before = |age_ms| number(portion.now_ms.saturating_sub(age_ms));
     let rows = || -> Param { Box::new(i64::from(PORTION)) };
@@ -235,30 +241,38 @@ fn expire(portion: &Portion) -> Vec<Query> {
         // callback go with it.
         Step::GiveTurns | Step::ForgetDeliveries => return Vec::new(),
         Step::End => Query::new(
-            "UPDATE callbacks SET ended_at_ms = $1 WHERE token IN (
+            "UPDATE callbacks SET ended_at_ms = $1 WHERE token = ANY (ARRAY(
                 SELECT token FROM callbacks WHERE ended_at_ms IS NULL AND created_at_ms < $2
-                    AND NOT EXISTS (SELECT 1 FROM meetings
-                        WHERE meetings.internal_id = callbacks.internal_id)
-                    AND (kind <> 'hook'
-                        OR NOT EXISTS (SELECT 1 FROM hooks WHERE hooks.token = callbacks.token))
-                LIMIT $3)",
+                    AND (SELECT true FROM meetings
+                        WHERE meetings.internal_id = callbacks.internal_id LIMIT 1) IS NULL
+                    AND (kind <> 'hook' OR (SELECT true FROM hooks
+                        WHERE hooks.token = callbacks.token LIMIT 1) IS NULL)
+                LIMIT $3))",
             vec![number(portion.now_ms), before(UNNOTICED_END_MS), rows()],
         ),
         Step::Forget => Query::new(
-            "DELETE FROM callbacks WHERE token IN (
+            "DELETE FROM callbacks WHERE token = ANY (ARRAY(
                 SELECT token FROM callbacks WHERE ended_at_ms < $1
-                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.token = callbacks.token
-                        AND (state = 'pending' OR (state = 'dead' AND settled_at_ms >= $1)))
-                LIMIT $2)",
+                    AND (SELECT true FROM (SELECT state, settled_at_ms FROM deliveries
+                            WHERE deliveries.token = callbacks.token OFFSET 0) AS its
+                        WHERE state = 'pending' OR (state = 'dead' AND settled_at_ms >= $1)
+                        LIMIT 1) IS NULL
+                LIMIT $2))",
             vec![before(CALLBACKS_KEPT_MS), rows()],
         ),
         // A webhook has no end by which its events could go.
         Step::ForgetEvents => Query::new(
-            "DELETE FROM deliveries WHERE id IN (
-                SELECT id FROM deliveries WHERE ((state = 'delivered' AND settled_at_ms < $2)
-                        OR (state = 'dead' AND settled_at_ms < $1))
-                    AND token IN (SELECT token FROM callbacks WHERE kind = 'hook')
-                LIMIT $3)",
+            "DELETE FROM deliveries WHERE id = ANY (ARRAY(
+                (SELECT old.id FROM callbacks CROSS JOIN LATERAL (SELECT id FROM deliveries
+                        WHERE token = callbacks.token AND state = 'delivered'
+                            AND settled_at_ms < $2 LIMIT $3) AS old
+                    WHERE kind = 'hook' LIMIT $3)
+                UNION ALL (SELECT old.id FROM outbox_tenants
+                    CROSS JOIN LATERAL (SELECT id, token FROM deliveries
+                        WHERE owner = tenant AND state = 'dead' AND settled_at_ms < $1
+                        OFFSET 0) AS old
+                    WHERE (SELECT kind FROM callbacks WHERE token = old.token) = 'hook' LIMIT $3)
+                LIMIT $3))",
             vec![before(CALLBACKS_KEPT_MS), before(TOLD_KEPT_MS), rows()],
         ),
     };

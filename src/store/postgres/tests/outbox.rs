@@ -6,9 +6,9 @@ use super::*;
 use crate::model::{
     Callback, CallbackKind, CallbackToken, MeetingKey, NewDelivery, NodeName, Scope, Settled,
 };
-use crate::store::callbacks::NEVER;
+use crate::store::callbacks::{CALLBACKS_KEPT_MS, NEVER};
 use crate::store::contract_callbacks::ANYBODYS;
-use crate::store::op::{Change, Deliver};
+use crate::store::op::{Change, Deliver, Full, Portion, Step};
 use crate::store::postgres::apply::{Query, queries};
 use crate::store::postgres::outbox::{REST, TAKE, locks};
 use crate::store::{Callbacks, Places, Put};
@@ -155,6 +155,74 @@ async fn however_much_waits_as_little_is_looked_at() {
     let costs = costs(first.trim().parse().unwrap()).await;
     // Of 64,000 rows; the most for what is due: of 10 tenants 4 lines, of each 2, with their callbacks.
     assert!(costs.iter().all(|cost| (1..300).contains(cost)), "{costs:?}");
+}
+
+#[tokio::test]
+async fn however_many_callbacks_there_are_as_few_are_looked_at() {
+    let database = Server::shared().create_database();
+    let store = open(&database).await;
+    let ended = callback(1, "tenant1", CallbackKind::End);
+    store.put_callbacks(std::slice::from_ref(&ended)).await.unwrap();
+    store.bind_callbacks(std::slice::from_ref(&ended.token), "ended").await.unwrap();
+    let target = Target::parse(&Secret::new(Server::shared().url(&database))).unwrap();
+    let session = Session::open(&Connector::new(&target), &target, None).await.unwrap();
+    let client = &session.client;
+    client.batch_execute("SET plan_cache_mode = force_generic_plan; ANALYZE").await.unwrap();
+    let now_ms = 3 * CALLBACKS_KEPT_MS;
+    let token = ended.token.clone();
+    let mut changes = vec![
+        Change::Bind { tokens: vec![token.clone()], internal_id: "bound".to_owned() },
+        Change::End { token: token.clone(), at_ms: now_ms },
+        Change::Remove(vec![token]),
+    ];
+    changes.extend(
+        Step::ALL.map(|step| Change::Expire(Portion { step, now_ms, is_full: Full::default() })),
+    );
+    let changes: Vec<_> = changes.into_iter().map(Op::Callbacks).collect();
+    let costs = async || {
+        let mut costs = Vec::new();
+        for op in &changes {
+            let mut all = locks([op]);
+            all.extend(queries(op));
+            costs.push(cost(client, &all).await);
+        }
+        costs
+    };
+    costs().await;
+    // Half of them have ended of late, and what was to be told is on its way, given up or delivered; a
+    // few are long over, and one webhook has many events that were delivered, a few of them long ago.
+    let (lately, long_ago) = (now_ms - 1, 1);
+    sql(
+        &database,
+        &format!(
+            "INSERT INTO callbacks
+                 SELECT 'token-' || n, CASE n WHEN 0 THEN 'hook' ELSE 'end' END, 'tenant' || n % 40, 0,
+                     'm', 'n', 'm', 'internal-' || n, 'https://f', {lately},
+                     CASE WHEN n BETWEEN 1 AND 10 THEN {long_ago} WHEN n % 2 = 1 THEN {lately} END
+                 FROM generate_series(0, 20000) AS n;
+             INSERT INTO meetings
+                 SELECT 'acme', 0, 'm' || n, 'n', 'm', 'internal-' || n, 0, NULL, ''
+                 FROM generate_series(0, 5000) AS n;
+             INSERT INTO deliveries (token, subject_sha256, owner, origin_sha256, payload, bytes,
+                     received_at_ms, attempts, next_attempt_at_ms, state, settled_at_ms)
+                 SELECT 'token-' || n, '', 'tenant' || n % 40, int8send(n / 40 % 25), 'true', 4, 1, 0, 1,
+                     CASE WHEN n <= 10 OR n % 3 = 0 THEN 'delivered'
+                         WHEN n % 3 = 1 THEN 'dead' ELSE 'pending' END,
+                     CASE WHEN n <= 10 THEN {long_ago} ELSE {lately} END
+                 FROM generate_series(1, 20000) AS n;
+             INSERT INTO deliveries (token, subject_sha256, owner, origin_sha256, payload, bytes,
+                     received_at_ms, attempts, next_attempt_at_ms, state, settled_at_ms)
+                 SELECT 'token-0', int8send(m), 'tenant0', '', '', 4, 1, 1, 1,
+                     CASE WHEN m % 2 = 0 THEN 'delivered' ELSE 'dead' END,
+                     CASE WHEN m <= 10 THEN {long_ago} ELSE {lately} END
+                 FROM generate_series(1, 4000) AS m"
+        ),
+    )
+    .await;
+    let costs = costs().await;
+    // The most for what forgets: ten rows with what belongs to them, and 40 tenants.
+    assert!(costs.iter().all(|cost| *cost < 400), "{costs:?}");
+    assert!(costs[..3].iter().all(|cost| (1..60).contains(cost)), "{costs:?}");
 }
 
 #[tokio::test]
