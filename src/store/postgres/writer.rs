@@ -26,7 +26,7 @@ use super::session::{Connector, Session};
 use super::target::Target;
 use crate::chain::Chain;
 use crate::store::Error;
-use crate::store::op::Op;
+use crate::store::op::{Change, Op};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 256;
@@ -89,20 +89,33 @@ impl Writer {
             return Some(lost);
         }
         let mut batch = Vec::new();
+        let mut held = None;
         loop {
-            let job = tokio::select! {
-                biased;
-                // Also while nobody writes: so the next one does not have to find out.
-                _ = &mut line.session.driver => {
-                    let source = super::error::Cause::new("the connection was closed");
-                    return Some(Trouble::Away { place: self.target.place.clone(), source });
+            let job = if let Some(job) = held.take() {
+                job
+            } else {
+                tokio::select! {
+                    biased;
+                    // Also while nobody writes: so the next one does not have to find out.
+                    _ = &mut line.session.driver => {
+                        let source = super::error::Cause::new("the connection was closed");
+                        return Some(Trouble::Away { place: self.target.place.clone(), source });
+                    }
+                    job = self.jobs.recv() => job?,
                 }
-                job = self.jobs.recv() => job?,
             };
             let mut next = Some(job);
             let mut fences = Vec::new();
             while let Some(job) = next.take() {
                 match job {
+                    Job::Write(op, reply) if stands_alone(&op) => {
+                        if batch.is_empty() {
+                            batch.push((op, reply));
+                        } else {
+                            held = Some(Job::Write(op, reply));
+                        }
+                        break;
+                    }
                     Job::Write(op, reply) => batch.push((op, reply)),
                     Job::Fence(reply) => {
                         fences.push(reply);
@@ -122,8 +135,11 @@ impl Writer {
             for fence in fences {
                 answer(fence, lost.clone().map_or(Ok(()), |lost| Err(lost.into())));
             }
-            if lost.is_some() {
-                return lost;
+            if let Some(lost) = lost {
+                if let Some(job) = held {
+                    self.refuse(job, &lost);
+                }
+                return Some(lost);
             }
         }
     }
@@ -173,6 +189,13 @@ impl Writer {
             self.owed.push(op);
         }
         answer(reply, Err(trouble.into()));
+    }
+
+    fn refuse(&mut self, job: Job, why: &Trouble) {
+        match job {
+            Job::Write(op, reply) => self.fail(op, reply, why.clone()),
+            Job::Fence(reply) => answer(reply, Err(why.clone().into())),
+        }
     }
 
     /// Makes up for what is owed, as far as that works.
@@ -241,10 +264,7 @@ impl Writer {
             let attempted = loop {
                 tokio::select! {
                     attempted = &mut attempt => break attempted,
-                    job = self.jobs.recv() => match job? {
-                        Job::Write(op, reply) => self.fail(op, reply, why.clone()),
-                        Job::Fence(reply) => answer(reply, Err(why.clone().into())),
-                    },
+                    job = self.jobs.recv() => self.refuse(job?, &why),
                 }
             };
             match attempted {
@@ -257,6 +277,11 @@ impl Writer {
             wait = (wait * 2).clamp(AGAIN_AFTER, AGAIN_AFTER_AT_MOST);
         }
     }
+}
+
+/// Forgetting may be slow where there is much of it: nobody else is to fail with it.
+fn stands_alone(op: &Op) -> bool {
+    matches!(op, Op::Callbacks(Change::Expire(_)))
 }
 
 struct Failed {
