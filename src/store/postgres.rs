@@ -10,6 +10,7 @@ mod apply;
 mod arbiter;
 mod callbacks;
 mod counters;
+mod debts;
 mod error;
 mod inventory;
 mod outbox;
@@ -41,6 +42,7 @@ pub use error::Trouble;
 #[cfg(test)]
 pub(super) use tests::MISCOUNTED;
 
+use self::debts::Debts;
 use self::error::Cause;
 use self::rows::Unreadable;
 use self::session::{Connector, Session};
@@ -111,7 +113,8 @@ impl Postgres {
         let (jobs, receiver) = mpsc::channel(QUEUE);
         let runtime = Handle::current();
         // It ends when nobody can give it a job any more.
-        let writer = Writer { target: target.clone(), connector, jobs: receiver, owed: Vec::new() };
+        let owed = Debts::new();
+        let writer = Writer { target: target.clone(), connector, jobs: receiver, owed };
         drop(runtime.spawn(writer.run(session)));
         let seal = Seal::new(key.as_ref());
         Ok(Self { target: Arc::new(target), jobs, pool, runtime, seal })

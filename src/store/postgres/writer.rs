@@ -13,13 +13,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, poll_fn};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::apply::{Query, queries};
 use super::arbiter;
+use super::debts::Debts;
 use super::error::Trouble;
 use super::outbox::locks;
 use super::session::{Connector, Session};
@@ -34,8 +35,9 @@ const BATCH: usize = 256;
 const WITHIN: Duration = Duration::from_secs(8);
 /// How long to connect may take in all.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// What is owed at most: a busy pool ends as many meetings in a day.
-const OWED: usize = 100_000;
+/// Others wait while we make up for what is owed: so long at most, and so long for a row that is locked.
+const PAY_WITHIN: Duration = Duration::from_millis(500);
+const PAY_LOCK: &str = "SELECT set_config('lock_timeout', '200ms', true)";
 /// Between two attempts to connect: at first, and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(3);
@@ -55,9 +57,8 @@ pub(super) struct Writer {
     pub(super) target: Target,
     pub(super) connector: Connector,
     pub(super) jobs: mpsc::Receiver<Job>,
-    /// Meetings to be forgotten that could not be: nobody asks a second time. Whenever it comes, such a
-    /// change spares what came after it.
-    pub(super) owed: Vec<Op>,
+    /// Meetings to be forgotten that could not be. Whenever it comes, such a change spares what came after it.
+    pub(super) owed: Debts,
 }
 
 /// A connection with the statements that it knows.
@@ -91,6 +92,8 @@ impl Writer {
         let mut batch = Vec::new();
         let mut held = None;
         loop {
+            let (due, is_owing) =
+                self.owed.due().map_or((Instant::now(), false), |due| (due, true));
             let job = if let Some(job) = held.take() {
                 job
             } else {
@@ -102,6 +105,12 @@ impl Writer {
                         return Some(Trouble::Away { place: self.target.place.clone(), source });
                     }
                     job = self.jobs.recv() => job?,
+                    () = sleep_until(due), if is_owing => {
+                        if let Some(lost) = self.pay(line).await {
+                            return Some(lost);
+                        }
+                        continue;
+                    }
                 }
             };
             let mut next = Some(job);
@@ -126,12 +135,12 @@ impl Writer {
                     next = self.jobs.try_recv().ok();
                 }
             }
-            let (owed, is_reading) = (self.owed.len(), batch.is_empty());
-            let mut lost = self.write(line, &mut batch).await;
-            // Where one thing can be written, so may be what could not before.
-            if !is_reading && lost.is_none() && owed > 0 && owed == self.owed.len() {
-                lost = self.pay(line).await;
-            }
+            let lost = match self.write(line, &mut batch).await {
+                // Where one thing can be written, so may be what could not before.
+                Ok(true) if self.owed.is_due() => self.pay(line).await,
+                Ok(_) => None,
+                Err(lost) => Some(lost),
+            };
             for fence in fences {
                 answer(fence, lost.clone().map_or(Ok(()), |lost| Err(lost.into())));
             }
@@ -145,16 +154,28 @@ impl Writer {
     }
 
     /// Writes all in one transaction. If that fails each is tried alone, so that only the one that cannot
-    /// be written fails; except where each would wait its full time for the same answer. Returns why the
-    /// connection is of no use any more.
-    async fn write(&mut self, line: &mut Line, batch: &mut Vec<(Op, Reply)>) -> Option<Trouble> {
+    /// be written fails; except where each would wait its full time for the same answer. Tells whether
+    /// anything was written.
+    ///
+    /// # Errors
+    /// Why the connection is of no use any more.
+    async fn write(
+        &mut self,
+        line: &mut Line,
+        batch: &mut Vec<(Op, Reply)>,
+    ) -> Result<bool, Trouble> {
         if batch.is_empty() {
-            return None;
+            return Ok(false);
         }
         let together = self.commit(line, batch.iter().map(|(op, _)| op)).await;
         let mut lost = None;
+        let mut is_written = false;
         match together {
-            Ok(()) => batch.drain(..).for_each(|(_, reply)| answer(reply, Ok(()))),
+            Ok(()) => {
+                is_written = true;
+                self.owed.strike(batch.iter().map(|(op, _)| op));
+                batch.drain(..).for_each(|(_, reply)| answer(reply, Ok(())));
+            }
             Err(Failed { trouble, is_lost })
                 if is_lost || trouble.is_passing() || batch.len() == 1 =>
             {
@@ -170,7 +191,11 @@ impl Writer {
                         continue;
                     }
                     match self.commit(line, [&op]).await {
-                        Ok(()) => answer(reply, Ok(())),
+                        Ok(()) => {
+                            is_written = true;
+                            self.owed.strike([&op].into_iter());
+                            answer(reply, Ok(()));
+                        }
                         Err(Failed { trouble, is_lost }) => {
                             lost = is_lost.then(|| trouble.clone());
                             self.fail(op, reply, trouble);
@@ -179,15 +204,12 @@ impl Writer {
                 }
             }
         }
-        lost
+        lost.map_or(Ok(is_written), Err)
     }
 
     /// Tells that a change was not made, and remembers it if nobody else does.
     fn fail(&mut self, op: Op, reply: Reply, trouble: Trouble) {
-        let is_owed = matches!(op, Op::RemoveMeeting { .. }) && self.owed.len() < OWED;
-        if is_owed && (trouble.is_passing() || matches!(trouble, Trouble::ReadOnly { .. })) {
-            self.owed.push(op);
-        }
+        self.owed.add(op);
         answer(reply, Err(trouble.into()));
     }
 
@@ -198,23 +220,34 @@ impl Writer {
         }
     }
 
-    /// Makes up for what is owed, as far as that works.
+    /// Makes up for what is owed, as far as that works and for a moment at most.
     async fn pay(&mut self, line: &mut Line) -> Option<Trouble> {
-        while !self.owed.is_empty() {
-            let rest = self.owed.split_off(self.owed.len().min(BATCH));
-            let now = std::mem::replace(&mut self.owed, rest);
-            if let Err(Failed { trouble, is_lost }) = self.commit(line, &now).await {
-                if is_lost || trouble.is_passing() {
-                    self.owed.extend(now);
-                    return is_lost.then_some(trouble);
+        let begun = Instant::now();
+        let old = self.owed.forget_old(begun);
+        if old > 0 {
+            log::warn!("{old} meetings that are over stay in the store: they could not be removed");
+        }
+        let (mut left, mut has_failed) = (self.owed.len(), false);
+        while left > 0 && begun.elapsed() < PAY_WITHIN {
+            let part = self.owed.take(left.min(BATCH));
+            left -= part.len();
+            let patience = Query::new(PAY_LOCK, Vec::new());
+            let queries = part.ops().flat_map(queries);
+            let all: Vec<_> = std::iter::once(patience).chain(queries).collect();
+            match self.commit_all(line, &all).await {
+                Ok(()) => {}
+                Err(Failed { trouble, is_lost: true }) => {
+                    self.owed.put_back(part);
+                    return Some(trouble);
                 }
-                log::warn!(
-                    "{} meetings that are over stay in the store: {}",
-                    now.len(),
-                    Chain(&trouble)
-                );
+                Err(Failed { trouble, .. }) => {
+                    log::debug!("{} ends are still owed: {}", part.len(), Chain(&trouble));
+                    has_failed = true;
+                    self.owed.give_back(part);
+                }
             }
         }
+        self.owed.rest(begun.elapsed(), has_failed);
         None
     }
 
@@ -227,7 +260,11 @@ impl Writer {
         let mut all: Vec<_> = arbiter::locks(ops.iter().copied()).into_iter().collect();
         all.extend(locks(ops.iter().copied()));
         all.extend(ops.into_iter().flat_map(queries));
-        match timeout(WITHIN, line.commit(&all)).await {
+        self.commit_all(line, &all).await
+    }
+
+    async fn commit_all(&self, line: &mut Line, all: &[Query]) -> Result<(), Failed> {
+        match timeout(WITHIN, line.commit(all)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let trouble = Trouble::new(&self.target, &error);
