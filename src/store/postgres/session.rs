@@ -7,6 +7,7 @@ use deadpool_postgres::Connect;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::Trouble;
 use super::target::Target;
@@ -44,6 +45,25 @@ impl Connector {
     pub(super) fn new(target: &Target) -> Self {
         Self { tls: target.tls.clone(), runtime: Handle::current() }
     }
+
+    /// A connection as the server gives it.
+    async fn connect_bare(&self, config: &Config) -> Result<Fresh, tokio_postgres::Error> {
+        let (client, connection) = config.connect(self.tls.clone()).await?;
+        let driver = self.runtime.spawn(async move {
+            // Whoever uses the connection gets the error as well.
+            if let Err(error) = connection.await {
+                log::debug!("a connection to PostgreSQL ended: {error}");
+            }
+        });
+        Ok(Fresh { client, driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// A connection that nobody was given yet. It ends with an attempt that is given up: a driver that waits for a
+/// silent server would stay for ever, and so would the connection.
+struct Fresh {
+    client: Client,
+    driver: AbortOnDropHandle<()>,
 }
 
 type Connected = Result<(Client, JoinHandle<()>), tokio_postgres::Error>;
@@ -52,15 +72,9 @@ impl Connect for Connector {
     fn connect(&self, config: &Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
         let config = config.clone();
         Box::pin(async move {
-            let (client, connection) = config.connect(self.tls.clone()).await?;
-            let driver = self.runtime.spawn(async move {
-                // Whoever uses the connection gets the error as well.
-                if let Err(error) = connection.await {
-                    log::debug!("a connection to PostgreSQL ended: {error}");
-                }
-            });
+            let Fresh { client, driver } = self.connect_bare(&config).await?;
             client.batch_execute(SETTINGS).await?;
-            Ok((client, driver))
+            Ok((client, driver.detach()))
         })
     }
 }
@@ -88,12 +102,15 @@ impl Session {
         before: Option<&Backend>,
     ) -> Result<Self, Trouble> {
         let trouble = |error: tokio_postgres::Error| Trouble::new(target, &error);
-        let (client, driver) = connector.connect(&target.config).await.map_err(trouble)?;
+        let Fresh { client, driver } =
+            connector.connect_bare(&target.config).await.map_err(trouble)?;
         let row = client.query_one(HELLO, &[]).await.map_err(trouble)?;
         let get = |column| row.try_get::<_, String>(column).map_err(trouble);
         let backend = Backend { pid: row.try_get(0).map_err(trouble)?, started: get(1)? };
         let version: i32 = row.try_get(2).map_err(trouble)?;
         check(target, version, row.try_get(3).map_err(trouble)?, &get(4)?)?;
+        // An older server does not know all of them.
+        client.batch_execute(SETTINGS).await.map_err(trouble)?;
         if let Some(Backend { pid, started }) = before {
             let ended = "SELECT pg_terminate_backend(pid, 3000) FROM pg_stat_activity
                 WHERE pid = $1 AND backend_start::text = $2";
@@ -103,7 +120,7 @@ impl Session {
                 return Err(Trouble::Slow { place: target.place.clone() });
             }
         }
-        Ok(Self { client, driver, backend })
+        Ok(Self { client, driver: driver.detach(), backend })
     }
 }
 

@@ -464,6 +464,26 @@ async fn holdable_way_to(port: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
 }
 
 #[tokio::test]
+async fn a_server_is_asked_its_version_before_anything_that_an_old_one_does_not_know() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://u@{}/d?sslmode=disable", listener.local_addr().unwrap());
+    let opening =
+        tokio::spawn(async move { Postgres::open(&Secret::new(url), Older::Refuse).await.is_ok() });
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut said = vec![0; 4096];
+    assert!(server.read(&mut said).await.unwrap() > 0);
+    // Come in, and: ready.
+    server.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+    let read = server.read(&mut said).await.unwrap();
+    let said = String::from_utf8_lossy(&said[..read]);
+    assert!(said.contains("server_version_num") && !said.contains("SET "), "{said}");
+    drop(server);
+    assert!(!opening.await.unwrap());
+}
+
+#[tokio::test]
 async fn a_server_that_falls_silent_holds_nobody_up_for_long() {
     let database = Server::shared().create_database();
     let (port, hold) = holdable_way_to(Server::shared().port()).await;
