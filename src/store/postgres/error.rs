@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 
 use super::target::Target;
+use super::tls::Mode;
 
 /// Why PostgreSQL could not be asked. Never holds the password, nor what stands in rows.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,6 +45,19 @@ pub enum Trouble {
          the server's pg_hba.conf"
     )]
     Refused {
+        /// Host, port and database.
+        place: Arc<str>,
+        /// The user of the URL.
+        user: Arc<str>,
+        /// What the driver said.
+        source: Cause,
+    },
+    /// It wants TLS of this user.
+    #[error(
+        "PostgreSQL at {place} does not let user {user} in without TLS: replace `sslmode=disable` in \
+         `store.url`, or correct the user there or the server's pg_hba.conf"
+    )]
+    Unencrypted {
         /// Host, port and database.
         place: Arc<str>,
         /// The user of the URL.
@@ -228,11 +242,16 @@ impl Trouble {
                     Self::Tls { place, mode: target.mode.as_str(), source }
                 }
                 "timeout waiting for server" => Self::Slow { place },
+                _ if is_read_only(error) => Self::ReadOnly { place },
                 _ if is_about_connection(error) => Self::Away { place, source },
                 _ => Self::Other { place, source },
             };
         };
         match *code {
+            // Also what has no entry in pg_hba.conf, which may ask for TLS.
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION if target.mode == Mode::Disable => {
+                Self::Unencrypted { place, user, source }
+            }
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 Self::Refused { place, user, source }
             }
@@ -249,6 +268,8 @@ impl Trouble {
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
             | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Self::Away { place, source },
+            // What stands in between has lost the server, or never found it.
+            ref code if code.code().starts_with("08") => Self::Away { place, source },
             _ => Self::Other { place, source },
         }
     }
@@ -257,6 +278,14 @@ impl Trouble {
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Away { .. } | Self::Crowded { .. } | Self::Slow { .. })
     }
+}
+
+/// Whether none of several hosts can be written to, as the driver found before it took one.
+fn is_read_only(error: &tokio_postgres::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| {
+        cause.kind() == std::io::ErrorKind::PermissionDenied && cause.raw_os_error().is_none()
+    })
 }
 
 fn is_about_connection(error: &tokio_postgres::Error) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::error::Trouble;
 use super::tls::{self, Mode, Tls};
@@ -42,7 +42,9 @@ impl Target {
             match name {
                 "sslmode" => mode = value.parse().map_err(Trouble::Url)?,
                 "sslrootcert" => roots = Some(value.into_owned()),
-                _ => rest.push(pair),
+                // The driver would take them for one.
+                "host" => rest.extend(value.split(',').map(|host| format!("host={host}"))),
+                _ => rest.push(pair.to_owned()),
             }
             names.push(name);
         }
@@ -68,6 +70,10 @@ impl Target {
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
         });
         // What the operator has said stays.
+        if config.get_hosts().len() > 1 && !names.contains(&"target_session_attrs") {
+            // Of a primary and its standbys the one that can be written to, whichever comes first.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -149,6 +155,20 @@ mod tests {
             let said_of = parse(url).err().unwrap_or_else(|| panic!("{url} is taken")).to_string();
             assert!(said_of.contains(said), "{url}: {said_of}");
             assert!(said_of.starts_with("store.url: ") && !said_of.contains("hush"), "{said_of}");
+        }
+    }
+
+    #[test]
+    fn of_several_hosts_the_one_that_can_be_written_to_is_taken() {
+        use TargetSessionAttrs::{Any, ReadWrite};
+        for (url, attributes) in [
+            ("postgres://u@a,b/d", ReadWrite),
+            ("postgres://u@/d?host=a,b", ReadWrite),
+            ("postgres://u@/d?host=a", Any),
+            ("postgres://u@a,b/d?target_session_attrs=any", Any),
+        ] {
+            let target = parse(url).unwrap_or_else(|trouble| panic!("{url}: {trouble}"));
+            assert_eq!(target.config.get_target_session_attrs(), attributes, "{url}");
         }
     }
 

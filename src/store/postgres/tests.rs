@@ -434,6 +434,15 @@ async fn tls_is_as_strict_as_the_url_says() {
         let refused = said(open(host, &query).await);
         assert!(refused.contains("no TLS with PostgreSQL"), "{query}: {refused}");
     }
+    let hba = server.file("data/pg_hba.conf");
+    std::fs::write(hba, "local all all trust\nhostssl all all all scram-sha-256\n").unwrap();
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    eventually("TLS is demanded", async || {
+        let opened = open("127.0.0.1", "sslmode=disable").await;
+        opened.is_err_and(|error| error.to_string().contains("replace `sslmode=disable` in"))
+    })
+    .await;
+    drop(open("127.0.0.1", "sslmode=require").await.unwrap());
 }
 
 /// Passes everything on to the server and back, until it is told to hold it.
