@@ -1,9 +1,13 @@
 //! Bringing a database to the present schema.
 //!
 //! refinery takes the steps, each in a transaction, and keeps the record of them. It knows no lock, so we
-//! hold an advisory one: of two instances that start at once, one works and the other finds it done.
+//! hold an advisory one: of two instances that start at once, one works and the other finds it done. Where
+//! there is nothing to do nobody waits for it.
+
+use std::time::Duration;
 
 use refinery::{Migration, Runner};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use super::error::{Cause, Trouble};
@@ -27,7 +31,11 @@ pub(super) const PRESENT: u32 = 5;
 const TABLE: &str = "portico_migrations";
 
 /// "portico" in ASCII: any number does that other programs do not use.
-const LOCK: i64 = 0x70_6f72_7469_636f;
+pub(super) const LOCK: i64 = 0x70_6f72_7469_636f;
+
+/// Between two looks whether the lock is free, and between two lines in the log that it is not.
+const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+const SAY_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// How far a database has come; 0 is an empty one.
 pub(super) async fn version(target: &Target, client: &Client) -> Result<u32, Trouble> {
@@ -68,15 +76,19 @@ async fn migrate_by(
         let source = Cause::new(Chain(error).to_string());
         Trouble::Migration { place: place.clone(), known, source }
     };
-    // The other one may have a long way to go, and so may a step over many rows. With the connection
-    // the lock goes as well.
+    let compare = |found| match found {
+        found if found > known => Err(Trouble::Newer { place: place.clone(), found, known }),
+        found => Ok(found),
+    };
+    let found = compare(version(target, client).await?)?;
+    if found == known {
+        return Ok(found);
+    }
+    lock(target, client).await?;
+    // A step over many rows may take long. With the connection the lock goes as well.
     let patience = "SET statement_timeout = 0; SET lock_timeout = 0";
     client.batch_execute(patience).await.map_err(trouble)?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(trouble)?;
-    let found = version(target, client).await?;
-    if found > known {
-        return Err(Trouble::Newer { place: place.clone(), found, known });
-    }
+    let found = compare(version(target, client).await?)?;
     if found < known {
         let steps: Result<Vec<_>, _> =
             steps.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
@@ -90,6 +102,27 @@ async fn migrate_by(
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await.map_err(trouble)?;
     client.batch_execute(SETTINGS).await.map_err(trouble)?;
     Ok(found)
+}
+
+/// Waits for whoever holds it, who may have a long way to go.
+async fn lock(target: &Target, client: &Client) -> Result<(), Trouble> {
+    let trouble = |error: tokio_postgres::Error| Trouble::new(target, &error);
+    let mut said_at: Option<Instant> = None;
+    loop {
+        let locked = client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await;
+        if locked.and_then(|row| row.try_get(0)).map_err(trouble)? {
+            return Ok(());
+        }
+        if said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_AGAIN_AFTER) {
+            let place = &target.place;
+            log::warn!(
+                "another instance brings the schema of {place} up to date: waiting for it (its advisory \
+                 lock is {LOCK})"
+            );
+            said_at = Some(Instant::now());
+        }
+        sleep(LOCK_AGAIN_AFTER).await;
+    }
 }
 
 /// What the server said, where it was the server.

@@ -102,6 +102,24 @@ async fn two_that_start_at_once_make_one_schema() {
 }
 
 #[tokio::test]
+async fn only_who_has_a_step_to_take_waits_for_who_takes_one() {
+    let database = Server::shared().create_database();
+    let target = Target::parse(&Secret::new(Server::shared().url(&database))).unwrap();
+    let holder = Session::open(&Connector::new(&target), &target, None).await.unwrap();
+    let lock = format!("SELECT pg_advisory_lock({})", schema::LOCK);
+    holder.client.batch_execute(&lock).await.unwrap();
+    let waits = open(&database);
+    tokio::pin!(waits);
+    let waited = tokio::time::timeout(Duration::from_secs(1), &mut waits).await;
+    assert!(waited.is_err());
+    holder.client.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+    drop(waits.await);
+
+    holder.client.batch_execute(&lock).await.unwrap();
+    drop(open(&database).await);
+}
+
+#[tokio::test]
 async fn one_meeting_of_a_scope_has_one_row_whoever_writes_it() {
     let database = Server::shared().create_database();
     let (one, two) = tokio::join!(open(&database), open(&database));
