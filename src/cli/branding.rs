@@ -6,32 +6,37 @@ use std::path::Path;
 use log::warn;
 
 use crate::chain::Chain;
-use crate::config::{MissingAsset, Report, Settings};
+use crate::config::{MissingAsset, Settings};
 use crate::model::{AssetKey, AssetKind, Look};
 use crate::store::{SavedAsset, Store};
 
 /// Puts the copies of files that have vanished in their place.
 ///
 /// # Errors
-/// Those of which there is no copy, as mistakes in `file`.
+/// Those of which there is no copy, as mistakes in `file`. Where the store may tell in a while, its trouble; then
+/// nothing has changed.
 pub(super) async fn complete(
     settings: &mut Settings,
     file: &Path,
     store: &dyn Store,
-) -> Result<(), Report> {
+) -> anyhow::Result<()> {
     if settings.missing_assets.is_empty() {
         return Ok(());
     }
-    let mut lost = Vec::new();
-    for missing in std::mem::take(&mut settings.missing_assets) {
-        let copy = match store.find_asset(&missing.key).await {
+    let mut copies = Vec::new();
+    for missing in &settings.missing_assets {
+        copies.push(match store.find_asset(&missing.key).await {
             // That of another file would hide a slip of the pen.
             Ok(copy) => copy.filter(|copy| copy.path() == missing.path),
+            Err(away) if away.is_worth_waiting_for() => return Err(away.into()),
             Err(trouble) => {
                 warn!("the copy of {} cannot be read: {}", missing.path.display(), Chain(&trouble));
                 None
             }
-        };
+        });
+    }
+    let mut lost = Vec::new();
+    for (missing, copy) in std::mem::take(&mut settings.missing_assets).into_iter().zip(copies) {
         let AssetKey { tenant: slug, kind } = &missing.key;
         let mut tenants = settings.inventory.tenants.iter_mut();
         match (copy, tenants.find(|tenant| tenant.slug == *slug)) {
@@ -46,7 +51,7 @@ pub(super) async fn complete(
             _ => lost.push(missing),
         }
     }
-    if lost.is_empty() { Ok(()) } else { Err(MissingAsset::refuse(file, lost)) }
+    if lost.is_empty() { Ok(()) } else { Err(MissingAsset::refuse(file, lost).into()) }
 }
 
 /// Keeps a copy of every file that is in use, and no others. Without a copy all works until a file vanishes.

@@ -50,7 +50,7 @@ async fn load(path: PathBuf, store: &dyn Store) -> Result<Settings, String> {
     let read = reading.await.map_err(|stopped| format!("reading it was cut short: {stopped}"))?;
     let mut settings = read.map_err(|report| report.to_string())?;
     let completed = branding::complete(&mut settings, &path, store).await;
-    completed.map_err(|report| report.to_string())?;
+    completed.map_err(|refused| format!("{refused:#}"))?;
     Ok(settings)
 }
 

@@ -45,6 +45,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Beside its grace, the process that hands its sockets over takes so long at most: pingora waits 5 s
 /// before it closes its listeners, and 5 s for its runtimes.
 const OVERLAP: Duration = Duration::from_secs(30);
+/// What operators are told meanwhile.
+const READING: &str = "reading the store";
 /// Meetings of an unknown tenant are kept: its slug may be mistyped.
 const UNKNOWN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// A claim survives two renewals that fail.
@@ -128,12 +130,21 @@ impl Portico {
         let client = Client::new(ClientSettings { connect_timeout: CONNECT_TIMEOUT })?;
         let runtime = Runtime::new().context("starting the runtime")?;
         signals::prepare(&runtime)?;
-        let store = runtime.block_on(store::open(&settings, upgrade))?;
+        let mut patience = store::Patience::new(&settings, upgrade);
+        let store = runtime.block_on(store::open(&settings, &mut patience))?;
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let file = path.as_deref().unwrap_or(Path::new("configuration"));
-        runtime.block_on(branding::complete(&mut settings, file, store.as_ref()))?;
-        let revision = runtime.block_on(inventory::choose(&mut settings, store.as_ref()))?;
-        let fleet = Arc::new(runtime.block_on(restore(&settings.inventory, store.as_ref()))?);
+        let (revision, fleet) = runtime.block_on(async {
+            let complete = async || branding::complete(&mut settings, file, store.as_ref()).await;
+            patience.until(READING, complete).await?;
+            let choose =
+                async || anyhow::Ok(inventory::choose(&mut settings, store.as_ref()).await?);
+            let revision = patience.until(READING, choose).await?;
+            let restore = async || restore(&settings.inventory, store.as_ref()).await;
+            let fleet = patience.until(READING, restore).await?;
+            patience.end().await;
+            anyhow::Ok((revision, Arc::new(fleet)))
+        })?;
 
         fleet.set_overlapping(upgrade == Upgrade::Yes);
 

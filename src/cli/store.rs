@@ -10,77 +10,123 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::serve::{Upgrade, notify};
 use crate::admin;
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
-use crate::model::Secret;
 use crate::store::{Embedded, Error, Older, Opening, Postgres, Store};
 
 /// Between two attempts to reach the store: at first, and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(5);
+/// What takes longer is told of.
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// Between two lines in the log that say the same.
 const SAY_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// How much longer systemd is to wait for us each time; more than an attempt and the pause after it.
 const LONGER: Duration = Duration::from_mins(1);
 
-/// Opens the store. One that cannot be reached is waited for, however long that takes: the machines of a
-/// pool start in any order. Not in an upgrade, as the process that is to leave serves very well.
+/// Opens the store.
 ///
 /// # Errors
 /// What does not go by by itself.
-pub(super) async fn open(settings: &Settings, upgrade: Upgrade) -> anyhow::Result<Arc<dyn Store>> {
+pub(super) async fn open(
+    settings: &Settings,
+    patience: &mut Patience,
+) -> anyhow::Result<Arc<dyn Store>> {
     let older = if settings.store.migrate { Older::Migrate } else { Older::Refuse };
     let opening = Opening { older, key: settings.store.key.clone() };
-    let url = match &settings.store.kind {
-        StoreKind::Embedded => {
-            return Ok(Arc::new(Embedded::open_as(&settings.data_dir, opening)?));
+    match &settings.store.kind {
+        StoreKind::Embedded => Ok(Arc::new(Embedded::open_as(&settings.data_dir, opening)?)),
+        StoreKind::Postgres { url } => {
+            let open = async || Ok(Postgres::open(url, opening.clone()).await?);
+            Ok(Arc::new(patience.until("opening the store", open).await?))
         }
-        StoreKind::Postgres { url } => url,
-    };
-    match Postgres::open(url, opening.clone()).await {
-        Err(away) if away.is_passing() && upgrade == Upgrade::No => {
-            Ok(Arc::new(wait(settings.server.admin, url, &opening, away).await?))
-        }
-        opened => Ok(Arc::new(opened?)),
     }
 }
 
-async fn wait(
+/// What a start does with a store that cannot be reached, is read-only or takes its time: it waits, however long
+/// that takes, as the machines of a pool start in any order and databases fail over. Meanwhile operators can
+/// read why, and systemd is told to wait too. Not in an upgrade, as the process that is to leave serves very well.
+pub(super) struct Patience {
     admin: SocketAddr,
-    url: &Secret,
-    opening: &Opening,
-    mut away: Error,
-) -> anyhow::Result<Postgres> {
-    let begun = Instant::now();
-    let (say, why) = watch::channel(String::new());
-    let door = Door::open(admin, why).await?;
-    let mut pause = AGAIN_AFTER;
-    let (mut said, mut said_at) = (String::new(), begun);
-    let opened = loop {
-        let reason = format!("waiting for the store: {}", Chain(&away));
-        if reason != said || said_at.elapsed() >= SAY_AGAIN_AFTER {
+    upgrade: Upgrade,
+    begun: Instant,
+    door: Option<(Door, watch::Sender<String>)>,
+    said: String,
+    said_at: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(settings: &Settings, upgrade: Upgrade) -> Self {
+        let begun = Instant::now();
+        let admin = settings.server.admin;
+        Self { admin, upgrade, begun, door: None, said: String::new(), said_at: begun }
+    }
+
+    /// Attempts something until it works.
+    ///
+    /// # Errors
+    /// What does not go by by itself.
+    pub(super) async fn until<T>(
+        &mut self,
+        what: &str,
+        mut attempt: impl AsyncFnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut pause = AGAIN_AFTER;
+        loop {
+            let failed = {
+                let mut attempt = Box::pin(attempt());
+                loop {
+                    match timeout(SLOW_AFTER, &mut attempt).await {
+                        Ok(Ok(done)) => return Ok(done),
+                        Ok(Err(failed)) => break failed,
+                        Err(_slow) => self.say(what.to_owned()).await?,
+                    }
+                }
+            };
+            match failed.downcast_ref::<Error>() {
+                Some(away) if away.is_worth_waiting_for() && self.upgrade == Upgrade::No => {
+                    self.say(format!("waiting for the store: {}", Chain(away))).await?;
+                }
+                _ => return Err(failed),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_AFTER_AT_MOST);
+        }
+    }
+
+    async fn say(&mut self, reason: String) -> anyhow::Result<()> {
+        if reason != self.said || self.said_at.elapsed() >= SAY_AGAIN_AFTER {
             warn!("{reason}");
-            (said, said_at) = (reason.clone(), Instant::now());
+            (self.said, self.said_at) = (reason.clone(), Instant::now());
         }
         let longer = u32::try_from(LONGER.as_micros()).unwrap_or(u32::MAX);
         notify(&[NotifyState::Status(&reason), NotifyState::ExtendTimeoutUsec(longer)]);
-        say.send_replace(reason);
-        sleep(pause).await;
-        pause = (pause * 2).min(AGAIN_AFTER_AT_MOST);
-        match Postgres::open(url, opening.clone()).await {
-            Err(still) if still.is_passing() => away = still,
-            opened => break opened,
+        match &self.door {
+            Some((_, say)) => drop(say.send_replace(reason)),
+            // In an upgrade the other process still has the port.
+            None if self.upgrade == Upgrade::No => {
+                let (say, why) = watch::channel(reason);
+                self.door = Some((Door::open(self.admin, why).await?, say));
+            }
+            None => {}
         }
-    };
-    door.close().await;
-    let store = opened?;
-    info!("the store is there after {:.1} s", begun.elapsed().as_secs_f64());
-    notify(&[NotifyState::Status("")]);
-    Ok(store)
+        Ok(())
+    }
+
+    /// The store is there and read: the port of operators is free again.
+    pub(super) async fn end(self) {
+        if let Some((door, _)) = self.door {
+            door.close().await;
+        }
+        if !self.said.is_empty() {
+            info!("the store is there after {:.1} s", self.begun.elapsed().as_secs_f64());
+            notify(&[NotifyState::Status("")]);
+        }
+    }
 }
 
 /// The operators' listener for as long as we wait; pingora's takes its place.

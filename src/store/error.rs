@@ -89,6 +89,11 @@ impl Error {
         }
     }
 
+    /// Whether it may be well in a while, as after a fail-over: a start waits for it.
+    pub fn is_worth_waiting_for(&self) -> bool {
+        self.is_passing() || matches!(self, Self::Postgres(super::Trouble::ReadOnly { .. }))
+    }
+
     pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.into()),

@@ -61,6 +61,8 @@ const READERS: usize = 4;
 const WITHIN: Duration = Duration::from_secs(8);
 /// For a connection from the pool: to wait for one, to look whether it still lives, to make one.
 const POOL_WITHIN: Duration = Duration::from_secs(3);
+/// For all rows at the start. The server gives up earlier on each table, so this is a connection to nobody.
+const LOAD_WITHIN: Duration = Duration::from_mins(10);
 /// For the first connection and its questions.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -245,7 +247,9 @@ impl Store for Postgres {
     }
 
     async fn load(&self) -> Result<Saved, Error> {
-        self.reader().await?.load(&self.seal).await
+        let mut reader = self.reader().await?;
+        let slow = Trouble::Slow { place: self.target.place.clone() };
+        timeout(LOAD_WITHIN, reader.load(&self.seal)).await.unwrap_or_else(|_| Err(slow.into()))
     }
 
     async fn find_meetings(&self, wanted: &[(Slug, String)]) -> Result<Vec<Meeting>, Error> {

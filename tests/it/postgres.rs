@@ -123,6 +123,31 @@ async fn a_start_waits_for_the_database() {
 }
 
 #[tokio::test]
+async fn a_start_waits_for_a_fail_over() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let mut pool = Pool::start(config(server, &database)).await;
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await;
+    pool.kill9();
+    // As a standby is that is about to be the primary.
+    let read_only = "default_transaction_read_only";
+    server.sql("postgres", &format!("ALTER DATABASE {database} SET {read_only} = on"));
+    pool.start_process();
+    let waits = async || {
+        let ready = pool.try_admin("/readyz").await;
+        ready.is_some_and(|reply| reply.status == 503 && reply.body.contains("is read-only"))
+    };
+    eventually("it waits", waits).await;
+    server.sql("postgres", &format!("ALTER DATABASE {database} RESET {read_only}"));
+    let ready = async || pool.try_admin("/readyz").await.is_some_and(|reply| reply.status == 200);
+    eventually("it is ready", ready).await;
+    let answers = async || acme.try_get("isMeetingRunning", "meetingID=algebra").await.is_ok();
+    eventually("it listens", answers).await;
+    assert!(joins(&acme, "algebra").await);
+}
+
+#[tokio::test]
 async fn migrate_brings_a_store_to_its_schema_and_serve_leaves_it_alone_when_told_to() {
     let server = Postgres::shared();
     let database = server.create_database();
