@@ -13,8 +13,8 @@ use super::ends::Ends;
 use super::poller::Settings;
 use crate::bbb::{Call, ListError, MeetingsParser, Params, XmlError, signed_query};
 use crate::chain::Chain;
-use crate::fleet::{Fleet, Node, Reconciled, now_ms};
-use crate::model::{Health, NodeName};
+use crate::fleet::{Fleet, Node, Phase, Reconciled, now_ms};
+use crate::model::{Health, MeetingKey, NodeName};
 use crate::node::{self, Client};
 use crate::store::{Saving, Store};
 
@@ -156,19 +156,27 @@ impl Poll {
         if !adopted.is_empty() {
             info!("node {}: found {} meetings that were not known", node.name(), adopted.len());
         }
-        // Told first: whoever finds it in the store after a crash tells it again.
+        // Of what was ended on purpose its node tells by itself, and again if need be: it must not come back after
+        // a crash. What a node has lost is told first: whoever finds it after a crash tells it again.
+        let (ended, lost): (Vec<_>, Vec<_>) =
+            over.iter().partition(|entry| entry.phase() == Phase::Ended);
+        self.forget(ended.iter().map(|entry| (entry.key(), entry.internal_id()))).await;
         self.ends.tell(&over).await;
-        let over = over.iter().map(|entry| (entry.key(), entry.internal_id()));
-        let outdated = outdated.iter().map(|row| (&row.key, &*row.internal_id));
-        for (key, internal_id) in over.chain(outdated) {
-            if let Err(error) = self.store.remove_meeting(key, internal_id).await {
-                warn!("a meeting that is over stays in the store: {}", Chain(&error));
-            }
-        }
+        self.forget(lost.iter().map(|entry| (entry.key(), entry.internal_id()))).await;
+        self.forget(outdated.iter().map(|row| (&row.key, &*row.internal_id))).await;
         self.save(node).await;
         // The other process of an upgrade may know that what we take for the double is the newer one.
         if !self.fleet.is_overlapping() {
             self.resolve(node, &doubles).await;
+        }
+    }
+
+    /// Takes meetings out of the store.
+    async fn forget<'a>(&self, over: impl Iterator<Item = (&'a MeetingKey, &'a str)> + Send) {
+        for (key, internal_id) in over {
+            if let Err(error) = self.store.remove_meeting(key, internal_id).await {
+                warn!("a meeting that is over stays in the store: {}", Chain(&error));
+            }
         }
     }
 
