@@ -117,7 +117,8 @@ async fn a_burst_over_four_instances_spreads_as_over_one() {
     assert_eq!(burst(&cluster, "acme", 100).await, Vec::<String>::new());
     let alone = placed_alone(&cluster).await;
     for meetings in running(&cluster) {
-        assert!((meetings - 20.0).abs() < 0.5 + alone, "{:?}, {alone} alone", running(&cluster));
+        // A meeting that a poll finds while its create is being told may weigh twice for a moment.
+        assert!((meetings - 20.0).abs() < 1.5 + alone, "{:?}, {alone} alone", running(&cluster));
     }
     let together = sum(&cluster, "portico_instance_placements_total", &["how=\"log\""]).await;
     assert!(together > 0.5, "none was placed in the log");
