@@ -75,6 +75,16 @@ impl Mirror {
         }
     }
 
+    /// A poll was quicker than the create that it was placed for: the meeting weighs by itself from now on.
+    fn weigh_no_more(&mut self, meeting: &Meeting) {
+        for held in self.held.values_mut() {
+            if held.placing.key == meeting.key && held.placing.node == meeting.node {
+                held.reservation = None;
+                held.place = None;
+            }
+        }
+    }
+
     /// Notes a meeting that went, for who is reading the store.
     fn note_gone(&mut self, internal_id: &str) {
         if let Some(gone) = &mut self.gone {
@@ -279,7 +289,7 @@ impl Fleet {
         polled: Polled,
     ) {
         for changed in polled.changed {
-            self.apply_changed(snapshot, node, changed);
+            self.apply_changed(mirror, snapshot, node, changed);
         }
         let Some(state) = polled.state else { return };
         // Its polls are another's business now.
@@ -305,7 +315,13 @@ impl Fleet {
     }
 
     /// A meeting as it is by now.
-    fn apply_changed(&self, snapshot: &Snapshot, node: &Arc<Node>, changed: Changed) {
+    fn apply_changed(
+        &self,
+        mirror: &mut Mirror,
+        snapshot: &Snapshot,
+        node: &Arc<Node>,
+        changed: Changed,
+    ) {
         let Changed { internal_id, people, xml, ended, row, saved } = changed;
         let entry = match self.directory.get_internal(&internal_id) {
             Some(entry) if entry.node() == node.name() => entry,
@@ -318,6 +334,7 @@ impl Fleet {
                 });
                 let meeting = with_known_names(snapshot, row.into_meeting(&xml));
                 let Some(meeting) = meeting else { return };
+                mirror.weigh_no_more(&meeting);
                 match newer {
                     Some(_) => self.directory.adopt_beside(meeting, saved),
                     None => self.directory.adopt(meeting, saved),
