@@ -143,7 +143,9 @@ pub struct Saved {
     pub nodes: Vec<SavedNode>,
     /// Webhooks, by number.
     pub hooks: Vec<Hook>,
-    /// Rows that could not be understood and are left out; they stay in the store.
+    /// Those of them whose description was sealed with another `store.key`.
+    pub sealed: Vec<NodeName>,
+    /// Rows that could not be understood, or not in all, and are left out; they stay in the store.
     pub skipped: usize,
 }
 

@@ -33,7 +33,7 @@ use crate::bus::{Duties, Membership};
 use crate::config::{self, Listen, Settings, StoreKind};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Thresholds, now_ms};
-use crate::model::{AdminState, Inventory, Reach};
+use crate::model::{AdminState, Inventory, NodeName, Reach};
 use crate::node::{self, Client, ClientSettings};
 use crate::store::{Saved, SavedNode, Store};
 use crate::tasks::{
@@ -271,7 +271,9 @@ fn load_certificates(listens: &[Listen]) -> anyhow::Result<Vec<Option<Arc<Certif
 
 /// The fleet as it was: meetings, and what operators wanted of nodes.
 async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fleet> {
-    let Saved { meetings, nodes, hooks, skipped, .. } = store.load().await?;
+    let saved = store.load().await?;
+    refuse_to_lose(inventory, &saved)?;
+    let Saved { meetings, nodes, hooks, skipped, .. } = saved;
     if skipped > 0 {
         warn!("{skipped} rows of the store cannot be understood and are left out");
     }
@@ -300,6 +302,20 @@ async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fle
     info!("{} meetings were running when we last looked", count - dropped.len());
     save_nodes(&fleet, store).await?;
     Ok(fleet)
+}
+
+/// Another `store.key` than the one before hides where retired nodes are.
+fn refuse_to_lose(inventory: &Inventory, saved: &Saved) -> anyhow::Result<()> {
+    let is_in_file = |name: &NodeName| inventory.nodes.iter().any(|node| node.name == *name);
+    let (nodes, meetings) = saved.lost_with_key(is_in_file);
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let names = nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    anyhow::bail!(
+        "store.key: the secrets of nodes that are not in the file ({names}) were sealed with another key, and \
+         {meetings} meetings run there: put the former key back until these are over, or the nodes into the file"
+    );
 }
 
 /// Remembers every node, so that one that is deleted from the file can still serve what runs on it.

@@ -246,7 +246,7 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
 /// Everything that can be asked, as text and in one order.
 async fn answers(store: &dyn Store) -> Vec<String> {
     let mut said = Vec::new();
-    let Saved { mut meetings, mut nodes, hooks, skipped } = store.load().await.unwrap();
+    let Saved { mut meetings, mut nodes, hooks, skipped, .. } = store.load().await.unwrap();
     meetings.sort_by_key(|meeting| format!("{:?}", meeting.key));
     nodes.sort_by_key(|node| node.name.as_str().to_owned());
     said.push(format!("{meetings:?} {nodes:?} {hooks:?} {skipped}"));

@@ -104,12 +104,21 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
     store.apply_inventory(&inventory, "sealed", "edge").await.unwrap();
     let saved = open(sealing()).await.load_inventory().await.unwrap().unwrap();
     assert_eq!(saved.inventory, inventory);
-    // Without the key that node is left out, and nothing else; of the inventory all or nothing.
+    // Of the inventory all or nothing.
     let opened = open(Older::Migrate.into()).await;
     let refused = opened.load_inventory().await.unwrap_err();
     assert!(chain(&refused).contains("another key than `store.key`"), "{}", chain(&refused));
-    let without = opened.load().await.unwrap();
-    assert!(without.skipped >= 1 && without.nodes.iter().all(|other| other.name != node.name));
+    // Without the key it is not known where that node is, but what is wanted of it.
+    let own = Meeting { node: node.name.clone(), ..meeting("acme", "there", "there-1") };
+    store.put_meeting(&own).await.unwrap();
+    let without = open(Older::Migrate.into()).await.load().await.unwrap();
+    let known = SavedNode { spec: None, ..node.clone() };
+    assert!(without.skipped >= 1 && without.nodes.contains(&known));
+    assert_eq!(without.lost_with_key(|_| false), (vec![&node.name], 1));
+    assert_eq!(without.lost_with_key(|name| *name == node.name), (Vec::new(), 0));
+    store.remove_meeting(&own.key, &own.internal_id).await.unwrap();
+    let without = open(Older::Migrate.into()).await.load().await.unwrap();
+    assert_eq!(without.lost_with_key(|_| false), (Vec::new(), 0));
 }
 
 pub(super) async fn the_last_put_wins(store: &dyn Store) {

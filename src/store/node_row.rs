@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::seal::Seal;
-use crate::model::{Node, NodeName, Secret};
+use super::{Saved, SavedNode};
+use crate::model::{AdminState, Node, NodeName, Secret};
 
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -31,6 +32,45 @@ pub(super) enum Unusable {
     Json(usize),
     #[error("the node's secret was sealed with another key than `store.key`")]
     Sealed,
+}
+
+/// A row that was read, with what is wrong with its description: what an operator wants of a node is known
+/// nevertheless.
+pub(super) type Read = (SavedNode, Option<Unusable>);
+
+pub(super) fn read(name: NodeName, state: AdminState, json: Option<&str>, seal: &Seal) -> Read {
+    match json.map(|json| from_json(name.clone(), json, seal)).transpose() {
+        Ok(spec) => (SavedNode { name, state, spec }, None),
+        Err(unusable) => (SavedNode { name, state, spec: None }, Some(unusable)),
+    }
+}
+
+impl Saved {
+    /// Takes up nodes; `skip` is told what is wrong with those of which not all is known.
+    pub(super) fn take_nodes(&mut self, nodes: Vec<Read>, mut skip: impl FnMut(Unusable)) {
+        for (node, unusable) in nodes {
+            if let Some(unusable) = unusable {
+                if matches!(unusable, Unusable::Sealed) {
+                    self.sealed.push(node.name.clone());
+                }
+                skip(unusable);
+            }
+            self.nodes.push(node);
+        }
+    }
+
+    /// The nodes with meetings that only another `store.key` would tell of, and how many meetings these are: a
+    /// start without them would let each be created a second time.
+    pub fn lost_with_key(&self, is_in_file: impl Fn(&NodeName) -> bool) -> (Vec<&NodeName>, usize) {
+        let count =
+            |name: &NodeName| self.meetings.iter().filter(|meeting| meeting.node == *name).count();
+        let lost = self.sealed.iter().filter(|name| !is_in_file(name));
+        let lost = lost.map(|name| (name, count(name))).filter(|(_, meetings)| *meetings > 0);
+        lost.fold((Vec::new(), 0), |(mut names, all), (name, meetings)| {
+            names.push(name);
+            (names, all + meetings)
+        })
+    }
 }
 
 /// Everything but the name, which is a column of its own.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::model::{CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
 use crate::store::seal::Seal;
-use crate::store::{Saved, SavedNode, node_row};
+use crate::store::{Saved, node_row};
 
 const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
     created_at_ms, parent_internal_id, xml FROM meetings";
@@ -23,13 +23,15 @@ pub(super) fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Saved> {
     let nodes =
         all(db, "SELECT name, state, spec FROM nodes", [], |row| node(row, seal), &mut skipped)?;
     let hooks = all(db, HOOKS, [], hook, &mut skipped)?;
+    let mut saved = Saved { meetings, hooks, ..Saved::default() };
+    saved.take_nodes(nodes, |unusable| skipped.add(unreadable(2, unusable.to_string())));
     if let Some(first) = skipped.first {
         log::error!(
             "{} saved rows cannot be understood and are left out, the first: {first}",
             skipped.count
         );
     }
-    Ok(Saved { meetings, nodes, hooks, skipped: skipped.count })
+    Ok(Saved { skipped: skipped.count, ..saved })
 }
 
 /// The meetings of tenants with these ids, by any of their names, each once.
@@ -78,6 +80,13 @@ struct Skipped {
     first: Option<rusqlite::Error>,
 }
 
+impl Skipped {
+    fn add(&mut self, error: rusqlite::Error) {
+        self.count += 1;
+        self.first.get_or_insert(error);
+    }
+}
+
 fn all<T>(
     db: &Connection,
     sql: &str,
@@ -91,10 +100,7 @@ fn all<T>(
     while let Some(row) = rows.next()? {
         match read(row) {
             Ok(value) => found.push(value),
-            Err(error) => {
-                skipped.count += 1;
-                skipped.first.get_or_insert(error);
-            }
+            Err(error) => skipped.add(error),
         }
     }
     Ok(found)
@@ -136,14 +142,10 @@ fn hook(row: &Row<'_>) -> rusqlite::Result<Hook> {
     })
 }
 
-fn node(row: &Row<'_>, seal: &Seal) -> rusqlite::Result<SavedNode> {
+fn node(row: &Row<'_>, seal: &Seal) -> rusqlite::Result<node_row::Read> {
     let name = NodeName::new(row.get::<_, String>(0)?);
-    let spec = row
-        .get::<_, Option<String>>(2)?
-        .map(|json| node_row::from_json(name.clone(), &json, seal))
-        .transpose()
-        .map_err(|error| unreadable(2, error.to_string()))?;
-    Ok(SavedNode { name, state: word(row, 1)?, spec })
+    let json: Option<String> = row.get(2)?;
+    Ok(node_row::read(name, word(row, 1)?, json.as_deref(), seal))
 }
 
 /// Tenant and sub id in the first two columns.

@@ -14,7 +14,7 @@ use crate::model::{
     NodeName, Scope, SubId,
 };
 use crate::store::seal::Seal;
-use crate::store::{Saved, SavedAsset, SavedNode, node_row};
+use crate::store::{Saved, SavedAsset, node_row};
 
 pub(super) const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id,
     internal_id, created_at_ms, parent_internal_id, xml FROM meetings";
@@ -41,19 +41,28 @@ pub(super) async fn load(
     let nodes = "SELECT name, state, spec FROM nodes ORDER BY name";
     let nodes = all(db, nodes, |row| node(row, seal), &mut skipped).await?;
     let hooks = all(db, HOOKS, hook, &mut skipped).await?;
+    let mut saved = Saved { meetings, hooks, ..Saved::default() };
+    saved.take_nodes(nodes, |unusable| skipped.add(Unreadable(format!("spec: {unusable}"))));
     if let Some(Unreadable(first)) = skipped.first {
         log::error!(
             "{} saved rows cannot be understood and are left out, the first: {first}",
             skipped.count
         );
     }
-    Ok(Saved { meetings, nodes, hooks, skipped: skipped.count })
+    Ok(Saved { skipped: skipped.count, ..saved })
 }
 
 #[derive(Default)]
 struct Skipped {
     count: usize,
     first: Option<Unreadable>,
+}
+
+impl Skipped {
+    fn add(&mut self, unreadable: Unreadable) {
+        self.count += 1;
+        self.first.get_or_insert(unreadable);
+    }
 }
 
 async fn all<T>(
@@ -69,10 +78,7 @@ async fn all<T>(
     while let Some(row) = rows.next().await {
         match read(&row?) {
             Ok(value) => found.push(value),
-            Err(unreadable) => {
-                skipped.count += 1;
-                skipped.first.get_or_insert(unreadable);
-            }
+            Err(unreadable) => skipped.add(unreadable),
         }
     }
     Ok(found)
@@ -90,13 +96,9 @@ pub(super) fn meeting(row: &Row) -> Result<Meeting, Unreadable> {
     })
 }
 
-fn node(row: &Row, seal: &Seal) -> Result<SavedNode, Unreadable> {
+fn node(row: &Row, seal: &Seal) -> Result<node_row::Read, Unreadable> {
     let name = NodeName::new(text(row, 0)?);
-    let spec = get::<Option<&str>>(row, 2)?
-        .map(|json| node_row::from_json(name.clone(), json, seal))
-        .transpose()
-        .map_err(|error| Unreadable(format!("spec: {error}")))?;
-    Ok(SavedNode { name, state: word(row, 1)?, spec })
+    Ok(node_row::read(name, word(row, 1)?, get(row, 2)?, seal))
 }
 
 pub(super) fn hook(row: &Row) -> Result<Hook, Unreadable> {

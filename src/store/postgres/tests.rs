@@ -260,7 +260,8 @@ async fn rows_that_cannot_be_understood_are_left_out_and_counted() {
     .await;
     let saved = store.load().await.unwrap();
     assert_eq!(saved.meetings, [good]);
-    assert_eq!((saved.nodes.len(), saved.skipped), (0, 6));
+    // Of the last one it is known what is wanted of it.
+    assert_eq!((saved.nodes.len(), saved.skipped), (1, 6));
 }
 
 #[tokio::test]
