@@ -462,6 +462,53 @@ async fn tls_is_as_strict_as_the_url_says() {
     })
     .await;
     drop(open("127.0.0.1", "sslmode=require").await.unwrap());
+
+    server.use_tls(&of_version_1(&made), &made.signing_key.serialize_pem());
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    let strict = format!("sslmode=verify-full&sslrootcert={root}");
+    eventually("it is used", async || open("127.0.0.1", &strict).await.is_err()).await;
+    for query in ["", "sslmode=require"] {
+        drop(open("127.0.0.1", query).await.unwrap_or_else(|error| panic!("{query}: {error}")));
+    }
+}
+
+/// The certificate as `openssl req -x509` makes it without extensions, in PEM.
+fn of_version_1(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    use rcgen::SigningKey as _;
+
+    /// The content of a DER element, and what comes after it.
+    fn split(der: &[u8]) -> (&[u8], &[u8]) {
+        let (begin, length) = match der[1] {
+            0x81 => (3, usize::from(der[2])),
+            0x82 => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+            short => (2, usize::from(short)),
+        };
+        (&der[begin..begin + length], &der[begin + length..])
+    }
+    fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82, length[0], length[1]], content].concat()
+    }
+    let (signed, _) = split(made.cert.der());
+    let (mut fields, rest) = split(signed);
+    let algorithm = &rest[..rest.len() - split(rest).1.len()];
+    let mut kept = Vec::new();
+    while !fields.is_empty() {
+        let (_, rest) = split(fields);
+        // Neither the version nor the extensions.
+        if !matches!(fields[0], 0xa0 | 0xa3) {
+            kept.extend_from_slice(&fields[..fields.len() - rest.len()]);
+        }
+        fields = rest;
+    }
+    let fields = element(0x30, &kept);
+    let signature = [vec![0], made.signing_key.sign(&fields).unwrap()].concat();
+    let signature = element(0x03, &signature);
+    let text = BASE64_STANDARD.encode(element(0x30, &[&fields, algorithm, &signature].concat()));
+    let lines: Vec<_> =
+        text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 /// Passes everything on to the server and back, until it is told to hold it.
