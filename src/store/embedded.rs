@@ -302,7 +302,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::model::AdminState;
+    use crate::model::{AdminState, Secret};
     use crate::store::{contract, contract_callbacks};
 
     fn fresh() -> (TempDir, Embedded) {
@@ -342,6 +342,28 @@ mod tests {
             assert_eq!(memchr::memmem::find(&bytes, contract::HUSH.as_bytes()), None);
         }
         contract::writes_of_many_callers_are_all_kept(Arc::new(fresh().1)).await;
+    }
+
+    #[tokio::test]
+    async fn what_stood_in_clear_is_gone_when_it_was_sealed() {
+        let (dir, store) = fresh();
+        let mut node = contract::retired_node("bbb01");
+        node.spec.as_mut().unwrap().secret = Secret::new(contract::HUSH);
+        let is_in_clear = || {
+            let bytes = std::fs::read(dir.path().join(FILE)).unwrap();
+            memchr::memmem::find(&bytes, contract::HUSH.as_bytes()).is_some()
+        };
+        store.put_node(&node).await.unwrap();
+        // Its place is not needed again.
+        for name in ["bbb02", "bbb03"] {
+            store.put_node(&contract::retired_node(name)).await.unwrap();
+        }
+        drop(store);
+        assert!(is_in_clear());
+        let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();
+        sealed.put_node(&node).await.unwrap();
+        drop(sealed);
+        assert!(!is_in_clear());
     }
 
     #[tokio::test]

@@ -90,6 +90,9 @@ fn set_up(db: &Connection) -> rusqlite::Result<()> {
     log::debug!("journal mode {mode}");
     // Rows are read at the start and then only written: keeping 2 MiB of pages would serve nobody.
     db.pragma_update(None, "cache_size", -256)?;
+    // What was overwritten or deleted is not to be found in the file: secrets in clear before there was a key.
+    // Answers with what is in force.
+    db.pragma_update_and_check(None, "secure_delete", "ON", |_row| Ok(()))?;
     db.pragma_update(None, "synchronous", "FULL")
 }
 
