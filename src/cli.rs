@@ -12,6 +12,7 @@ mod logging;
 mod migrate;
 mod reload;
 mod serve;
+mod services;
 mod signals;
 mod simulate;
 mod store;

@@ -54,7 +54,9 @@ pub use reconcile::{Poll, Polled, Reconciled, Told};
 pub use snapshot::{Node, Snapshot, TenantEntry};
 pub use uses::Uses;
 
-use crate::model::{self, AdminState, Inventory, Meeting, NodeName, Scope, SubId, Tenant};
+use crate::model::{
+    self, AdminState, InstanceId, Inventory, Meeting, NodeName, Scope, SubId, Tenant,
+};
 
 /// The pool at this moment. One per process, shared by all drivers.
 pub struct Fleet {
@@ -89,7 +91,7 @@ impl Fleet {
             changes: watch::Sender::new(0),
             directory,
             claims: Claims::default(),
-            leases: Leases::default(),
+            leases: Leases::of(InstanceId::new("portico")),
             hooks: Hooks::default(),
             instances: Instances::default(),
             overlapping: AtomicBool::new(false),

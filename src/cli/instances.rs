@@ -21,6 +21,12 @@ use crate::store::Store;
 /// Linux's own word for it.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
+/// A name for this process.
+pub(super) fn own_name() -> InstanceId {
+    let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+    InstanceId::new(host.trim())
+}
+
 /// What we have in common with the others.
 pub(super) struct Instances {
     /// Who we are.
@@ -42,11 +48,11 @@ impl Instances {
     /// When its URL cannot be understood.
     pub(super) fn open(
         settings: &Settings,
+        fleet: &Fleet,
         runtime: &Runtime,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
-        let host = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
-        let instance = InstanceId::new(host.trim());
+        let instance = fleet.leases.instance().clone();
         let Some(url) = &settings.redis else {
             return Ok(Self {
                 instance,

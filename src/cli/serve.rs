@@ -13,32 +13,31 @@ use log::{error, info, warn};
 use pingora::listeners::tls::TlsSettings;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
-use pingora::services::background::{GenBackgroundService, background_service};
+use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::background::{Axum, Work, background};
+use super::background::{Axum, background};
 use super::data_dir::DataDir;
 use super::gossip::gossip;
 use super::instances::{self, Instances};
 use super::inventory::Keeper;
 use super::reload::{Reloader, follow_hangups};
+use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, branding, check, environment, inventory, store};
 use crate::admin::Admin;
-use crate::bus::{Duties, Membership};
-use crate::config::{self, Listen, Settings, StoreKind};
+use crate::bus::Membership;
+use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
-use crate::fleet::{Fleet, Thresholds, now_ms};
-use crate::model::{AdminState, Inventory, NodeName, Reach};
-use crate::node::{self, Client, ClientSettings};
+use crate::fleet::{Fleet, Leases, now_ms};
+use crate::model::{AdminState, Inventory, NodeName};
+use crate::node::{Client, ClientSettings};
 use crate::store::{Saved, SavedNode, Store};
-use crate::tasks::{
-    self, Counters, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender,
-};
+use crate::tasks::{self, NodeHooks};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -49,9 +48,6 @@ const OVERLAP: Duration = Duration::from_secs(30);
 const READING: &str = "reading the store";
 /// Meetings of an unknown tenant are kept: its slug may be mistyped.
 const UNKNOWN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
-/// A claim survives two renewals that fail.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;
 /// Idle connections that are kept for proxied requests, over all nodes.
@@ -141,7 +137,8 @@ impl Portico {
                 async || anyhow::Ok(inventory::choose(&mut settings, store.as_ref()).await?);
             let revision = patience.until(READING, choose).await?;
             let restore = async || restore(&settings.inventory, store.as_ref()).await;
-            let fleet = patience.until(READING, restore).await?;
+            let mut fleet = patience.until(READING, restore).await?;
+            fleet.leases = Leases::of(instances::own_name());
             patience.end().await;
             anyhow::Ok((revision, Arc::new(fleet)))
         })?;
@@ -155,7 +152,7 @@ impl Portico {
         let registry = Registry::new();
         register_process(&registry)?;
         let metrics = tasks::Metrics::register(&registry)?;
-        let mut instances = Instances::open(&settings, &runtime, &registry)?;
+        let mut instances = Instances::open(&settings, &fleet, &runtime, &registry)?;
         instances.keep_in_step(&runtime, &fleet, &store);
         let Instances { duties, membership, .. } = instances;
         let outbox = outbox(&settings, &fleet, &store, &client, &registry)?;
@@ -412,110 +409,6 @@ fn listener(
     let before = doorway.before_tls(protocol);
     service.endpoints().set_pre_tls_callback(Arc::new(before));
     Ok(service)
-}
-
-fn poller(
-    settings: &Settings,
-    fleet: &Arc<Fleet>,
-    store: &Arc<dyn Store>,
-    client: &Client,
-    metrics: &tasks::Metrics,
-    duties: &Duties,
-    wake: &Arc<Notify>,
-) -> Arc<Poller> {
-    let polling = &settings.polling;
-    let (known, saved, wake) = (fleet.clone(), store.clone(), wake.clone());
-    Arc::new(Poller {
-        fleet: fleet.clone(),
-        store: store.clone(),
-        ends: Arc::new(tasks::Ends::new(known, saved, wake, polling.node_down_grace)),
-        client: client.clone(),
-        settings: tasks::Settings {
-            interval: polling.interval,
-            timeout: polling.timeout,
-            thresholds: Thresholds { down_after: polling.down_after, up_after: polling.up_after },
-            node_down_grace: polling.node_down_grace,
-        },
-        metrics: metrics.clone(),
-        duties: duties.clone(),
-    })
-}
-
-/// Where front ends may want to be called.
-fn reach(settings: &Settings) -> Reach {
-    Reach { allowed: settings.callbacks.allow_targets.clone() }
-}
-
-fn outbox(
-    settings: &Settings,
-    fleet: &Arc<Fleet>,
-    store: &Arc<dyn Store>,
-    client: &Client,
-    registry: &Registry,
-) -> anyhow::Result<Arc<Outbox>> {
-    Ok(Arc::new(Outbox {
-        fleet: fleet.clone(),
-        store: store.clone(),
-        client: client.clone(),
-        sender: Sender::new(reach(settings), node::load_roots()?),
-        wake: Arc::default(),
-        metrics: OutboxMetrics::register(registry)?,
-    }))
-}
-
-fn housekeeping(
-    fleet: &Arc<Fleet>,
-    store: &Arc<dyn Store>,
-    metrics: &tasks::Metrics,
-    duties: &Duties,
-) -> GenBackgroundService<Work> {
-    let (fleet, store, duties) = (fleet.clone(), store.clone(), duties.clone());
-    let task = Arc::new(Housekeeping { fleet, store, duties });
-    let metrics = metrics.clone();
-    background("housekeeping", move |stop| {
-        let (task, metrics) = (task.clone(), metrics.clone());
-        let every = HOUSEKEEPING_EVERY;
-        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
-    })
-}
-
-fn leases(
-    fleet: &Arc<Fleet>,
-    store: &Arc<dyn Store>,
-    metrics: &tasks::Metrics,
-) -> GenBackgroundService<Work> {
-    let task = Arc::new(tasks::Leases::new(fleet.clone(), store.clone()));
-    let metrics = metrics.clone();
-    background("leases", move |stop| {
-        let (task, metrics) = (task.clone(), metrics.clone());
-        let every = RENEW_EVERY;
-        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
-    })
-}
-
-fn counters(settings: &Settings, fleet: &Arc<Fleet>, store: &Arc<dyn Store>) -> Counters {
-    let is_shared = settings.store.kind != StoreKind::Embedded;
-    Counters::new(fleet.clone(), store.clone(), is_shared)
-}
-
-fn counting(
-    counters: Counters,
-    grace: Duration,
-    metrics: &tasks::Metrics,
-) -> GenBackgroundService<Work> {
-    let (counters, metrics) = (Arc::new(counters), metrics.clone());
-    background("counters", move |stop| {
-        let (counters, metrics) = (counters.clone(), metrics.clone());
-        async move { counters.run(&metrics, grace, stop).await }
-    })
-}
-
-fn hooks(hooks: NodeHooks, metrics: &tasks::Metrics) -> GenBackgroundService<Work> {
-    let (hooks, metrics) = (Arc::new(hooks), metrics.clone());
-    background("hooks", move |stop| {
-        let (hooks, metrics) = (hooks.clone(), metrics.clone());
-        async move { hooks.run(&metrics, stop).await }
-    })
 }
 
 /// The process that hands its sockets over to us goes on for a while; then we are alone. Never ends.

@@ -16,17 +16,12 @@ pub struct Leases {
     held: Mutex<BTreeSet<u64>>,
 }
 
-impl Default for Leases {
-    fn default() -> Self {
-        Self {
-            instance: InstanceId::new("portico"),
-            last: AtomicU64::new(0),
-            held: Mutex::default(),
-        }
-    }
-}
-
 impl Leases {
+    /// Those of this process, none so far.
+    pub fn of(instance: InstanceId) -> Self {
+        Self { instance, last: AtomicU64::new(0), held: Mutex::default() }
+    }
+
     /// This process among those that share the store.
     pub fn instance(&self) -> &InstanceId {
         &self.instance

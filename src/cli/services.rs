@@ -1,0 +1,131 @@
+//! The background services of `portico serve`: each made of the narrow parts that it needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::services::background::GenBackgroundService;
+use prometheus::Registry;
+use tokio::sync::Notify;
+
+use super::background::{Work, background};
+use crate::bus::Duties;
+use crate::config::{Settings, StoreKind};
+use crate::fleet::{Fleet, Thresholds};
+use crate::model::Reach;
+use crate::node::{self, Client};
+use crate::store::Store;
+use crate::tasks::{
+    self, Counters, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender,
+};
+
+/// A claim survives two renewals that fail.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) fn poller(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    client: &Client,
+    metrics: &tasks::Metrics,
+    duties: &Duties,
+    wake: &Arc<Notify>,
+) -> Arc<Poller> {
+    let polling = &settings.polling;
+    let (known, saved, wake) = (fleet.clone(), store.clone(), wake.clone());
+    Arc::new(Poller {
+        fleet: fleet.clone(),
+        store: store.clone(),
+        ends: Arc::new(tasks::Ends::new(known, saved, wake, polling.node_down_grace)),
+        client: client.clone(),
+        settings: tasks::Settings {
+            interval: polling.interval,
+            timeout: polling.timeout,
+            thresholds: Thresholds { down_after: polling.down_after, up_after: polling.up_after },
+            node_down_grace: polling.node_down_grace,
+        },
+        metrics: metrics.clone(),
+        duties: duties.clone(),
+    })
+}
+
+/// Where front ends may want to be called.
+pub(super) fn reach(settings: &Settings) -> Reach {
+    Reach { allowed: settings.callbacks.allow_targets.clone() }
+}
+
+pub(super) fn outbox(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    client: &Client,
+    registry: &Registry,
+) -> anyhow::Result<Arc<Outbox>> {
+    Ok(Arc::new(Outbox {
+        fleet: fleet.clone(),
+        store: store.clone(),
+        client: client.clone(),
+        sender: Sender::new(reach(settings), node::load_roots()?),
+        wake: Arc::default(),
+        metrics: OutboxMetrics::register(registry)?,
+    }))
+}
+
+pub(super) fn housekeeping(
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+    duties: &Duties,
+) -> GenBackgroundService<Work> {
+    let (fleet, store, duties) = (fleet.clone(), store.clone(), duties.clone());
+    let task = Arc::new(Housekeeping { fleet, store, duties });
+    let metrics = metrics.clone();
+    background("housekeeping", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        let every = HOUSEKEEPING_EVERY;
+        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+    })
+}
+
+pub(super) fn leases(
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let task = Arc::new(tasks::Leases::new(fleet.clone(), store.clone()));
+    let metrics = metrics.clone();
+    background("leases", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        let every = RENEW_EVERY;
+        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+    })
+}
+
+pub(super) fn counters(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+) -> Counters {
+    let is_shared = settings.store.kind != StoreKind::Embedded;
+    Counters::new(fleet.clone(), store.clone(), is_shared)
+}
+
+pub(super) fn counting(
+    counters: Counters,
+    grace: Duration,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let (counters, metrics) = (Arc::new(counters), metrics.clone());
+    background("counters", move |stop| {
+        let (counters, metrics) = (counters.clone(), metrics.clone());
+        async move { counters.run(&metrics, grace, stop).await }
+    })
+}
+
+pub(super) fn hooks(hooks: NodeHooks, metrics: &tasks::Metrics) -> GenBackgroundService<Work> {
+    let (hooks, metrics) = (Arc::new(hooks), metrics.clone());
+    background("hooks", move |stop| {
+        let (hooks, metrics) = (hooks.clone(), metrics.clone());
+        async move { hooks.run(&metrics, stop).await }
+    })
+}
