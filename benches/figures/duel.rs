@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::instances::Servers;
 use crate::load::{Load, Questions, Round};
 use crate::pool::{Plan, Pool, Size};
 use crate::process::{Process, free_address, get, until_open};
@@ -114,6 +115,10 @@ pub(crate) async fn measure(
         note("join with rules, against join without");
         rules(table).await?;
     }
+    if is_asked("join shared") {
+        note("join over PostgreSQL and Redis, against join over the embedded store");
+        shared(table).await?;
+    }
     if !["join", "getMeetingInfo", "getMeetings"].into_iter().any(is_asked) {
         return Ok(());
     }
@@ -180,6 +185,22 @@ async fn rules(table: &mut Table) -> anyhow::Result<()> {
     };
     let name = "join with 20 rules, limits and branding, against without";
     duel.run(BUSY).await?.tell_throughput_at_least(0.9, name, table);
+    Ok(())
+}
+
+async fn shared(table: &mut Table) -> anyhow::Result<()> {
+    let servers = Servers::start();
+    let usual = Pool::start(SIZE, POLLING).await?;
+    let mut plan = Plan::new(SIZE, POLLING)?;
+    plan.settings = servers.settings();
+    let shared = plan.start().await?;
+    let duel = Duel {
+        portico: (&shared.portico, shared.public),
+        bare: (&usual.portico, usual.public),
+        questions: &requests::joins(SIZE.meetings()),
+    };
+    let name = "join with PostgreSQL and Redis, against the embedded store";
+    duel.run(BUSY).await?.tell_throughput_at_least(0.95, name, table);
     Ok(())
 }
 

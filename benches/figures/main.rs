@@ -10,6 +10,7 @@
 
 mod bare;
 mod duel;
+mod instances;
 mod load;
 mod memory;
 mod nodes;
@@ -24,6 +25,9 @@ mod table;
 #[path = "../../tests/it/harness/postgres.rs"]
 #[expect(dead_code, reason = "tests do more with it")]
 mod postgres;
+#[path = "../../tests/it/harness/redis.rs"]
+#[expect(dead_code, reason = "tests do more with it")]
+mod redis;
 
 use std::process::ExitCode;
 
@@ -84,6 +88,9 @@ fn measure(words: &[&str]) -> anyhow::Result<()> {
         }
         if is_asked("getRecordings") {
             recordings::measure(&mut table).await?;
+        }
+        if is_asked("instances") {
+            instances::measure(&mut table).await?;
         }
         if is_asked("start") {
             stores::cold_start(&mut table).await?;

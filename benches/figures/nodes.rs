@@ -75,6 +75,9 @@ impl Node {
         if let Some(info) = info {
             write_head(out, INFO_HEAD.len() + info.len() + INFO_TAIL.len());
             out.extend([INFO_HEAD, info, INFO_TAIL].concat());
+        } else if let Some(created) = find(head, b"/create?").and_then(|_| created(head)) {
+            write_head(out, created.len());
+            out.extend(created.as_bytes());
         } else if find(head, b"/getRecordings?").is_some() {
             let list = self.recordings.get_or_init(|| recordings(self.first));
             write_head(out, list.len());
@@ -93,6 +96,24 @@ impl Node {
         let children = self.children.get(number.checked_sub(self.first)?)?;
         self.list.as_bytes().get(children.clone())
     }
+}
+
+/// A new meeting, which no list shows.
+fn created(head: &[u8]) -> Option<String> {
+    let at = find(head, b"&meetingID=").or_else(|| find(head, b"?meetingID="))? + 11;
+    let id: Vec<u8> = head[at..].iter().copied().take_while(|byte| !b"& ".contains(byte)).collect();
+    let id = String::from_utf8(id).ok()?.replace("%40", "@");
+    let digest = hex::encode(Sha1::digest(&id));
+    Some(format!(
+        "<response><returncode>SUCCESS</returncode><meetingID>{id}</meetingID>\
+         <internalMeetingID>{digest}-{CREATED_MS}</internalMeetingID>\
+         <parentMeetingID>bbb-none</parentMeetingID><attendeePW>kWn3Jm0v</attendeePW>\
+         <moderatorPW>pZ81xQyd</moderatorPW><createTime>{CREATED_MS}</createTime>\
+         <voiceBridge>66052</voiceBridge><dialNumber>613-555-1234</dialNumber>\
+         <createDate>Thu May 09 13:35:28 UTC 2024</createDate><hasUserJoined>false</hasUserJoined>\
+         <duration>0</duration><hasBeenForciblyEnded>false</hasBeenForciblyEnded>\
+         <messageKey></messageKey><message></message></response>"
+    ))
 }
 
 fn write_head(out: &mut Vec<u8>, length: usize) {
