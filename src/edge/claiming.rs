@@ -154,9 +154,12 @@ impl Edge {
                     if let Some(entry) = self.learn(*meeting).or_else(&find) {
                         return Ok(Right::Runs(entry));
                     }
-                    // On a node that is gone from the inventory, or ended just now.
                     lease.is_given_back = false;
-                    lease.claim.over.push(internal_id);
+                    // Ended or lost just now. One that we do not know is on a node that we do not know yet:
+                    // others were told of it, so will we be.
+                    if self.fleet.directory.get_internal(&internal_id).is_some() {
+                        lease.claim.over.push(internal_id);
+                    }
                     reached_at = Instant::now();
                 }
                 Ok(Claiming::Theirs) => reached_at = Instant::now(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use portico::sim::Fault;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::harness::{Client, Cluster, Config, Plan, Pool, Postgres, Tenant, eventually};
 
@@ -146,6 +146,26 @@ async fn what_a_dead_instance_has_created_is_found_before_it_is_created_again() 
     acme(&cluster, 1).create("algebra").await;
     assert_eq!(runs(cluster.instance(1), "algebra"), 1);
     assert_eq!(saved(&cluster), 1);
+}
+
+#[tokio::test]
+async fn a_meeting_on_a_node_that_only_others_know_yet_is_waited_for() {
+    let cluster = two(config().set("polling.interval", "10m")).await;
+    acme(&cluster, 0).create("algebra").await;
+    let sql = |statement: &str| cluster.postgres().sql(cluster.database(), statement);
+    let node = sql("SELECT node FROM meetings").trim().to_owned();
+    // As it is for whoever has not caught up with the inventory.
+    sql("UPDATE meetings SET node = 'brand-new'");
+    let other = acme(&cluster, 1);
+    let creating = other.create("algebra");
+    tokio::pin!(creating);
+    let early = timeout(Duration::from_secs(2), &mut creating).await;
+    assert!(early.is_err(), "it was created a second time");
+    assert_eq!(runs(cluster.instance(1), "algebra"), 1);
+    sql(&format!("UPDATE meetings SET node = '{node}'"));
+    creating.await;
+    assert_eq!(runs(cluster.instance(1), "algebra"), 1);
+    assert!(joins(&other, "algebra").await);
 }
 
 /// A server whose processes all stand still, as on a machine that hangs: connections stay, nothing answers.
