@@ -60,11 +60,22 @@ impl Lease {
     pub(super) fn is_inherited(&self) -> bool {
         self.is_inherited
     }
+
+    /// It is clear what that one has brought about.
+    pub(super) fn settle(&mut self) {
+        self.is_inherited = false;
+        self.fleet.leases.settle(&self.claim.key);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.fleet.leases.end(self.claim.number);
+        if self.is_inherited && !self.is_given_back {
+            // Whoever comes next has to find out: others inherit it from us when it runs out.
+            self.fleet.leases.leave_unsettled(&self.claim.key);
+            return;
+        }
         // Also of a create that nobody waits for any more. Without a runtime the process ends, and then
         // the lease does.
         if !self.is_given_back
@@ -192,9 +203,14 @@ impl Edge {
 
     /// A connection to nobody is not waited for for longer than that.
     async fn ask_arbiter(&self, lease: &Lease, until: Instant) -> Result<Claiming, store::Error> {
-        timeout_at(until, self.store.claim_meeting(&lease.claim))
-            .await
-            .unwrap_or_else(|_elapsed| Err(store::Error::Silent))
+        let asking = timeout_at(until, self.store.claim_meeting(&lease.claim));
+        let answer = asking.await.unwrap_or_else(|_elapsed| Err(store::Error::Silent));
+        match answer {
+            Ok(Claiming::Ours) if self.fleet.leases.is_unsettled(&lease.claim.key) => {
+                Ok(Claiming::Inherited)
+            }
+            answer => answer,
+        }
     }
 
     /// Takes a meeting that another one has created into the directory; none where it cannot be.

@@ -149,6 +149,29 @@ async fn what_a_dead_instance_has_created_is_found_before_it_is_created_again() 
 }
 
 #[tokio::test]
+async fn what_a_dead_instance_may_have_created_on_a_node_that_is_silent_is_not_created_again() {
+    let config = config().set("polling.interval", "10m");
+    let mut cluster = two(config).await;
+    acme(&cluster, 0).create("algebra").await;
+    cluster.instance_mut(0).kill9();
+    let undo = "DELETE FROM meetings; INSERT INTO claims
+        VALUES ('acme', 0, 'algebra', 'dead', 1, clock_timestamp())";
+    cluster.postgres().sql(cluster.database(), undo);
+    let runs_there = |node: &&portico::sim::Node| !node.meetings().is_empty();
+    let node = cluster.nodes().iter().find(runs_there).expect("some node runs it");
+    node.set_call_fault("getMeetingInfo", Some(Fault::Hang));
+    let other = acme(&cluster, 1);
+    let refused = other.get("create", "name=A+meeting&meetingID=algebra").await;
+    assert!(refused.body.contains("serverUnavailable"), "{}", refused.body);
+    // It is as open as before, though the claim has passed to this instance.
+    assert_eq!(claims(&cluster), 1);
+    node.set_call_fault("getMeetingInfo", None);
+    other.create("algebra").await;
+    assert_eq!(runs(cluster.instance(1), "algebra"), 1);
+    assert_eq!((saved(&cluster), claims(&cluster)), (1, 0));
+}
+
+#[tokio::test]
 async fn a_meeting_on_a_node_that_only_others_know_yet_is_waited_for() {
     let cluster = two(config().set("polling.interval", "10m")).await;
     acme(&cluster, 0).create("algebra").await;

@@ -3,10 +3,12 @@
 //! The answer goes out when the meeting is in the directory and in the store. Only where the store cannot
 //! be written it goes out all the same; see [`save`].
 
+mod inherited;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::join;
 use log::{error, warn};
 use tokio::time::timeout;
 
@@ -22,7 +24,7 @@ use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
 use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, Unplaced, identity, now_ms};
 use crate::model::{Meeting, MeetingKey, NodeName};
-use crate::store::Saving;
+use crate::store::{self, Saving};
 
 /// Nodes that are tried for one meeting.
 const MAX_TRIES: usize = 3;
@@ -345,27 +347,6 @@ async fn found_again(
     Some((node, entry))
 }
 
-/// What an instance that died in the middle of this create may have brought about: then some node runs it.
-async fn left_behind(edge: &Edge, asked: &Asked<'_>, order: &Order<'_>) -> Option<Arc<Entry>> {
-    if order.parent.is_some() {
-        // Its parent's node finds it by itself.
-        return None;
-    }
-    let mut params = Params::default();
-    params.push("meetingID", &order.node_meeting_id);
-    let params = &params;
-    let asking = asked.caller.tenant.nodes.iter().map(|node| async move {
-        let asking = edge.ask(node, Call::GetMeetingInfo, params, None);
-        let info = timeout(FOUND_AGAIN_WITHIN, asking).await.ok()?.ok()?;
-        if info.text("hasBeenForciblyEnded").as_deref() == Some("true") {
-            return None;
-        }
-        order.meeting(&info, node).ok()
-    });
-    let meeting = join_all(asking).await.into_iter().flatten().next()?;
-    Some(edge.fleet.directory.adopt(meeting, false))
-}
-
 /// A create of a new meeting: the least loaded node, and the next best ones if it fails.
 async fn anew(
     edge: &Edge,
@@ -400,14 +381,9 @@ async fn anew(
                     drop((place, claim));
                     return Box::pin(again(edge, asked, order, &entry)).await;
                 }
-                Right::Ours(lease) => {
-                    if lease.as_ref().is_some_and(Lease::is_inherited)
-                        && let Some(entry) = left_behind(edge, asked, order).await
-                    {
+                Right::Ours(mut lease) => {
+                    if let Some(entry) = inherited::take_up(edge, asked, order, &mut lease).await? {
                         drop((place, claim));
-                        if matches!(edge.save_created(&entry, lease).await, Ok(Saving::Kept)) {
-                            entry.mark_saved();
-                        }
                         return Box::pin(again(edge, asked, order, &entry)).await;
                     }
                     right = Some(lease);
@@ -474,6 +450,15 @@ async fn save(
         }
     };
     let (saved, ()) = join(edge.save_created(entry, lease), bound).await;
+    saved_instead(edge, entry, saved)
+}
+
+/// The other one that the store has under the name of a meeting that was to be saved, if it has.
+fn saved_instead(
+    edge: &Edge,
+    entry: &Entry,
+    saved: Result<Saving, store::Error>,
+) -> Option<Arc<Entry>> {
     match saved {
         Ok(Saving::Kept) => {
             entry.mark_saved();
