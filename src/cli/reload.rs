@@ -92,7 +92,9 @@ impl Reloader {
             ("data_dir", now.data_dir != next.data_dir),
             ("store", now.store != next.store),
             ("redis", now.redis != next.redis),
+            ("api", now.api != next.api),
             ("polling", now.polling != next.polling),
+            ("callbacks", now.callbacks != next.callbacks),
             ("limits", now.limits != next.limits),
         ]
         .into_iter()

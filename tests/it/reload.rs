@@ -169,6 +169,20 @@ async fn a_bad_file_is_logged_and_the_old_one_stays_in_force() {
     acme.create("geometry").await;
 }
 
+#[tokio::test]
+async fn what_a_reload_cannot_change_is_named() {
+    let pool = Pool::start(config(1)).await;
+    let yaml = pool.config_yaml();
+    assert!(!yaml.contains("\ncallbacks:") && !yaml.contains("\napi:"), "{yaml}");
+    let more = "callbacks: { allow_targets: [10.0.0.0/8] }\n\
+                api: { jwt_secret: another-secret-of-32-characters-or-more }\n";
+    reload(&pool, &format!("{yaml}\n{more}")).await;
+    eventually("it is said", async || {
+        pool.log().contains("changes of api, callbacks take effect with the next restart")
+    })
+    .await;
+}
+
 /// Requests on fresh connections, one after the other, as long as `stop` is not set. How many there were.
 async fn keep_asking(acme: Client, name: String, stop: Arc<AtomicBool>) -> usize {
     let mut count = 0;
