@@ -130,7 +130,7 @@ impl Portico {
         let store = runtime.block_on(store::open(&settings, &mut patience))?;
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let file = path.as_deref().unwrap_or(Path::new("configuration"));
-        let (revision, fleet) = runtime.block_on(async {
+        let (revision, fleet, counters) = runtime.block_on(async {
             let complete = async || branding::complete(&mut settings, file, store.as_ref()).await;
             patience.until(READING, complete).await?;
             let choose =
@@ -139,15 +139,21 @@ impl Portico {
             let restore = async || restore(&settings.inventory, store.as_ref()).await;
             let mut fleet = patience.until(READING, restore).await?;
             fleet.leases = Leases::of(instances::own_name());
+            let fleet = Arc::new(fleet);
+            fleet.set_overlapping(upgrade == Upgrade::Yes);
+            let counters = counters(&settings, &fleet, &store);
+            // Before anybody looks: what is seen at 0 first would have grown by all of it at once.
+            let sync = async || anyhow::Ok(counters.sync().await?);
+            match patience.until(READING, sync).await {
+                // Its task does it later, and the process that is to leave may not come back.
+                Err(trouble) if upgrade == Upgrade::Yes => {
+                    warn!("counters begin at 0 for now: {trouble:#}");
+                }
+                synced => synced?,
+            }
             patience.end().await;
-            anyhow::Ok((revision, Arc::new(fleet)))
+            anyhow::Ok((revision, fleet, counters))
         })?;
-
-        fleet.set_overlapping(upgrade == Upgrade::Yes);
-
-        let counters = counters(&settings, &fleet, &store);
-        // Before anybody looks: what is seen at 0 first would have grown by all of it at once.
-        runtime.block_on(counters.sync())?;
 
         let registry = Registry::new();
         register_process(&registry)?;
