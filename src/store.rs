@@ -79,7 +79,7 @@ pub trait Store: Arbiter + Callbacks + Counters + Inventories + Send + Sync + 's
     /// Keeps what is known of a node beyond the file, in place of what was kept before.
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error>;
 
-    /// Forgets a node.
+    /// Forgets a node, unless a meeting is kept that runs there.
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error>;
 
     /// Which files of tenants' looks are kept.

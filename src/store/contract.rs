@@ -74,6 +74,14 @@ pub(super) async fn everything_comes_back_as_it_was_put(store: &dyn Store) {
     assert_eq!(saved.nodes, [cordoned.clone(), retired.clone()]);
     assert_eq!(saved.skipped, 0);
 
+    // Another instance may know of a meeting there that we do not.
+    let there = Meeting { node: retired.name.clone(), ..meeting("acme", "there", "there-1") };
+    store.put_meeting(&there).await.unwrap();
+    store.remove_node(&retired.name).await.unwrap();
+    assert_eq!(store.load().await.unwrap().nodes, [cordoned.clone(), retired.clone()]);
+    for Meeting { key, internal_id, .. } in store.load().await.unwrap().meetings {
+        store.remove_meeting(&key, &internal_id).await.unwrap();
+    }
     store.remove_node(&retired.name).await.unwrap();
     let saved = store.load().await.unwrap();
     assert_eq!(saved.nodes, [cordoned]);

@@ -32,9 +32,12 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
             .execute(params![name.as_str(), state.as_str(), spec])?,
         Op::PutAsset(key, asset) => assets::put(db, key, asset)?,
         Op::RemoveAsset(key) => assets::remove(db, key)?,
-        Op::RemoveNode(name) => {
-            db.prepare_cached("DELETE FROM nodes WHERE name = ?1")?.execute([name.as_str()])?
-        }
+        Op::RemoveNode(name) => db
+            .prepare_cached(
+                "DELETE FROM nodes WHERE name = ?1
+                     AND NOT EXISTS (SELECT 1 FROM meetings WHERE node = ?1)",
+            )?
+            .execute([name.as_str()])?,
         Op::PutHook(hook) => put_hook(db, hook, "INSERT OR REPLACE")?,
         Op::RemoveHook(id) => db
             .prepare_cached("DELETE FROM hooks WHERE id = ?1")?

@@ -87,9 +87,11 @@ pub(super) fn queries(op: &Op) -> Vec<Query> {
                 Box::new(spec.clone()),
             ],
         ),
-        Op::RemoveNode(name) => {
-            Query::new("DELETE FROM nodes WHERE name = $1", vec![text(name.as_str())])
-        }
+        Op::RemoveNode(name) => Query::new(
+            "DELETE FROM nodes WHERE name = $1
+                AND NOT EXISTS (SELECT FROM meetings WHERE node = $1)",
+            vec![text(name.as_str())],
+        ),
         Op::PutAsset(key, asset) => put_asset(key, asset),
         Op::RemoveAsset(key) => Query::new(
             "DELETE FROM assets WHERE tenant = $1 AND kind = $2",
