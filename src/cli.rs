@@ -11,6 +11,7 @@ mod inventory;
 mod logging;
 mod migrate;
 mod reload;
+mod seen;
 mod serve;
 mod services;
 mod signals;

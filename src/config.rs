@@ -37,6 +37,8 @@ pub use report::{Problem, Report};
 pub use server::{Listen, Server, TlsFiles};
 pub use storage::{Storage, StoreKind};
 
+use sha2::{Digest, Sha256};
+
 use crate::model::{Inventory, Secret};
 use reader::{Item, Reading};
 
@@ -65,6 +67,8 @@ pub struct Settings {
     pub missing_assets: Vec<MissingAsset>,
     /// What works but should be looked at, to be logged once.
     pub warnings: Vec<String>,
+    /// SHA-256 of the text.
+    pub text_digest: [u8; 32],
 }
 
 /// A file of 10,000 tenants has some 10 MiB; larger ones are something else.
@@ -136,6 +140,7 @@ fn check(
         Some(mut settings) if problems.is_empty() => {
             settings.warnings = reading.warnings.into_inner();
             settings.missing_assets = missing_assets;
+            settings.text_digest = Sha256::digest(text).into();
             Ok((settings, reading.has_inline_secrets.get()))
         }
         _ => {
@@ -177,6 +182,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
             },
             missing_assets: Vec::new(),
             warnings: Vec::new(),
+            text_digest: [0; 32],
         })
     })
 }

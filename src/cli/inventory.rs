@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use super::branding;
+use super::seen::{Seen, print_of};
 use super::serve::save_nodes;
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
@@ -22,42 +23,43 @@ use crate::store::{self, Applied, Error, SavedInventory, Store};
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Chooses between the file and the store at a start, and puts what is chosen in the settings. Returns its
-/// revision.
+/// Chooses between the file and the store at a start, and puts what is chosen in the settings. Returns what is
+/// in force.
 ///
-/// A file that was never applied is. One that was, and that another one has taken the place of since, is
-/// older than what the other instances serve. Where there are no others the file always counts.
+/// A file that was never applied is. One that was, or that has not changed since it was read here, and that
+/// another one has taken the place of since, is older than what the other instances serve. Where there are no
+/// others the file always counts.
 ///
 /// # Errors
-/// When the store fails.
-pub(super) async fn choose(settings: &mut Settings, store: &dyn Store) -> Result<u64, Error> {
+/// When the store fails, or when it is shared and `store.key` does not open what is in force.
+pub(super) async fn choose(
+    settings: &mut Settings,
+    seen: &mut Seen,
+    store: &dyn Store,
+) -> anyhow::Result<Applied> {
     let digest = store::digest_of(&settings.inventory, store);
+    let file = print_of(settings, store);
     let in_force = store.inventory_in_force().await?;
     if let Some(same) = in_force.filter(|applied| applied.digest == digest) {
         branding::save(settings, store).await;
-        return Ok(same.revision);
+        seen.put(file);
+        return Ok(same);
     }
-    let is_shared = settings.store.kind != StoreKind::Embedded;
-    if is_shared && store.last_applied(&digest).await?.is_some() {
-        match store.load_inventory().await {
-            Ok(Some(saved)) => {
-                let Applied { revision, by, at_ms, .. } = saved.applied.clone();
-                warn!(
-                    "this file is older than what is in force (applied by {by} at {}): update it, or \
-                     send SIGHUP to apply it",
-                    shown(at_ms)
-                );
-                settings.inventory = resolved(saved, store).await?;
-                return Ok(revision);
-            }
-            Ok(None) => {}
-            Err(unreadable) => {
-                error!(
-                    "what is in force cannot be read, the file is applied: {}",
-                    Chain(&unreadable)
-                );
-            }
+    if is_shared(settings)
+        && let Some(saved) = load_or_refuse(store).await?
+        && (seen.is(&file) || store.last_applied(&digest).await?.is_some())
+    {
+        let applied = saved.applied.clone();
+        let inventory = resolved(saved, store).await?;
+        // Another version makes another digest of the same.
+        if store::digest_of(&inventory, store) == digest {
+            branding::save(settings, store).await;
+        } else {
+            warn_of(&applied);
+            settings.inventory = inventory;
         }
+        seen.put(file);
+        return Ok(applied);
     }
     branding::save(settings, store).await;
     let by = name_of(settings);
@@ -66,7 +68,32 @@ pub(super) async fn choose(settings: &mut Settings, store: &dyn Store) -> Result
         "the clusters, nodes and tenants of the file are in force as revision {}",
         applied.revision
     );
-    Ok(applied.revision)
+    seen.put(file);
+    Ok(applied)
+}
+
+fn is_shared(settings: &Settings) -> bool {
+    settings.store.kind != StoreKind::Embedded
+}
+
+/// What others serve. Applied over it, a file sealed with another key would be readable to none of them.
+async fn load_or_refuse(store: &dyn Store) -> anyhow::Result<Option<SavedInventory>> {
+    match store.load_inventory().await {
+        Err(unreadable) if !unreadable.is_worth_waiting_for() => Err(anyhow::anyhow!(
+            "what is in force in the store cannot be read: {}; all instances need the same `store.key`: correct \
+             it, or, to begin anew with this file, stop all instances and DELETE FROM inventory_revisions",
+            Chain(&unreadable)
+        )),
+        loaded => Ok(loaded?),
+    }
+}
+
+fn warn_of(Applied { by, at_ms, .. }: &Applied) {
+    warn!(
+        "this file is older than what is in force (applied by {by} at {}): bring the newer one here; or, to \
+         apply this one all the same, change anything in it and send SIGHUP",
+        shown(*at_ms)
+    );
 }
 
 /// How operators know this instance.
@@ -106,8 +133,14 @@ pub(super) struct Keeper {
     fleet: Arc<Fleet>,
     store: Arc<dyn Store>,
     name: String,
-    /// The revision in force here.
-    revision: Mutex<u64>,
+    is_shared: bool,
+    here: Mutex<Here>,
+}
+
+/// What is in force in this process.
+struct Here {
+    applied: Applied,
+    seen: Seen,
 }
 
 impl Keeper {
@@ -115,18 +148,42 @@ impl Keeper {
         fleet: Arc<Fleet>,
         store: Arc<dyn Store>,
         settings: &Settings,
-        revision: u64,
+        applied: Applied,
+        seen: Seen,
     ) -> Self {
-        Self { fleet, store, name: name_of(settings), revision: Mutex::new(revision) }
+        let here = Mutex::new(Here { applied, seen });
+        Self { fleet, store, name: name_of(settings), is_shared: is_shared(settings), here }
     }
 
-    /// Puts what a file says in force, here and everywhere.
+    /// Puts what a file says in force, here and everywhere; one that nobody has changed since it was read here
+    /// gives way to what others have put in force meanwhile.
     pub(super) async fn apply(&self, settings: &Settings) {
-        let mut revision = self.revision.lock().await;
+        let mut here = self.here.lock().await;
+        let file = print_of(settings, self.store.as_ref());
+        if self.is_shared && here.seen.is(&file) {
+            match self.is_in_force(&settings.inventory).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    warn_of(&here.applied);
+                    return;
+                }
+                Err(trouble) => {
+                    error!(
+                        "the file has not changed, and whether others have put another one in force cannot be \
+                         told: {}",
+                        Chain(&trouble)
+                    );
+                    return;
+                }
+            }
+        }
         self.put_in_force(settings.inventory.clone()).await;
         branding::save(settings, self.store.as_ref()).await;
         match self.tell(&settings.inventory).await {
-            Ok(applied) => *revision = applied,
+            Ok(applied) => {
+                here.applied = applied;
+                here.seen.put(file);
+            }
             Err(trouble) => error!(
                 "the file is in force here but not saved, other instances do not know it: send SIGHUP \
                  again when the store is back: {}",
@@ -135,15 +192,26 @@ impl Keeper {
         }
     }
 
-    async fn tell(&self, inventory: &Inventory) -> Result<u64, Error> {
+    /// Whether the store says the same, or nothing yet.
+    async fn is_in_force(&self, inventory: &Inventory) -> Result<bool, Error> {
+        let digest = store::digest_of(inventory, self.store.as_ref());
+        let Some(applied) = self.store.inventory_in_force().await? else { return Ok(true) };
+        if applied.digest == digest {
+            return Ok(true);
+        }
+        let Some(saved) = self.store.load_inventory().await? else { return Ok(true) };
+        let saved = resolved(saved, self.store.as_ref()).await?;
+        Ok(store::digest_of(&saved, self.store.as_ref()) == digest)
+    }
+
+    async fn tell(&self, inventory: &Inventory) -> Result<Applied, Error> {
         let digest = store::digest_of(inventory, self.store.as_ref());
         if let Some(same) = self.store.inventory_in_force().await?
             && same.digest == digest
         {
-            return Ok(same.revision);
+            return Ok(same);
         }
-        let applied = self.store.apply_inventory(inventory, &digest, &self.name).await?;
-        Ok(applied.revision)
+        self.store.apply_inventory(inventory, &digest, &self.name).await
     }
 
     async fn put_in_force(&self, inventory: Inventory) {
@@ -175,16 +243,23 @@ impl Keeper {
     }
 
     async fn catch_up(&self) -> Result<(), Error> {
-        let mut revision = self.revision.lock().await;
+        let mut here = self.here.lock().await;
         let in_force = self.store.inventory_in_force().await?;
-        if in_force.is_none_or(|applied| applied.revision <= *revision) {
+        // Numbers go back where a backup of the database is restored.
+        let is_known = |next: &Applied| {
+            (next.revision, &next.digest) == (here.applied.revision, &here.applied.digest)
+        };
+        if in_force.is_none_or(|next| is_known(&next)) {
             return Ok(());
         }
         let Some(saved) = self.store.load_inventory().await? else { return Ok(()) };
-        let Applied { revision: next, by, .. } = saved.applied.clone();
+        let applied = saved.applied.clone();
         self.put_in_force(resolved(saved, self.store.as_ref()).await?).await;
-        *revision = next;
-        info!("clusters, nodes and tenants are in force as {by} has applied them, revision {next}");
+        info!(
+            "clusters, nodes and tenants are in force as {} has applied them, revision {}",
+            applied.by, applied.revision
+        );
+        here.applied = applied;
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ use super::gossip::gossip;
 use super::instances::{self, Instances};
 use super::inventory::Keeper;
 use super::reload::{Reloader, follow_hangups};
+use super::seen::Seen;
 use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, branding, check, environment, inventory, store};
@@ -130,12 +131,15 @@ impl Portico {
         let store = runtime.block_on(store::open(&settings, &mut patience))?;
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let file = path.as_deref().unwrap_or(Path::new("configuration"));
-        let (revision, fleet, counters) = runtime.block_on(async {
+        let mut seen = Seen::load(&settings.data_dir);
+        let (applied, fleet, counters) = runtime.block_on(async {
             let complete = async || branding::complete(&mut settings, file, store.as_ref()).await;
             patience.until(READING, complete).await?;
-            let choose =
-                async || anyhow::Ok(inventory::choose(&mut settings, store.as_ref()).await?);
-            let revision = patience.until(READING, choose).await?;
+            // Before anything is sealed with another key than it was.
+            let open = async || refuse_to_lose(&settings.inventory, &store.load().await?);
+            patience.until(READING, open).await?;
+            let choose = async || inventory::choose(&mut settings, &mut seen, store.as_ref()).await;
+            let applied = patience.until(READING, choose).await?;
             let restore = async || restore(&settings.inventory, store.as_ref()).await;
             let mut fleet = patience.until(READING, restore).await?;
             fleet.leases = Leases::of(instances::own_name());
@@ -152,7 +156,7 @@ impl Portico {
                 synced => synced?,
             }
             patience.end().await;
-            anyhow::Ok((revision, fleet, counters))
+            anyhow::Ok((applied, fleet, counters))
         })?;
 
         let registry = Registry::new();
@@ -228,7 +232,7 @@ impl Portico {
         };
         let overlap = settings.server.grace + OVERLAP;
         let overlapping = fleet.clone();
-        let keeper = Arc::new(Keeper::new(fleet, store.clone(), &settings, revision));
+        let keeper = Arc::new(Keeper::new(fleet, store.clone(), &settings, applied, seen));
         let follower = keeper.clone();
         server.add_service(background("inventory", move |stop| {
             let follower = follower.clone();

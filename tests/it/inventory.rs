@@ -67,14 +67,19 @@ async fn a_tenant_that_one_reads_answers_on_the_other_within_a_second() {
     assert!(two.log().contains(warning), "{}", two.log());
     assert!(!two.log().contains(SECRET) && !one.log().contains(SECRET));
 
-    // By a signal it counts; the tenant's meeting runs, so it is served until that ends.
+    // Nor by a signal, as renewing a certificate sends, while nobody has touched the file.
+    two.signal("HUP");
+    eventually("it is said", async || two.log().matches(warning).count() == 2).await;
+    assert!(is_served(&one, "beta").await && is_served(&two, "beta").await);
+
+    // Once it is changed it counts; the tenant's meeting runs, so it is served until that ends.
     client(&two, "beta", SECRET).get("end", "meetingID=algebra").await.success();
     eventually("it is over", async || {
         client(&one, "beta", SECRET).listed().await.is_empty()
             && client(&two, "beta", SECRET).listed().await.is_empty()
     })
     .await;
-    reload(&two, &older);
+    reload(&two, &format!("{older}# This one.\n"));
     for pool in [&one, &two] {
         eventually("it is gone", async || !is_served(pool, "beta").await).await;
     }
