@@ -77,7 +77,8 @@ impl Settings {
 pub struct Bus {
     /// Telling others.
     pub log: Arc<dyn Log>,
-    /// What they tell. Who does not want to know drops it.
+    /// What they tell. Who drops it is out of touch for good, and no longer among the living: what others do
+    /// would be unknown here, and what is left to us undone.
     pub news: mpsc::Receiver<News>,
     /// Who is alive.
     pub living: watch::Receiver<Living>,
@@ -115,7 +116,7 @@ pub fn open(url: &Secret, settings: Settings) -> Result<Bus, Trouble> {
     let teller = Arc::new(Teller::new(settings.instance.clone(), settings.metrics.clone()));
     let log = teller.clone();
     let keeper = Keeper::new(target, settings, teller, living, is_leaving, has_left);
-    // It ends when the membership is dropped.
+    // It ends when the membership or the receiver is dropped.
     drop(tokio::spawn(keeper.run(news)));
     let membership = Membership { leave, left };
     Ok(Bus { log, news: receiver, living: is_living, membership })

@@ -98,7 +98,8 @@ impl Instances {
         drop(runtime.spawn(async move {
             let in_step = AssertUnwindSafe(following.keep_in_step(news, store)).catch_unwind();
             if in_step.await.is_err() {
-                // The panic hook has printed where.
+                // The panic hook has printed where. The news were dropped with it, which takes us off the
+                // living: others poll our nodes, and we poll all.
                 error!(
                     "this instance no longer follows the others and goes on by itself: restart it"
                 );

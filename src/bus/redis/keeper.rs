@@ -84,7 +84,7 @@ impl Keeper {
         }
     }
 
-    /// Runs until the membership is dropped.
+    /// Runs until the membership is dropped, or nobody hears the news.
     pub(super) async fn run(mut self, news: mpsc::Sender<News>) {
         let mut dropped = self.is_leaving.clone();
         tokio::select! {
@@ -92,19 +92,19 @@ impl Keeper {
             _ = dropped.wait_for(|_| false) => {}
             () = self.keep(Tail::new(news, self.settings.metrics.clone())) => {}
         }
-        self.teller.commands.store(None);
     }
 
     async fn keep(&mut self, mut tail: Tail) {
         let mut pause = FIRST_PAUSE;
-        loop {
+        while tail.is_heard() {
             let trouble = match self.begin().await {
                 Ok(session) => {
                     pause = FIRST_PAUSE;
                     self.run_session(session, &mut tail).await
                 }
-                Err(trouble) => trouble,
+                Err(trouble) => Some(trouble),
             };
+            let Some(trouble) = trouble else { return };
             self.say(trouble);
             sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -123,12 +123,14 @@ impl Keeper {
             ask(&self.target, script.load_async(&mut commands)).await?;
         }
         self.clock_compared = None;
-        let beat = self.beat(&mut commands).await?;
+        let is_leaving = *self.is_leaving.borrow();
+        let beat = self.beat(&mut commands, is_leaving).await?;
         Ok(Session { commands, reading, beat })
     }
 
-    async fn run_session(&mut self, session: Session, tail: &mut Tail) -> Trouble {
-        let Session { commands, mut reading, beat } = session;
+    /// Returns why it has ended, or nothing when nobody hears the news any more.
+    async fn run_session(&mut self, session: Session, tail: &mut Tail) -> Option<Trouble> {
+        let Session { mut commands, mut reading, beat } = session;
         let end = beat.end;
         let (metrics, reached) = (self.settings.metrics.clone(), tail.reached());
         self.hear(beat);
@@ -139,16 +141,26 @@ impl Keeper {
         let teller = self.teller.clone();
         let target = self.target.clone();
         let trouble = tokio::select! {
-            trouble = self.stay_alive(commands, &reached) => trouble,
+            trouble = self.stay_alive(commands.clone(), &reached) => Some(trouble),
             trouble = tail.follow(&target, &teller, &mut reading, end) => trouble,
         };
+        self.be_alone();
+        tail.away();
+        if trouble.is_none() {
+            // Whoever is not told what others do must not be relied on. Unheard, we are dead to them soon.
+            drop(self.beat(&mut commands, true).await);
+        }
+        trouble
+    }
+
+    /// Out of touch: whatever has to be done, we do it.
+    fn be_alone(&self) {
+        let metrics = &self.settings.metrics;
         self.teller.commands.store(None);
         metrics.up.set(0);
         metrics.lag.set(0);
         metrics.instances.set(1);
         self.living.send_replace(Living::alone(self.settings.instance.clone()));
-        tail.away();
-        trouble
     }
 
     /// Gives signs of life until there is trouble.
@@ -170,7 +182,8 @@ impl Keeper {
             }
             // Before it is asked: the reading goes on meanwhile.
             let reached = *reached.lock();
-            match self.beat(&mut commands).await {
+            let leaves = *self.is_leaving.borrow();
+            match self.beat(&mut commands, leaves).await {
                 Ok(beat) => {
                     silent = 0;
                     if let Some(reached) = reached {
@@ -188,10 +201,13 @@ impl Keeper {
         }
     }
 
-    /// One sign of life.
-    async fn beat(&self, commands: &mut MultiplexedConnection) -> Result<Beat, Trouble> {
+    /// One sign of life, or the last.
+    async fn beat(
+        &self,
+        commands: &mut MultiplexedConnection,
+        is_leaving: bool,
+    ) -> Result<Beat, Trouble> {
         self.settings.metrics.command("beat");
-        let is_leaving = *self.is_leaving.borrow();
         let lease_ms = if is_leaving { 0 } else { self.settings.lease().as_millis() };
         let mut beating = self.teller.scripts.beat.prepare_invoke();
         beating.key(INSTANCES).key(LOG).key(END);
@@ -266,6 +282,17 @@ impl Keeper {
             error!("{said}; {meanwhile}");
         }
         self.trouble = Some(trouble);
+    }
+}
+
+/// However it ends: who does not know who is alive must not leave anything to others.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The panic hook has printed where.
+            error!("this instance has lost touch with the others for good: restart it");
+        }
+        self.be_alone();
     }
 }
 

@@ -59,6 +59,11 @@ impl Tail {
         self.reached.clone()
     }
 
+    /// Whether anybody wants to know.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.news.is_closed()
+    }
+
     /// Tells that we are out of touch, unless that is known.
     pub(super) fn away(&mut self) {
         *self.reached.lock() = None;
@@ -67,18 +72,19 @@ impl Tail {
         }
     }
 
-    /// Reads all that follows `from`, until there is trouble.
+    /// Reads all that follows `from`, until there is trouble, or nobody wants to know.
     pub(super) async fn follow(
         &mut self,
         target: &Target,
         teller: &Teller,
         connection: &mut MultiplexedConnection,
         from: Position,
-    ) -> Trouble {
-        match self.try_follow(target, teller, connection, from).await {
-            Err(trouble) => trouble,
-            // Nobody wants to know.
-            Ok(()) => std::future::pending().await,
+    ) -> Option<Trouble> {
+        let news = self.news.clone();
+        tokio::select! {
+            followed = self.try_follow(target, teller, connection, from) => followed.err(),
+            // Seen also while nothing happens.
+            () = news.closed() => None,
         }
     }
 

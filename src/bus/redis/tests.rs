@@ -295,27 +295,52 @@ async fn who_leaves_or_dies_is_no_longer_among_the_living() {
     assert!((0..50).all(|node| one.living.borrow().is_ours(&format!("node{node}"))));
 }
 
-#[tokio::test]
-async fn what_nobody_reads_does_not_grow() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_no_longer_hears_the_news_is_alone_and_not_among_the_living() {
     let redis = redis().await;
-    let mut bus = bus(&redis, "a");
-    bus.news.close();
-    eventually("in touch", async || bus.living.borrow().is_in_touch()).await;
-    for _ in 0..30 {
-        bus.log.append(vec![payload("event"); 100]).await.unwrap();
+    let (one, mut deaf) = (bus(&redis, "a"), bus(&redis, "b"));
+    for bus in [&one, &deaf] {
+        eventually("both are seen", async || bus.living.borrow().all().len() == 2).await;
     }
-    assert!(bus.living.borrow().is_in_touch());
+    // As when the task that reads them panics. Nothing happens in the log meanwhile.
+    let begun = Instant::now();
+    deaf.news.close();
+    eventually("it is alone", async || !deaf.living.borrow().is_in_touch()).await;
+    assert!((0..50).all(|node| deaf.living.borrow().is_ours(&format!("node{node}"))));
+    assert_eq!(deaf.log.append(vec![payload("unheard")]).await, Err(Away));
+    eventually("the other takes over", async || one.living.borrow().all().len() == 1).await;
+    // It has left; its lease holds for longer.
+    assert!(begun.elapsed() < Duration::from_millis(800), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn however_the_keeping_ends_we_are_alone() {
+    let (living, is_living) = watch::channel(Living::alone(InstanceId::new("a")));
+    let keeper =
+        keeper_of(Target::parse(&Secret::new("redis://localhost")).unwrap(), living.clone());
+    let other = InstanceId::new("b");
+    living.send_replace(Living::among(other.clone(), vec![other]));
+    let ended = tokio::spawn(async move {
+        let _kept = keeper;
+        panic!("a test's panic");
+    });
+    assert!(ended.await.is_err());
+    assert!(!is_living.borrow().is_in_touch() && is_living.borrow().is_ours("node"));
+}
+
+fn keeper_of(target: Target, living: watch::Sender<Living>) -> Keeper {
+    let settings = settings("a");
+    let teller = Arc::new(Teller::new(settings.instance.clone(), settings.metrics.clone()));
+    let (_leave, is_leaving) = watch::channel(false);
+    let (has_left, _left) = watch::channel(false);
+    Keeper::new(target, settings, teller, living, is_leaving, has_left)
 }
 
 /// What is said about a URL.
 async fn trouble_with(url: String) -> Trouble {
     let target = Target::parse(&Secret::new(url)).unwrap();
-    let settings = settings("a");
-    let teller = Arc::new(Teller::new(settings.instance.clone(), settings.metrics.clone()));
-    let living = watch::Sender::new(Living::alone(settings.instance.clone()));
-    let (_leave, is_leaving) = watch::channel(false);
-    let (has_left, _left) = watch::channel(false);
-    let mut keeper = Keeper::new(target, settings, teller, living, is_leaving, has_left);
+    let living = watch::Sender::new(Living::alone(InstanceId::new("a")));
+    let mut keeper = keeper_of(target, living);
     keeper.begin().await.err().expect("it cannot be used")
 }
 
