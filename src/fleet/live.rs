@@ -3,8 +3,10 @@
 //! It outlives snapshots: a node that keeps its name keeps its `Live`.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::health::{Change, Thresholds, Tracker};
 use super::instances::event::{Counts, State};
@@ -23,6 +25,8 @@ pub struct Live {
     cpu: AtomicU32,
     /// Counts how often we have begun to poll the node.
     watches: AtomicU32,
+    /// When another instance has told of a poll of its own, or was left to poll the node.
+    relied_on: Mutex<Option<Instant>>,
     /// Joins that were signed since the last poll began.
     joins: AtomicU32,
     /// Joins that were signed here since others were told of them.
@@ -87,6 +91,17 @@ impl Live {
     /// counted of its misses before may be long out of date.
     pub fn begin_watch(&self) {
         self.watches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From here on the node is left to another instance, which is to tell what it finds.
+    pub fn rely_on_others(&self) {
+        *self.relied_on.lock() = Some(Instant::now());
+    }
+
+    /// Whether another instance has told of a poll of the node within this time, or may still do so: that is
+    /// counted from the first time that it is asked.
+    pub fn is_watched_by_others(&self, within: Duration) -> bool {
+        self.relied_on.lock().get_or_insert_with(Instant::now).elapsed() <= within
     }
 
     pub(super) fn watch(&self) -> u32 {
@@ -201,6 +216,7 @@ impl Live {
 
     /// Takes over what a poll of another instance has found.
     pub(super) fn follow(&self, state: &State) {
+        self.rely_on_others();
         self.set_cpu(state.cpu);
         {
             let mut tracker = self.tracker.lock();
@@ -282,5 +298,22 @@ mod tests {
         live.count_join();
         live.polled(1, 1, at_start);
         assert_eq!(live.attendees(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_watch_a_node_as_long_as_they_tell_of_it() {
+        let (live, within) = (Live::new(AdminState::Ready), Duration::from_secs(10));
+        assert!(live.is_watched_by_others(within), "it is given time");
+        tokio::time::advance(within * 2).await;
+        assert!(!live.is_watched_by_others(within));
+        // What we find ourselves says nothing of them.
+        live.poll_succeeded(Thresholds { down_after: 3, up_after: 2 }, 1);
+        assert!(!live.is_watched_by_others(within));
+        live.rely_on_others();
+        assert!(live.is_watched_by_others(within), "it is left to them anew");
+        tokio::time::advance(within * 2).await;
+        assert!(!live.is_watched_by_others(within));
+        live.follow(&State::default());
+        assert!(live.is_watched_by_others(within));
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps one polling task for every node of the inventory that is ours to poll.
 //!
 //! Of several instances each polls some of the nodes; when one is gone, others take over its nodes at once.
+//! A node that another has to poll and tells nothing of is polled nevertheless: that one may not know it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,13 +63,15 @@ struct Polled {
     handle: AbortHandle,
     /// True: the poll under way is the last one.
     release: watch::Sender<bool>,
+    /// Whether it was ours to poll when that was looked at last.
+    is_ours: bool,
 }
 
 /// Who polls a node.
 enum Whose {
     /// We do.
     Ours,
-    /// Another instance does, but has not told us anything of it: so do we, until something is known.
+    /// Another instance has to, but has not told us anything of it for too long: so do we, until it does.
     Awaited,
     /// Another instance does.
     Theirs,
@@ -84,16 +87,25 @@ impl Poller {
             changes.mark_unchanged();
             duties.mark_unchanged();
             let snapshot = self.fleet.snapshot();
-            let mut is_any_awaited = false;
+            // What is ours stays ours until somebody comes or goes.
+            let mut look_again: Option<Duration> = None;
             polled.retain(|name, polled| {
                 let Some(node) = snapshot.node(name.as_str()) else {
                     polled.handle.abort();
                     return false;
                 };
-                match self.whose(node) {
+                let is_ours = self.duties.is_ours(node.name().as_str());
+                if polled.is_ours && !is_ours {
+                    node.live.rely_on_others();
+                }
+                polled.is_ours = is_ours;
+                match self.whose(node, is_ours) {
                     Whose::Ours => {}
-                    Whose::Awaited => is_any_awaited = true,
-                    Whose::Theirs => drop(polled.release.send_replace(true)),
+                    Whose::Awaited => look_again = Some(LOOK_AGAIN),
+                    Whose::Theirs => {
+                        look_again = look_again.or(Some(self.settings.interval));
+                        polled.release.send_replace(true);
+                    }
                 }
                 !polled.handle.is_finished()
             });
@@ -103,10 +115,14 @@ impl Poller {
                 .cloned()
                 .collect::<Vec<_>>()
             {
-                match self.whose(&node) {
+                let is_ours = self.duties.is_ours(node.name().as_str());
+                match self.whose(&node, is_ours) {
                     Whose::Ours => {}
-                    Whose::Awaited => is_any_awaited = true,
-                    Whose::Theirs => continue,
+                    Whose::Awaited => look_again = Some(LOOK_AGAIN),
+                    Whose::Theirs => {
+                        look_again = look_again.or(Some(self.settings.interval));
+                        continue;
+                    }
                 }
                 node.live.begin_watch();
                 let poll = self.poll(node.name());
@@ -118,13 +134,13 @@ impl Poller {
                     driver::run_until_released(&poll, first, interval, &metrics, stop, released)
                         .await;
                 });
-                polled.insert(node.name().clone(), Polled { handle, release });
+                polled.insert(node.name().clone(), Polled { handle, release, is_ours });
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 end = changes.changed() => if end.is_err() { break },
                 () = duties.changed() => {}
-                () = sleep(LOOK_AGAIN), if is_any_awaited => {}
+                () = sleep(look_again.unwrap_or_default()), if look_again.is_some() => {}
                 // One that has ended by itself is started again, if it is still ours.
                 Some(_ended) = polls.join_next() => {}
             }
@@ -132,10 +148,12 @@ impl Poller {
         polls.shutdown().await;
     }
 
-    fn whose(&self, node: &Node) -> Whose {
-        if self.duties.is_ours(node.name().as_str()) {
+    fn whose(&self, node: &Node, is_ours: bool) -> Whose {
+        // Who polls a node that says nothing tells of it after the poll's whole time.
+        let within = self.settings.interval * 2 + self.settings.timeout;
+        if is_ours {
             Whose::Ours
-        } else if node.live.health() == Health::Unknown {
+        } else if node.live.health() == Health::Unknown || !node.live.is_watched_by_others(within) {
             Whose::Awaited
         } else {
             Whose::Theirs
