@@ -146,8 +146,6 @@ impl Tail {
         };
         // What others may have put there is as bad as a gap.
         let Some(events) = value::read(read) else { return Ok(Look::Gap) };
-        let places = events.iter().map(|event| event.at.seq);
-        let is_whole = places.eq((at.seq + 1..).take(events.len()));
-        Ok(if is_whole { Look::Events(events) } else { Look::Gap })
+        Ok(if value::follow(&events, at) { Look::Events(events) } else { Look::Gap })
     }
 }

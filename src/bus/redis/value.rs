@@ -50,10 +50,43 @@ fn event(value: Value) -> Option<Event> {
     Some(Event { at, author: author?, payload: payload? })
 }
 
+/// Whether these come directly after this place, and one after the other.
+pub(super) fn follow(events: &[Event], after: Position) -> bool {
+    // Anybody may have put the greatest place there is into the log.
+    events
+        .iter()
+        .zip(1..)
+        .all(|(event, number)| after.seq.checked_add(number) == Some(event.at.seq))
+}
+
 fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         Value::SimpleString(text) => Some(text.into_bytes()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_a_place_is_without_a_gap() {
+        let at = |seq| Position { ms: 1, seq };
+        let events = |seqs: &[u64]| {
+            let event = |seq: &u64| Event {
+                at: at(*seq),
+                author: InstanceId::new("a"),
+                payload: Bytes::new(),
+            };
+            seqs.iter().map(event).collect::<Vec<_>>()
+        };
+        assert!(follow(&events(&[]), at(u64::MAX)));
+        assert!(follow(&events(&[5, 6, 7]), at(4)));
+        assert!(follow(&events(&[u64::MAX]), at(u64::MAX - 1)));
+        for (seqs, after) in [(&[5, 7][..], 4), (&[6], 4), (&[4], 4), (&[0], u64::MAX)] {
+            assert!(!follow(&events(seqs), at(after)), "{seqs:?} after {after}");
+        }
     }
 }
