@@ -17,8 +17,9 @@ use crate::model::InstanceId;
 
 /// What may be on its way at a moment, KiB. With more, callers wait, as long as they would for an answer.
 const ROOM_KIB: u32 = 32 * 1024;
-/// Events that are shown to one who is behind. Whoever is further behind is not able to follow.
-const BEHIND: u64 = 1000;
+/// Events that are shown to one who is behind. Some are large, and whoever is further behind is not able to
+/// follow: showing it more would only hold up the log for all.
+const BEHIND: u64 = 64;
 
 /// See the module.
 pub(super) struct Teller {
@@ -79,7 +80,7 @@ impl Teller {
                     return Err(Away);
                 }
                 // Some may have been trimmed; then the tail notices, too.
-                let follow = events.first().is_some_and(|event| event.at.seq == seen.seq + 1);
+                let follow = !events.is_empty() && value::follow(&events, seen);
                 let are_all = events.last().is_some_and(|event| event.at == last);
                 if follow && are_all { Ok(Appended::Behind(events)) } else { Err(Away) }
             }

@@ -10,7 +10,7 @@ use super::event::{Changed, Counts, Event, MAX_TOLD_BYTES, Polled, Row, State, X
 use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::limits::People;
 use crate::fleet::{Fleet, Node};
-use crate::model::Health;
+use crate::model::{Health, NodeName};
 
 /// What is told of a meeting was its create alone.
 pub(in crate::fleet) const TOLD_ONCE: u64 = 1;
@@ -33,6 +33,15 @@ pub(in crate::fleet) struct Outcome {
 }
 
 impl Instances {
+    /// These nodes' next good polls tell everything: what the last ones told did not arrive. Only theirs:
+    /// a bus that is too slow already would otherwise be given all nodes' meetings once more.
+    pub(super) fn tell_anew<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeName>) {
+        let mut mirror = self.mirror.lock();
+        for node in nodes {
+            mirror.polled.entry(node.clone()).and_modify(|epoch| *epoch = 0);
+        }
+    }
+
     /// What others know of a meeting that is as this one, in one number.
     pub(super) fn told_by(&self, entry: &Entry) -> u64 {
         let People { listeners, voices, videos, moderators, .. } = entry.people();
@@ -75,8 +84,8 @@ impl Fleet {
         }
         let changed = entries.iter().filter_map(|entry| self.changed(entry, is_full));
         let payloads = in_parts(node, changed, state);
-        if !self.instances.telling.push_bulk(payloads) {
-            self.instances.mirror.lock().epoch += 1;
+        if !self.instances.telling.push_bulk(node.name(), payloads) {
+            self.instances.tell_anew([node.name()]);
         }
     }
 
@@ -95,7 +104,7 @@ impl Fleet {
             digest: digest(&self.directory.on_node(node.name())),
             ..node.live.state(Some(counts))
         };
-        self.instances.telling.push_bulk(in_parts(node, std::iter::empty(), state));
+        self.instances.telling.push_bulk(node.name(), in_parts(node, std::iter::empty(), state));
     }
 
     /// What is to be told of a meeting.

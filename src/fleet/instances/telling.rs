@@ -42,7 +42,7 @@ pub(in crate::fleet) struct Telling {
 struct Waiting {
     urgent: VecDeque<Item>,
     /// What polls have found.
-    bulk: VecDeque<Bytes>,
+    bulk: VecDeque<(NodeName, Bytes)>,
     bulk_bytes: usize,
     /// Our placements in flight, for those who come later.
     placings: BTreeMap<Token, Placing>,
@@ -126,7 +126,7 @@ impl Telling {
     }
 
     /// Tells what a poll has found, in parts. Returns whether there was room for all of it.
-    pub(super) fn push_bulk(&self, payloads: Vec<Bytes>) -> bool {
+    pub(super) fn push_bulk(&self, node: &NodeName, payloads: Vec<Bytes>) -> bool {
         let bytes: usize = payloads.iter().map(Bytes::len).sum();
         let mut waiting = self.waiting.lock();
         if waiting.bulk_bytes + bytes > MAX_BULK_BYTES {
@@ -134,7 +134,7 @@ impl Telling {
             return false;
         }
         waiting.bulk_bytes += bytes;
-        waiting.bulk.extend(payloads);
+        waiting.bulk.extend(payloads.into_iter().map(|payload| (node.clone(), payload)));
         drop(waiting);
         self.is_there.notify_one();
         true
@@ -189,10 +189,10 @@ impl Telling {
         waiting.urgent.drain(..count).collect()
     }
 
-    fn take_bulk(&self) -> Vec<Bytes> {
+    fn take_bulk(&self) -> Vec<(NodeName, Bytes)> {
         let mut waiting = self.waiting.lock();
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        while let Some(next) = waiting.bulk.front() {
+        while let Some((_, next)) = waiting.bulk.front() {
             if !taken.is_empty() && bytes + next.len() > MAX_TOLD_BYTES {
                 break;
             }
@@ -236,14 +236,15 @@ impl Instances {
                     }
                     continue;
                 }
-                let payloads = self.telling.take_bulk();
+                let (nodes, payloads): (Vec<_>, Vec<_>) =
+                    self.telling.take_bulk().into_iter().unzip();
                 let count = payloads.len();
                 if count == 0 {
                     break;
                 }
                 if link.log.append(payloads).await.is_err() {
                     Self::count(&self.figures.untold, count);
-                    self.mirror.lock().epoch += 1;
+                    self.tell_anew(&nodes);
                     continue;
                 }
                 Self::count(&self.figures.told, count);
