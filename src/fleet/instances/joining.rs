@@ -14,7 +14,7 @@ use super::Link;
 use crate::bus::{News, Position};
 use crate::chain::Chain;
 use crate::fleet::Fleet;
-use crate::fleet::entry::Entry;
+use crate::fleet::entry::{Entry, Phase};
 use crate::store::{Saved, Store};
 
 /// How often placements are looked through for such as are too old.
@@ -84,7 +84,15 @@ impl Fleet {
         info!("in touch with the other instances");
         self.instances.mirror.lock().begin(at);
         self.instances.in_touch.store(true, Ordering::Release);
-        self.instances.telling.begin_anew();
+        self.instances.telling.begin_anew(|internal_id| {
+            let known = self.directory.get_internal(internal_id);
+            known.is_some_and(|entry| {
+                let key = entry.key();
+                let holder = self.directory.get(&key.scope, &key.id);
+                entry.phase() == Phase::Running
+                    && holder.is_some_and(|holder| Arc::ptr_eq(&holder, &entry))
+            })
+        });
     }
 
     fn away(&self) {

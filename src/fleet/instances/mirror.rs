@@ -20,7 +20,7 @@ use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::limits::Place;
 use crate::fleet::placement::Reservation;
 use crate::fleet::{Fleet, Node, Snapshot, now_ms};
-use crate::model::{InstanceId, Meeting, NodeName};
+use crate::model::{InstanceId, Meeting, MeetingKey, NodeName};
 
 /// Placements of others that are kept in mind. Far beyond what can be in flight.
 const MAX_HELD: usize = 20_000;
@@ -268,7 +268,10 @@ impl Fleet {
             return;
         }
         let Some(meeting) = with_known_names(snapshot, meeting.into_meeting(&xml)) else { return };
+        let is_outdated = self.has_newer(&meeting.key, meeting.created_at_ms);
         let entry = match held {
+            // Told late: others have gone on without it.
+            _ if is_outdated => self.directory.adopt_beside(meeting, saved),
             Some(Held { reservation, place: Some(place), .. }) => {
                 let entry = self.directory.enter(meeting, reservation, place, tried);
                 if saved {
@@ -329,15 +332,14 @@ impl Fleet {
             None => {
                 let fits = |row: &Row| row.internal_id == internal_id && row.node == *node.name();
                 let Some(row) = row.filter(fits) else { return };
-                let newer = self.directory.get(&row.key.scope, &row.key.id).filter(|other| {
-                    other.phase() == Phase::Running && other.created_at_ms() > row.created_at_ms
-                });
+                let is_outdated = self.has_newer(&row.key, row.created_at_ms);
                 let meeting = with_known_names(snapshot, row.into_meeting(&xml));
                 let Some(meeting) = meeting else { return };
                 mirror.weigh_no_more(&meeting);
-                match newer {
-                    Some(_) => self.directory.adopt_beside(meeting, saved),
-                    None => self.directory.adopt(meeting, saved),
+                if is_outdated {
+                    self.directory.adopt_beside(meeting, saved)
+                } else {
+                    self.directory.adopt(meeting, saved)
                 }
             }
         };
@@ -348,6 +350,13 @@ impl Fleet {
             _ => {}
         }
         entry.set_told(self.instances.told_by(&entry));
+    }
+
+    /// Whether a younger meeting than that runs under its key.
+    fn has_newer(&self, key: &MeetingKey, created_at_ms: u64) -> bool {
+        self.directory.get(&key.scope, &key.id).is_some_and(|other| {
+            other.phase() == Phase::Running && other.created_at_ms() > created_at_ms
+        })
     }
 
     fn take_out(&self, mirror: &mut Mirror, internal_id: &str) {

@@ -50,8 +50,48 @@ struct Waiting {
 
 struct Item {
     payload: Bytes,
+    about: About,
     /// Sent or dropped when it stands in the log, or will not.
     told: Option<oneshot::Sender<()>>,
+}
+
+/// What decides whether an event is still worth telling after an outage.
+enum About {
+    /// It holds whenever it is told.
+    Lasting,
+    /// How something was at that moment: polls and the store tell how it is now.
+    Passing,
+    /// A meeting, which may be over meanwhile, and the placement that has led to it.
+    Created { internal_id: Box<str>, token: Option<Token> },
+}
+
+impl About {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::Doubt { .. } | Event::Revived { .. } | Event::NodeState { .. } => Self::Passing,
+            Event::Created(created) => Self::Created {
+                internal_id: created.meeting.internal_id.as_str().into(),
+                token: created.token,
+            },
+            _ => Self::Lasting,
+        }
+    }
+}
+
+impl Item {
+    fn of(event: &Event) -> Self {
+        Self { payload: event.to_bytes(), about: About::of(event), told: None }
+    }
+
+    /// What is left to tell of it after an outage; `runs` says whether a meeting is still what its key means.
+    fn after_outage(self, runs: impl Fn(&str) -> bool) -> Option<Self> {
+        match &self.about {
+            About::Lasting => Some(self),
+            About::Passing => None,
+            About::Created { internal_id, .. } if runs(internal_id) => Some(self),
+            About::Created { token, .. } => token.map(|token| Self::of(&Event::GivenUp { token })),
+        }
+    }
 }
 
 /// What others know a placement of ours by. Dropped, they are told that nothing came of it.
@@ -105,12 +145,12 @@ impl Telling {
     }
 
     pub(super) fn push(&self, event: &Event) {
-        self.enqueue(Item { payload: event.to_bytes(), told: None });
+        self.enqueue(Item::of(event));
     }
 
     fn push_and_hear(&self, event: &Event) -> oneshot::Receiver<()> {
         let (told, hear) = oneshot::channel();
-        self.enqueue(Item { payload: event.to_bytes(), told: Some(told) });
+        self.enqueue(Item { told: Some(told), ..Item::of(event) });
         hear
     }
 
@@ -141,13 +181,16 @@ impl Telling {
     }
 
     /// In touch again: who we are comes first, then what was not told meanwhile, our placements among it.
-    pub(super) fn begin_anew(&self) {
+    /// `runs` says whether a meeting is still what its key means: the others are not to learn of one that is over.
+    pub(super) fn begin_anew(&self, runs: impl Fn(&str) -> bool) {
         let mut waiting = self.waiting.lock();
         waiting.bulk.clear();
         waiting.bulk_bytes = 0;
+        let untold = std::mem::take(&mut waiting.urgent);
+        waiting.urgent.extend(untold.into_iter().filter_map(|item| item.after_outage(&runs)));
         let placings: Vec<_> = waiting.placings.values().cloned().map(Event::Placing).collect();
         for event in placings.iter().rev().chain([&Event::Hello]) {
-            waiting.urgent.push_front(Item { payload: event.to_bytes(), told: None });
+            waiting.urgent.push_front(Item::of(event));
         }
         drop(waiting);
         self.is_there.notify_one();

@@ -1,5 +1,6 @@
 //! Several instances over one log in memory.
 
+mod corrections;
 mod pool;
 
 use std::sync::Arc;
