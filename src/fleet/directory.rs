@@ -192,15 +192,20 @@ impl Directory {
         self.insert(entry.with_part(part), true)
     }
 
-    /// Puts a known meeting under the key of another one, which is lost from then on.
-    pub(super) fn put_in_place_of(&self, loser: &Arc<Entry>, winner: &Arc<Entry>) {
+    /// Puts a known meeting under its key, whatever has it.
+    pub(super) fn give_key(&self, winner: &Arc<Entry>) {
         let _consistent = self.lists.lock();
         let by_key = self.by_key.pin();
         by_key.remove(&ByKey(winner.clone()));
         winner.mark_unsaved();
         winner.set_phase(Phase::Running);
         by_key.insert(ByKey(winner.clone()), ());
-        loser.set_phase(Phase::Lost);
+    }
+
+    /// Whether this is the meeting that its key means.
+    pub(super) fn has_key(&self, entry: &Arc<Entry>) -> bool {
+        let key = entry.key();
+        self.get(&key.scope, &key.id).is_some_and(|holder| Arc::ptr_eq(&holder, entry))
     }
 
     fn insert(&self, entry: Entry, has_key: bool) -> Arc<Entry> {

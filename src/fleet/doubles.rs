@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::entry::Entry;
+use super::instances::with_known_names;
 use super::{Fleet, Phase};
 use crate::model::{Meeting, MeetingKey};
 
@@ -115,9 +116,10 @@ impl Fleet {
             return None;
         }
         let rival = &double.rival;
-        Some(match &double.here {
+        let winner = match &double.here {
             Here::Displaced(entry) => {
-                self.directory.put_in_place_of(rival, entry);
+                self.directory.give_key(entry);
+                rival.set_phase(Phase::Lost);
                 entry.clone()
             }
             Here::Stranger(meeting) => {
@@ -128,7 +130,46 @@ impl Fleet {
             Here::Twin(meeting) => {
                 self.directory.adopt_twin(meeting.as_ref().clone(), rival.node().clone())
             }
-        })
+        };
+        let loser = (!double.is_twin()).then(|| rival.internal_id().to_owned());
+        self.tell_moved(&winner, loser);
+        Some(winner)
+    }
+
+    /// Has the directory say what the store says of a key; what it said before is the double from then on, here
+    /// and at the other instances. `None` where it cannot: the row's meeting has ended, or its node or tenant is
+    /// not known.
+    pub fn follow(&self, row: Meeting) -> Option<Arc<Entry>> {
+        let known = self.directory.get_internal(&row.internal_id);
+        if known.as_ref().is_some_and(|known| known.phase() == Phase::Ended) {
+            return None;
+        }
+        let row = with_known_names(&self.snapshot(), row)?;
+        let before = self.directory.get(&row.key.scope, &row.key.id);
+        let entry = match known.filter(|known| *known.node() == row.node) {
+            Some(known) if known.phase() == Phase::Running && self.directory.has_key(&known) => {
+                return Some(known);
+            }
+            Some(known) => {
+                self.directory.give_key(&known);
+                known.mark_saved();
+                known
+            }
+            None => self.directory.adopt(row, true),
+        };
+        if before.is_some_and(|before| before.phase() == Phase::Running) {
+            self.tell_moved(&entry, None);
+        }
+        Some(entry)
+    }
+
+    /// The same where what the store says may be old: a meeting that was given up stays so.
+    pub fn learn(&self, row: Meeting) -> Option<Arc<Entry>> {
+        let known = self.directory.get_internal(&row.internal_id);
+        if known.is_some_and(|known| known.phase() != Phase::Running) {
+            return None;
+        }
+        self.follow(row)
     }
 }
 

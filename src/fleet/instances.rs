@@ -13,6 +13,7 @@
 pub mod event;
 mod joining;
 mod mirror;
+mod moves;
 mod placing;
 mod polls;
 mod telling;
@@ -28,6 +29,7 @@ use tokio::sync::{broadcast, watch};
 
 pub use self::event::Event;
 use self::mirror::Mirror;
+pub(super) use self::mirror::with_known_names;
 use self::placing::Queue;
 pub use self::placing::Unplaced;
 pub(super) use self::polls::{Outcome, TOLD_ONCE};

@@ -266,8 +266,12 @@ impl Poll<'_> {
                     outcome.doubles.push(Double { here, rival });
                 }
                 Whose::New { is_saved, outdated } => {
+                    let holder = fleet.directory.get(&meeting.key.scope, &meeting.key.id);
                     let entry = fleet.directory.adopt(meeting, is_saved);
                     entry.see(entry.xml(), people);
+                    if holder.is_some_and(|holder| holder.phase() == Phase::Running) {
+                        fleet.tell_moved(&entry, None);
+                    }
                     outcome.adopted.push(entry);
                     outcome.outdated.extend(outdated);
                 }
@@ -345,12 +349,10 @@ fn whose(
         }
         Some(row) => {
             let is_known = directory.get_internal(&row.internal_id).is_some();
-            if !is_known {
-                if snapshot.node(row.node.as_str()).is_none() {
-                    return Whose::Unclear;
-                }
-                directory.adopt(row.clone(), true);
+            if !is_known && snapshot.node(row.node.as_str()).is_none() {
+                return Whose::Unclear;
             }
+            fleet.learn(row.clone());
         }
     }
     match directory.get(&key.scope, &key.id) {
@@ -377,7 +379,14 @@ fn rival_of(fleet: &Fleet, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
     let key = entry.key();
     let holder = || fleet.directory.get(&key.scope, &key.id);
     let is_held = || holder().is_some_and(|holder| Arc::ptr_eq(&holder, entry));
-    if entry.phase() == Phase::Ended || is_held() || fleet.directory.revive(entry) {
+    if entry.phase() == Phase::Ended || is_held() {
+        return None;
+    }
+    if fleet.directory.revive(entry) {
+        if entry.told() != 0 {
+            // Others are told with this poll, for they do not find it by its key either.
+            entry.set_told(TOLD_ONCE);
+        }
         return None;
     }
     holder().filter(|other| other.phase() == Phase::Running && other.node() != entry.node())

@@ -75,7 +75,7 @@ impl Poll {
             None => true,
             Some(row) if row.internal_id == double.rival().internal_id() => true,
             Some(row) => {
-                self.follow(row);
+                self.fleet.follow(row);
                 false
             }
         }
@@ -97,7 +97,7 @@ impl Poll {
         // A node runs one meeting of a name: the younger one.
         let is_outdated = row.node == *entry.node() && row.created_at_ms < entry.created_at_ms();
         if !is_given_up && !is_outdated {
-            self.follow(row);
+            self.fleet.follow(row);
             return;
         }
         let saved = match self.store.remove_meeting(&row.key, &row.internal_id).await {
@@ -109,19 +109,6 @@ impl Poll {
             // The next poll looks again.
             Ok(Saving::Other(_)) => {}
             Err(error) => warn!("a meeting is still not saved: {}", Chain(&error)),
-        }
-    }
-
-    /// Has the directory say what the store says; what it said before is the double from then on.
-    fn follow(&self, mut row: Meeting) {
-        let snapshot = self.fleet.snapshot();
-        let node = snapshot.node(row.node.as_str());
-        let tenant = snapshot.tenant(row.key.scope.tenant.as_str());
-        if let (Some(node), Some(tenant)) = (node, tenant) {
-            // The names share their texts with those of the inventory.
-            row.node = node.name().clone();
-            row.key.scope = tenant.tenant.scope(row.key.scope.sub);
-            self.fleet.directory.adopt(row, true);
         }
     }
 }

@@ -50,6 +50,8 @@ pub enum Event {
         /// Which one.
         internal_id: String,
     },
+    /// The key of a meeting is another one's from now on.
+    Moved(Box<Moved>),
     /// A meeting is gone.
     Removed {
         /// Which one.
@@ -131,6 +133,21 @@ pub struct Created {
     /// Nodes on which its create has failed before.
     #[serde(default)]
     pub tried: Vec<NodeName>,
+}
+
+/// Who has a key, whatever anybody else has had under it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The meeting that has the key.
+    pub meeting: Row,
+    /// As it is listed.
+    pub xml: Xml,
+    /// Whether the store has it.
+    #[serde(default)]
+    pub saved: bool,
+    /// The one that had it and is to be ended wherever it shows up. What merely makes room goes on.
+    #[serde(default)]
+    pub loser: Option<String>,
 }
 
 /// What one instance has found on a node, for all who do not poll it. Where there is much it comes in

@@ -87,10 +87,7 @@ impl Fleet {
         self.instances.telling.begin_anew(|internal_id| {
             let known = self.directory.get_internal(internal_id);
             known.is_some_and(|entry| {
-                let key = entry.key();
-                let holder = self.directory.get(&key.scope, &key.id);
-                entry.phase() == Phase::Running
-                    && holder.is_some_and(|holder| Arc::ptr_eq(&holder, &entry))
+                entry.phase() == Phase::Running && self.directory.has_key(&entry)
             })
         });
     }

@@ -76,7 +76,7 @@ impl Mirror {
     }
 
     /// A poll was quicker than the create that it was placed for: the meeting weighs by itself from now on.
-    fn weigh_no_more(&mut self, meeting: &Meeting) {
+    pub(super) fn weigh_no_more(&mut self, meeting: &Meeting) {
         for held in self.held.values_mut() {
             if held.placing.key == meeting.key && held.placing.node == meeting.node {
                 held.reservation = None;
@@ -120,7 +120,9 @@ impl Fleet {
         // Read before the lock is taken: some are large.
         let read = |event: bus::Event| {
             let is_own = event.author == *me;
-            let told = (!is_own).then(|| Event::read(&event.payload)).flatten();
+            let told = (!is_own || Event::is_move(&event.payload))
+                .then(|| Event::read(&event.payload))
+                .flatten();
             (event.at, event.author, is_own, told)
         };
         let events: Vec<_> = events.into_iter().map(read).collect();
@@ -133,6 +135,11 @@ impl Fleet {
             }
             mirror.applied = at;
             match event {
+                Some(Event::Moved(moved)) if is_own => {
+                    // What stands in the log before it may have changed the key here since.
+                    Instances::count(&figures.own, 1);
+                    self.apply_moved(&mut mirror, &snapshot, *moved);
+                }
                 _ if is_own => Instances::count(&figures.own, 1),
                 Some(event) => {
                     Instances::count(&figures.applied, 1);
@@ -178,12 +185,11 @@ impl Fleet {
                 }
             }
             Event::Revived { internal_id } => {
-                if let Some(entry) =
-                    entry(&internal_id).filter(|entry| entry.phase() == Phase::Lost)
-                {
-                    _ = self.directory.revive(&entry);
+                if let Some(entry) = entry(&internal_id) {
+                    self.give_back_key(&entry);
                 }
             }
+            Event::Moved(moved) => self.apply_moved(mirror, snapshot, *moved),
             Event::Removed { internal_id } => self.take_out(mirror, &internal_id),
             Event::Doubt { node: name, reason } => {
                 if let Some(node) = node(&name) {
@@ -346,7 +352,7 @@ impl Fleet {
         entry.see(xml.get().unwrap_or_else(|| entry.xml()), people);
         match entry.phase() {
             Phase::Running if ended => entry.mark_ended(),
-            Phase::Lost if !ended => _ = self.directory.revive(&entry),
+            _ if !ended => self.give_back_key(&entry),
             _ => {}
         }
         entry.set_told(self.instances.told_by(&entry));
@@ -417,7 +423,10 @@ impl Fleet {
 
 /// The meeting with names that share their texts with those of the inventory. `None` where its node or
 /// tenant is not in it.
-fn with_known_names(snapshot: &Snapshot, mut meeting: Meeting) -> Option<Meeting> {
+pub(in crate::fleet) fn with_known_names(
+    snapshot: &Snapshot,
+    mut meeting: Meeting,
+) -> Option<Meeting> {
     let node = snapshot.node(meeting.node.as_str())?;
     let tenant = snapshot.tenant(meeting.key.scope.tenant.as_str())?;
     meeting.node = node.name().clone();

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::alike;
 use super::pool::Pool;
-use crate::fleet::Entry;
-use crate::fleet::tests::fixture::{key, scope};
-use crate::model::Health;
+use crate::fleet::doubles::{Double, Here};
+use crate::fleet::tests::fixture::{key, meeting, scope};
+use crate::fleet::{Entry, Phase};
+use crate::model::{Health, NodeName};
 
 /// What an instance has under an id of `acme`.
 fn get(pool: &Pool, instance: usize, id: &str) -> Option<Arc<Entry>> {
@@ -63,4 +64,99 @@ async fn a_create_that_is_told_late_takes_no_key_from_a_younger_one() {
     pool.quiet().await;
     assert_eq!(get(&pool, 1, "daily").unwrap().internal_id(), second);
     assert_eq!(pool.fleets[1].directory.len(), 2);
+}
+
+/// A meeting on each of two nodes, of one key that the second instance moves from the younger to the older.
+fn moved_to_the_older(pool: &Pool) -> (Arc<Entry>, Arc<Entry>) {
+    let [older, younger] = [("n1", 7), ("n0", 9)]
+        .map(|(node, ms)| meeting(&key("acme", "m"), &NodeName::new(node), "m@acme", ms));
+    for instance in 0..pool.fleets.len() {
+        pool.fleets[instance].directory.adopt(younger.clone(), true);
+    }
+    let fleet = &pool.fleets[1];
+    let rival = get(pool, 1, "m").unwrap();
+    let here = Here::Stranger(Box::new(older));
+    let winner = fleet.move_to_double(&Double { here, rival: rival.clone() }).unwrap();
+    (winner, rival)
+}
+
+#[tokio::test]
+async fn a_key_that_moves_moves_everywhere_whatever_is_younger() {
+    let pool = Pool::start(3, 2).await;
+    let (winner, loser) = moved_to_the_older(&pool);
+    pool.quiet().await;
+    for instance in 0..3 {
+        let entry = get(&pool, instance, "m").unwrap();
+        assert_eq!(entry.internal_id(), winner.internal_id(), "{instance}");
+        let other = pool.fleets[instance].directory.get_internal(loser.internal_id()).unwrap();
+        assert_eq!(other.phase(), Phase::Lost, "{instance}");
+        assert_eq!(
+            pool.fleets[instance].directory.tally(&scope("acme").tenant).whole().meetings,
+            1
+        );
+    }
+    // And back again, to one that all know.
+    let fleet = &pool.fleets[2];
+    let double = Double {
+        here: Here::Displaced(fleet.directory.get_internal(loser.internal_id()).unwrap()),
+        rival: get(&pool, 2, "m").unwrap(),
+    };
+    fleet.move_to_double(&double).unwrap();
+    pool.quiet().await;
+    for instance in 0..3 {
+        let entry = get(&pool, instance, "m").unwrap();
+        assert_eq!(entry.internal_id(), loser.internal_id(), "{instance}");
+        let other = pool.fleets[instance].directory.get_internal(winner.internal_id()).unwrap();
+        assert_eq!(other.phase(), Phase::Lost, "{instance}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_says_of_a_key_is_followed_everywhere() {
+    let pool = Pool::start(3, 2).await;
+    let [older, younger] = [("n1", 7), ("n0", 9)]
+        .map(|(node, ms)| meeting(&key("acme", "m"), &NodeName::new(node), "m@acme", ms));
+    for fleet in &pool.fleets {
+        fleet.directory.adopt(younger.clone(), true);
+    }
+    let followed = pool.fleets[0].follow(older.clone()).unwrap();
+    assert!(followed.is_saved());
+    pool.quiet().await;
+    for instance in 0..3 {
+        assert_eq!(get(&pool, instance, "m").unwrap().internal_id(), older.internal_id);
+        let other = pool.fleets[instance].directory.get_internal(&younger.internal_id).unwrap();
+        assert_eq!(other.phase(), Phase::Running, "it may have people in it");
+    }
+    // Known, but not by its key; and one that was given up is not looked up again.
+    assert_eq!(pool.fleets[1].learn(younger.clone()).unwrap().internal_id(), younger.internal_id);
+    pool.quiet().await;
+    for instance in 0..3 {
+        assert_eq!(get(&pool, instance, "m").unwrap().internal_id(), younger.internal_id);
+    }
+    let fleet = &pool.fleets[2];
+    fleet.lose_meetings_on(&NodeName::new("n1"));
+    assert!(fleet.learn(older).is_none());
+}
+
+#[tokio::test]
+async fn a_meeting_gets_its_key_back_where_its_node_is_not_polled() {
+    let pool = Pool::start(2, 2).await;
+    pool.create(0, &key("acme", "m"), 9).await.unwrap();
+    pool.quiet().await;
+    let node = get(&pool, 0, "m").unwrap().node().clone();
+    let (number, elsewhere) = if node.as_str() == "n0" { (0, "n1") } else { (1, "n0") };
+    pool.poll(0, number);
+    pool.quiet().await;
+    let first = get(&pool, 0, "m").unwrap().internal_id().to_owned();
+    let other = meeting(&key("acme", "m"), &NodeName::new(elsewhere), "m@acme", 7);
+    let other = pool.fleets[0].follow(other).unwrap();
+    pool.quiet().await;
+    assert_eq!(get(&pool, 1, "m").unwrap().internal_id(), other.internal_id());
+    pool.fleets[0].remove(&other);
+    pool.quiet().await;
+    assert!(get(&pool, 1, "m").is_none());
+    pool.poll(0, number);
+    pool.quiet().await;
+    assert_eq!(get(&pool, 1, "m").unwrap().internal_id(), first);
+    alike(&pool);
 }
