@@ -9,6 +9,7 @@
 pub mod callback_urls;
 mod claims;
 mod clock;
+mod departed;
 mod directory;
 mod doubles;
 mod entry;

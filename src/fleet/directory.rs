@@ -13,6 +13,7 @@ use foldhash::quality::RandomState;
 use papaya::Equivalent;
 use parking_lot::Mutex;
 
+use super::departed::{Departed, Fate};
 use super::entry::{Entry, Phase};
 use super::identity;
 use super::limits::{Part, Place, Tallies, Tally};
@@ -93,6 +94,8 @@ pub struct Directory {
     by_alias: papaya::HashMap<Box<str>, Arc<Entry>>,
     lists: Mutex<Lists>,
     tallies: Tallies,
+    /// What was taken out a moment ago.
+    pub(super) departed: Departed,
 }
 
 impl Directory {
@@ -215,6 +218,7 @@ impl Directory {
             // Known under another key, or with other details: this one is what holds.
             self.take_out(&mut lists, &same);
         }
+        self.departed.is_back(entry.internal_id());
         // A set keeps the old key where an equal one is inserted; only removal makes room.
         let by_key = self.by_key.pin();
         if has_key {
@@ -239,6 +243,7 @@ impl Directory {
 
     /// Takes exactly this entry out, not one that has replaced it, and gives its reservation back.
     pub fn remove(&self, entry: &Arc<Entry>) {
+        self.departed.note(entry.internal_id(), Fate::Gone);
         self.take_out(&mut self.lists.lock(), entry);
     }
 

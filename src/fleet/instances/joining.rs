@@ -29,6 +29,8 @@ type Loading<'f> = Pin<Box<dyn Future<Output = Loaded> + Send + 'f>>;
 
 struct Loaded {
     saved: Saved,
+    /// What the store had, as far as we knew before.
+    before: HashSet<Box<str>>,
     /// What we had before that no poll has shown.
     unshown: Vec<Arc<Entry>>,
     /// The hooks are as they were when the reading began.
@@ -83,6 +85,7 @@ impl Fleet {
     fn joined(&self, at: Position) {
         info!("in touch with the other instances");
         self.instances.mirror.lock().begin(at);
+        self.directory.departed.keep(true);
         self.instances.in_touch.store(true, Ordering::Release);
         self.instances.telling.begin_anew(|internal_id| {
             let known = self.directory.get_internal(internal_id);
@@ -97,6 +100,7 @@ impl Fleet {
             warn!("out of touch with the other instances: this one goes on by itself");
         }
         self.instances.break_off();
+        self.directory.departed.keep(false);
     }
 
     /// Reads what happened while we were not in touch.
@@ -105,11 +109,13 @@ impl Fleet {
             let mut hooks = self.hooks.changes();
             hooks.mark_unchanged();
             let mut unshown = self.all_entries();
-            unshown.retain(|entry| entry.is_saved() && !entry.is_shown());
+            unshown.retain(|entry| entry.is_saved());
+            let before = unshown.iter().map(|entry| entry.internal_id().into()).collect();
+            unshown.retain(|entry| !entry.is_shown());
             match store.load().await {
                 Ok(saved) => {
                     let hooks_are_quiet = !hooks.has_changed().unwrap_or(true);
-                    return Loaded { saved, unshown, hooks_are_quiet };
+                    return Loaded { saved, before, unshown, hooks_are_quiet };
                 }
                 Err(trouble) => warn!("the store cannot be read yet: {}", Chain(&trouble)),
             }
@@ -122,7 +128,7 @@ impl Fleet {
     /// # Errors
     /// When hooks came or went meanwhile: they are to be read again.
     async fn resync(&self, loaded: Loaded) -> Result<(), ()> {
-        let Loaded { saved, unshown, hooks_are_quiet } = loaded;
+        let Loaded { saved, before, unshown, hooks_are_quiet } = loaded;
         let ids: HashSet<&str> =
             saved.meetings.iter().map(|meeting| meeting.internal_id.as_str()).collect();
         let mut dropped = 0_usize;
@@ -135,10 +141,9 @@ impl Fleet {
                 tokio::task::yield_now().await;
             }
         }
-        let gone = self.instances.mirror.lock().gone.clone().unwrap_or_default();
         let (snapshot, mut adopted) = (self.snapshot(), 0_usize);
         for (number, meeting) in saved.meetings.into_iter().enumerate() {
-            if !gone.contains(&meeting.internal_id) && self.adopt_saved(&snapshot, meeting) {
+            if self.adopt_saved(&snapshot, &before, meeting) {
                 adopted += 1;
             }
             if number % AT_A_TIME == 0 {
@@ -152,7 +157,8 @@ impl Fleet {
             return Err(());
         }
         self.hooks.resync(saved.hooks);
-        self.instances.mirror.lock().gone = None;
+        self.instances.mirror.lock().is_reading = false;
+        self.directory.departed.keep(false);
         Ok(())
     }
 }

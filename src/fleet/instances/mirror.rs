@@ -16,6 +16,7 @@ use super::event::{Changed, Created, Event, Placing, Polled, Row, State, Token};
 use super::polls::{self, TOLD_ONCE};
 use crate::bus::{self, Position};
 use crate::fleet::claims::Held as HeldClaim;
+use crate::fleet::departed::Fate;
 use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::limits::Place;
 use crate::fleet::placement::Reservation;
@@ -49,8 +50,8 @@ pub(super) struct Mirror {
     pub(super) polled: HashMap<NodeName, u64>,
     /// Polls in a row whose digest was another than ours.
     differs: HashMap<NodeName, u8>,
-    /// Meetings that went while the store is read.
-    pub(super) gone: Option<HashSet<String>>,
+    /// The store is being read.
+    pub(super) is_reading: bool,
 }
 
 /// A placement of another instance.
@@ -68,7 +69,7 @@ impl Mirror {
         self.applied = at;
         self.epoch += 1;
         self.differs.clear();
-        self.gone = Some(HashSet::new());
+        self.is_reading = true;
         let until = Instant::now() + REPEATED_WITHIN;
         for held in self.held.values_mut() {
             held.until = held.until.min(until);
@@ -82,13 +83,6 @@ impl Mirror {
                 held.reservation = None;
                 held.place = None;
             }
-        }
-    }
-
-    /// Notes a meeting that went, for who is reading the store.
-    fn note_gone(&mut self, internal_id: &str) {
-        if let Some(gone) = &mut self.gone {
-            gone.insert(internal_id.to_owned());
         }
     }
 }
@@ -177,11 +171,13 @@ impl Fleet {
             Event::GivenUp { token } => drop(mirror.held.remove(&(author, token))),
             Event::Created(created) => self.apply_created(mirror, snapshot, author, *created),
             Event::Ended { internal_id } => {
-                // A lost one would come into sight again.
-                if let Some(entry) =
-                    entry(&internal_id).filter(|entry| entry.phase() == Phase::Running)
-                {
-                    entry.mark_ended();
+                match entry(&internal_id) {
+                    Some(entry) if entry.phase() == Phase::Running => entry.mark_ended(),
+                    // A lost one would come into sight again.
+                    Some(_) => {}
+                    // Its create is heard later.
+                    None if self.directory.departed.fate(&internal_id).is_some() => {}
+                    None => self.directory.departed.note(&internal_id, Fate::Ended),
                 }
             }
             Event::Revived { internal_id } => {
@@ -190,7 +186,7 @@ impl Fleet {
                 }
             }
             Event::Moved(moved) => self.apply_moved(mirror, snapshot, *moved),
-            Event::Removed { internal_id } => self.take_out(mirror, &internal_id),
+            Event::Removed { internal_id } => self.take_out(&internal_id),
             Event::Doubt { node: name, reason } => {
                 if let Some(node) = node(&name) {
                     node.live.doubt(reason, now_ms());
@@ -274,6 +270,10 @@ impl Fleet {
             return;
         }
         let Some(meeting) = with_known_names(snapshot, meeting.into_meeting(&xml)) else { return };
+        let fate = self.directory.departed.fate(&meeting.internal_id);
+        if fate == Some(Fate::Gone) {
+            return;
+        }
         let is_outdated = self.has_newer(&meeting.key, meeting.created_at_ms);
         let entry = match held {
             // Told late: others have gone on without it.
@@ -288,6 +288,9 @@ impl Fleet {
             _ => self.directory.adopt(meeting, saved),
         };
         entry.set_told(TOLD_ONCE);
+        if fate == Some(Fate::Ended) {
+            entry.mark_ended();
+        }
     }
 
     fn apply_polled(
@@ -315,7 +318,7 @@ impl Fleet {
             entry.settle();
         }
         for internal_id in state.over.iter().filter(|id| here(id).is_some()) {
-            self.take_out(mirror, internal_id);
+            self.take_out(internal_id);
         }
         if state.lost {
             self.lose_meetings_on(node.name());
@@ -365,10 +368,10 @@ impl Fleet {
         })
     }
 
-    fn take_out(&self, mirror: &mut Mirror, internal_id: &str) {
-        mirror.note_gone(internal_id);
-        if let Some(entry) = self.directory.get_internal(internal_id) {
-            self.directory.remove(&entry);
+    fn take_out(&self, internal_id: &str) {
+        match self.directory.get_internal(internal_id) {
+            Some(entry) => self.directory.remove(&entry),
+            None => self.directory.departed.note(internal_id, Fate::Gone),
         }
     }
 
@@ -384,7 +387,7 @@ impl Fleet {
                 if all.contains(entry.internal_id()) {
                     entry.settle();
                 } else if entry.miss(node.live.watch()) >= MISSES_UNTIL_DROPPED {
-                    self.take_out(mirror, entry.internal_id());
+                    self.take_out(entry.internal_id());
                 }
             }
         }
@@ -400,13 +403,22 @@ impl Fleet {
         }
     }
 
-    /// Takes up a meeting that the store has, unless we know better.
-    pub(super) fn adopt_saved(&self, snapshot: &Snapshot, meeting: Meeting) -> bool {
-        if self.directory.get_internal(&meeting.internal_id).is_some() {
+    /// Takes up a meeting that the store has, unless we know better. `before` is what the store had, as far as
+    /// we knew, when the reading began: what else has the key came into the store later, or is still to come.
+    pub(super) fn adopt_saved(
+        &self,
+        snapshot: &Snapshot,
+        before: &HashSet<Box<str>>,
+        meeting: Meeting,
+    ) -> bool {
+        let id = &*meeting.internal_id;
+        if self.directory.get_internal(id).is_some() || self.directory.departed.fate(id).is_some() {
             return false;
         }
-        let ours = self.directory.get(&meeting.key.scope, &meeting.key.id);
-        if ours.is_some_and(|other| other.phase() == Phase::Running && !other.is_saved()) {
+        let holder = self.directory.get(&meeting.key.scope, &meeting.key.id);
+        if holder.is_some_and(|other| {
+            other.phase() == Phase::Running && !before.contains(other.internal_id())
+        }) {
             return false;
         }
         let Some(meeting) = with_known_names(snapshot, meeting) else { return false };

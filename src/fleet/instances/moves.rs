@@ -48,6 +48,7 @@ impl Fleet {
             }
             // Both were created in the same millisecond.
             Some(known) => self.directory.adopt_twin(meeting, known.node().clone()),
+            None if self.directory.departed.fate(&meeting.internal_id).is_some() => return,
             None => {
                 mirror.weigh_no_more(&meeting);
                 self.directory.adopt(meeting, saved)

@@ -1,10 +1,12 @@
 //! What one instance missed, or told too late, and what became of the key of a meeting.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::alike;
 use super::pool::Pool;
 use crate::fleet::doubles::{Double, Here};
+use crate::fleet::instances::event::{Created, Event};
 use crate::fleet::tests::fixture::{key, meeting, scope};
 use crate::fleet::{Entry, Phase};
 use crate::model::{Health, NodeName};
@@ -159,4 +161,49 @@ async fn a_meeting_gets_its_key_back_where_its_node_is_not_polled() {
     pool.quiet().await;
     assert_eq!(get(&pool, 1, "m").unwrap().internal_id(), first);
     alike(&pool);
+}
+
+/// Tells something in the name of an instance that knows no more of it.
+async fn say(pool: &Pool, instance: usize, event: Event) {
+    pool.fleets[instance].instances.tell(&event);
+    pool.quiet().await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_heard_before_the_create_counts() {
+    let pool = Pool::start(2, 1).await;
+    let created = |id: &str| {
+        let meeting = meeting(&key("acme", id), &NodeName::new("n0"), &format!("{id}@acme"), 7);
+        let internal_id = meeting.internal_id.clone();
+        let (meeting, xml) = meeting.into();
+        let created = Created { token: None, meeting, xml, saved: true, tried: Vec::new() };
+        (internal_id, Event::Created(Box::new(created)))
+    };
+    let (internal_id, event) = created("gone");
+    say(&pool, 0, Event::Removed { internal_id: internal_id.clone() }).await;
+    say(&pool, 0, event).await;
+    assert!(pool.fleets[1].directory.get_internal(&internal_id).is_none());
+    let (internal_id, event) = created("ended");
+    say(&pool, 0, Event::Ended { internal_id: internal_id.clone() }).await;
+    say(&pool, 0, event).await;
+    assert_eq!(get(&pool, 1, "ended").unwrap().phase(), Phase::Ended);
+}
+
+#[tokio::test]
+async fn an_old_reading_of_the_store_brings_nothing_back_and_takes_no_key() {
+    let pool = Pool::start(1, 2).await;
+    let (fleet, snapshot) = (&pool.fleets[0], pool.fleets[0].snapshot());
+    let row = |ms, node| meeting(&key("acme", "m"), &NodeName::new(node), "m@acme", ms);
+    let nothing = HashSet::new();
+    let removed = fleet.directory.adopt(row(7, "n0"), true);
+    fleet.directory.remove(&removed);
+    assert!(!fleet.adopt_saved(&snapshot, &nothing, row(7, "n0")));
+    // Entered, and saved, since the reading began.
+    let newer = fleet.directory.adopt(row(9, "n1"), true);
+    assert!(!fleet.adopt_saved(&snapshot, &nothing, row(8, "n0")));
+    assert_eq!(get(&pool, 0, "m").unwrap().internal_id(), newer.internal_id());
+    // The store had it before: by now it has another one, younger or not.
+    let before = HashSet::from([newer.internal_id().into()]);
+    assert!(fleet.adopt_saved(&snapshot, &before, row(8, "n0")));
+    assert_eq!(get(&pool, 0, "m").unwrap().created_at_ms(), 8);
 }

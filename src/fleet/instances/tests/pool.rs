@@ -269,7 +269,7 @@ impl Pool {
             let shared = self.shared.lock();
             self.fleets.iter().zip(&self.names).all(|(fleet, name)| {
                 let mirror = fleet.instances.mirror.lock();
-                let hears = fleet.instances.in_touch() && mirror.gone.is_none();
+                let hears = fleet.instances.in_touch() && !mirror.is_reading;
                 shared.away.contains(name)
                     || (hears
                         && fleet.instances.telling.is_empty()
