@@ -2,19 +2,22 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use log::{debug, info, warn};
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::driver::{Failed, Task};
 use super::ends::Ends;
 use super::poller::Settings;
 use crate::bbb::{Call, ListError, MeetingsParser, Params, XmlError, signed_query};
 use crate::chain::Chain;
-use crate::fleet::{Fleet, Node, Phase, Reconciled, now_ms};
-use crate::model::{Health, MeetingKey, NodeName};
+use crate::fleet::{Double, Entry, Fleet, Node, Phase, Reconciled, now_ms};
+use crate::model::{Health, Meeting, MeetingKey, NodeName};
 use crate::node::{self, Client};
 use crate::store::{Saving, Store};
 
@@ -24,6 +27,7 @@ const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
 const MAX_MEETING_BYTES: usize = 8 * 1024 * 1024;
 
 /// The poll of one node.
+#[derive(Clone)]
 pub struct Poll {
     pub(super) fleet: Arc<Fleet>,
     pub(super) store: Arc<dyn Store>,
@@ -32,7 +36,40 @@ pub struct Poll {
     pub(super) settings: Settings,
     pub(super) node: NodeName,
     /// Internal ids of doubles whose people the operator was told of.
-    pub(super) warned: Mutex<HashSet<Box<str>>>,
+    pub(super) warned: Arc<Mutex<HashSet<Box<str>>>>,
+    pub(super) following: Arc<Following>,
+}
+
+/// What follows from the polls of a node: that may take long, where the store or another node does, and must
+/// not hold up the next poll.
+#[derive(Default)]
+pub(super) struct Following {
+    /// What nobody has begun with.
+    waiting: Mutex<Option<Found>>,
+    /// One at a time.
+    under_way: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What polls have found and is to be followed up. Nobody finds what is over a second time.
+#[derive(Default)]
+struct Found {
+    over: Vec<Arc<Entry>>,
+    doubles: Vec<Double>,
+    outdated: Vec<Meeting>,
+}
+
+impl Following {
+    fn add(&self, found: Found) {
+        let Found { over, doubles, mut outdated } = found;
+        let mut waiting = self.waiting.lock();
+        let known = waiting.get_or_insert_default();
+        known.over.extend(over);
+        // These are found again as long as there are any.
+        known.doubles = doubles;
+        outdated
+            .retain(|row| known.outdated.iter().all(|other| other.internal_id != row.internal_id));
+        known.outdated.append(&mut outdated);
+    }
 }
 
 /// Why a poll failed, for the operator.
@@ -60,7 +97,7 @@ impl Task for Poll {
         let (polled, ()) = tokio::join!(self.poll(node), self.fetch_load(node));
         match polled {
             Ok(reconciled) => {
-                self.follow_up(node, reconciled).await;
+                self.see_to(node, reconciled).await;
                 Ok(())
             }
             Err(trouble) => {
@@ -147,8 +184,8 @@ impl Poll {
         self.fleet.tell_failed_poll(node, is_too_long);
     }
 
-    /// Saves what was found, forgets what is over, resolves what runs elsewhere, too.
-    async fn follow_up(&self, node: &Arc<Node>, reconciled: Reconciled) {
+    /// Does what follows, or leaves it to go on by itself when it takes long.
+    async fn see_to(&self, node: &Arc<Node>, reconciled: Reconciled) {
         let Reconciled { adopted, over, doubles, outdated, change } = reconciled;
         if let Some(change) = change {
             info!("node {} is {} (was {})", node.name(), change.to, change.from);
@@ -156,6 +193,40 @@ impl Poll {
         if !adopted.is_empty() {
             info!("node {}: found {} meetings that were not known", node.name(), adopted.len());
         }
+        self.following.add(Found { over, doubles, outdated });
+        let until = Instant::now() + self.settings.interval / 2;
+        loop {
+            let under_way = self.following.under_way.lock().take();
+            let mut task = match under_way {
+                Some(task) => task,
+                None if self.following.waiting.lock().is_none() => return,
+                None => tokio::spawn(self.clone().follow_all(node.clone())),
+            };
+            match timeout_at(until, &mut task).await {
+                Ok(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+                Ok(_ended) => {}
+                Err(_elapsed) => {
+                    debug!(
+                        "node {}: what follows from a poll goes on during the next",
+                        node.name()
+                    );
+                    *self.following.under_way.lock() = Some(task);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn follow_all(self, node: Arc<Node>) {
+        loop {
+            let Some(found) = self.following.waiting.lock().take() else { return };
+            self.follow_up(&node, found).await;
+        }
+    }
+
+    /// Saves what was found, forgets what is over, resolves what runs elsewhere, too.
+    async fn follow_up(&self, node: &Arc<Node>, found: Found) {
+        let Found { over, doubles, outdated } = found;
         // Of what was ended on purpose its node tells by itself, and again if need be: it must not come back after
         // a crash. What a node has lost is told first: whoever finds it after a crash tells it again.
         let (ended, lost): (Vec<_>, Vec<_>) =
@@ -204,4 +275,34 @@ impl Poll {
 pub(super) fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
     let secret = node.spec.secret.expose();
     signed_query(node.cluster.checksum, call.as_str(), &params.write(), secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scope;
+
+    fn row(internal_id: &str) -> Meeting {
+        Meeting {
+            key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "daily".to_owned() },
+            node: NodeName::new("bbb01"),
+            node_meeting_id: "daily@acme".to_owned(),
+            internal_id: internal_id.to_owned(),
+            created_at_ms: 1,
+            parent_internal_id: None,
+            xml: Box::default(),
+        }
+    }
+
+    #[test]
+    fn what_waits_is_kept_and_told_once() {
+        let following = Following::default();
+        for rows in [&["a", "b"][..], &["b", "c"]] {
+            let outdated = rows.iter().map(|id| row(id)).collect();
+            following.add(Found { outdated, ..Found::default() });
+        }
+        let waiting = following.waiting.lock().take().unwrap();
+        let ids: Vec<_> = waiting.outdated.iter().map(|row| &*row.internal_id).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+    }
 }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
@@ -176,7 +175,8 @@ impl Poller {
             client: self.client.clone(),
             settings: self.settings,
             node: node.clone(),
-            warned: Mutex::default(),
+            warned: Arc::default(),
+            following: Arc::default(),
         }
     }
 }
