@@ -1,11 +1,11 @@
 //! A meeting that the directory does not have may have been created by another instance, or by the other
 //! process of an upgrade: the store is asked.
 //!
-//! All that ask at one moment share a statement, and whoever asks again within a second gets no new one:
-//! clients that ask for what does not exist cost the store next to nothing. The directory is always looked at
+//! All that ask at one moment share a statement, and whoever asks again within a second gets no new one, a join
+//! within a tenth of it: clients that ask for what does not exist cost the store next to nothing. The directory is always looked at
 //! first, so a meeting that has entered it is there at once. A store that is silent or away is not waited for.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,11 @@ use crate::fleet::{Fleet, Phase, identity};
 use crate::model::Slug;
 use crate::store::Store;
 
-/// For so long, and up to twice as long, nobody asks again.
-const ASKED_FOR: Duration = Duration::from_millis(500);
+/// For so long nobody asks again.
+const ASKED_FOR: Duration = Duration::from_secs(1);
+/// The same where a meeting that is not found is an error for somebody: it may have been created since, and
+/// acknowledged, and its first people come at once.
+const ASKED_FOR_PEOPLE: Duration = Duration::from_millis(100);
 /// Names that were asked for are forgotten earlier if there are more.
 const MAX_ASKED: usize = 50_000;
 /// Names in one statement.
@@ -60,28 +63,29 @@ impl Default for Batch {
     }
 }
 
-/// Digests of names, in two halves, the older of which goes at once.
+/// Digests of names, and when they were asked for, in two halves, the older of which goes at once.
 struct Recent {
-    young: HashSet<[u8; 16], RandomState>,
-    old: HashSet<[u8; 16], RandomState>,
+    young: HashMap<[u8; 16], Instant, RandomState>,
+    old: HashMap<[u8; 16], Instant, RandomState>,
     since: Instant,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { young: HashSet::default(), old: HashSet::default(), since: Instant::now() }
+        Self { young: HashMap::default(), old: HashMap::default(), since: Instant::now() }
     }
 }
 
 impl Recent {
-    fn contains(&mut self, name: &[u8; 16]) -> bool {
+    fn contains(&mut self, name: &[u8; 16], within: Duration) -> bool {
         self.turn();
-        self.young.contains(name) || self.old.contains(name)
+        let asked_at = self.young.get(name).or_else(|| self.old.get(name));
+        asked_at.is_some_and(|asked_at| asked_at.elapsed() < within)
     }
 
-    fn insert(&mut self, name: [u8; 16]) {
+    fn insert(&mut self, name: [u8; 16], asked_at: Instant) {
         self.turn();
-        self.young.insert(name);
+        self.young.insert(name, asked_at);
     }
 
     fn turn(&mut self) {
@@ -107,10 +111,11 @@ fn digest((tenant, id): &Name) -> [u8; 16] {
 }
 
 impl Lookups {
-    /// Has the store asked for these names, unless it was just now, and waits until it has answered.
+    /// Has the store asked for these names, unless it was `within` this time, and waits until it has answered.
     async fn ask(
         &self,
         names: Vec<Name>,
+        within: Duration,
         fleet: &Arc<Fleet>,
         store: &Arc<dyn Store>,
         patience: &Arc<Patience>,
@@ -119,7 +124,7 @@ impl Lookups {
             let mut state = self.0.lock();
             let names = names.into_iter().filter(|(_, id)| id.len() <= MAX_NAME_BYTES);
             let wanted: Vec<_> =
-                names.filter(|name| !state.asked.contains(&digest(name))).collect();
+                names.filter(|name| !state.asked.contains(&digest(name), within)).collect();
             if wanted.is_empty() || patience.is_lost() || state.next.names.len() >= MAX_WANTED {
                 return;
             }
@@ -161,6 +166,8 @@ async fn work(
         };
         let Batch { names, done } = batch;
         let names: Vec<Name> = names.into_iter().collect();
+        // What is created while the store answers may be missing in the answer.
+        let asked_at = Instant::now();
         match store.find_meetings(&names).await {
             Ok(found) => {
                 for meeting in found {
@@ -178,7 +185,7 @@ async fn work(
         }
         let mut state = asking.0.lock();
         for name in &names {
-            state.asked.insert(digest(name));
+            state.asked.insert(digest(name), asked_at);
         }
         drop(done);
     }
@@ -219,7 +226,11 @@ impl Edge {
         }
         // A breakout room goes by what it was created as, too.
         let names = [id.to_owned(), identity::breakout_alias(scope, id)];
-        self.look_up_names(&scope.tenant, names).await;
+        let within = match asked.call {
+            Call::Create | Call::Join => ASKED_FOR_PEOPLE,
+            _ => ASKED_FOR,
+        };
+        self.look_up_unless_asked(&scope.tenant, names, within).await;
     }
 
     /// Learns of the meetings of a tenant with these names.
@@ -228,9 +239,18 @@ impl Edge {
         tenant: &Slug,
         names: impl IntoIterator<Item = String>,
     ) {
+        self.look_up_unless_asked(tenant, names, ASKED_FOR).await;
+    }
+
+    async fn look_up_unless_asked(
+        &self,
+        tenant: &Slug,
+        names: impl IntoIterator<Item = String>,
+        within: Duration,
+    ) {
         if self.has_others() {
             let names = names.into_iter().map(|name| (tenant.clone(), name)).collect();
-            self.lookups.ask(names, &self.fleet, &self.store, &self.patience).await;
+            self.lookups.ask(names, within, &self.fleet, &self.store, &self.patience).await;
         }
     }
 }
@@ -246,19 +266,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_asked_for_is_remembered_for_a_second_at_most_and_never_too_much() {
         let mut asked = Recent::default();
-        assert!(!asked.contains(&name(1)));
-        asked.insert(name(1));
-        tokio::time::advance(ASKED_FOR).await;
-        asked.insert(name(2));
-        assert!(asked.contains(&name(1)) && asked.contains(&name(2)));
-        tokio::time::advance(ASKED_FOR).await;
-        assert!(!asked.contains(&name(1)) && asked.contains(&name(2)));
+        let half = ASKED_FOR / 2;
+        let is_remembered = |asked: &mut Recent, number| asked.contains(&name(number), ASKED_FOR);
+        assert!(!is_remembered(&mut asked, 1));
+        asked.insert(name(1), Instant::now());
+        tokio::time::advance(half).await;
+        asked.insert(name(2), Instant::now());
+        assert!(is_remembered(&mut asked, 1) && is_remembered(&mut asked, 2));
+        tokio::time::advance(half).await;
+        assert!(!is_remembered(&mut asked, 1) && is_remembered(&mut asked, 2));
         tokio::time::advance(10 * ASKED_FOR).await;
-        assert!(!asked.contains(&name(2)));
+        assert!(!is_remembered(&mut asked, 2));
         for number in 0..3 * MAX_ASKED {
-            asked.insert(name(number));
+            asked.insert(name(number), Instant::now());
         }
         assert!(asked.young.len() + asked.old.len() <= 2 * MAX_ASKED);
-        assert!(asked.contains(&name(3 * MAX_ASKED - 1)));
+        assert!(is_remembered(&mut asked, 3 * MAX_ASKED - 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn for_people_it_counts_for_a_moment_since_the_store_was_asked() {
+        let mut asked = Recent::default();
+        let asked_at = Instant::now();
+        tokio::time::advance(ASKED_FOR_PEOPLE / 2).await;
+        asked.insert(name(1), asked_at);
+        assert!(asked.contains(&name(1), ASKED_FOR_PEOPLE));
+        tokio::time::advance(ASKED_FOR_PEOPLE / 2).await;
+        assert!(!asked.contains(&name(1), ASKED_FOR_PEOPLE));
+        assert!(asked.contains(&name(1), ASKED_FOR));
     }
 }

@@ -96,6 +96,12 @@ async fn what_one_creates_every_call_of_the_other_finds_at_once() {
     one.get("create", breakout).await.success();
     assert!(joins(&one, "group").await);
 
+    // Whoever has asked too early gets in all the same.
+    let early = other.get("getMeetingInfo", "meetingID=history").await;
+    assert!(early.body.contains("notFound"), "{}", early.body);
+    one.create("history").await;
+    eventually("it is joined", async || joins(&other, "history").await).await;
+
     // However many ask for what nobody has.
     let misses = (0..200).map(|_| other.get("isMeetingRunning", "meetingID=nowhere"));
     for reply in join_all(misses).await {
