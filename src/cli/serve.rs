@@ -205,7 +205,7 @@ impl Portico {
             async move { poller.run(stop).await }
         }));
         server.add_service(housekeeping(&fleet, &store, &metrics, &duties));
-        server.add_service(leases(&fleet, &store, &metrics));
+        server.add_service(leases(&fleet, &store, settings.server.grace, &metrics));
         server.add_service(counting(counters, settings.server.grace, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));

@@ -90,14 +90,14 @@ pub(super) fn housekeeping(
 pub(super) fn leases(
     fleet: &Arc<Fleet>,
     store: &Arc<dyn Store>,
+    grace: Duration,
     metrics: &tasks::Metrics,
 ) -> GenBackgroundService<Work> {
     let task = Arc::new(tasks::Leases::new(fleet.clone(), store.clone()));
     let metrics = metrics.clone();
     background("leases", move |stop| {
         let (task, metrics) = (task.clone(), metrics.clone());
-        let every = RENEW_EVERY;
-        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+        async move { task.run(RENEW_EVERY, &metrics, grace, stop).await }
     })
 }
 

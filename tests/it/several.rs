@@ -140,6 +140,30 @@ async fn a_kill_in_the_middle_of_a_create_leaves_the_meeting_to_the_others() {
 }
 
 #[tokio::test]
+async fn a_create_under_way_keeps_its_claim_while_its_instance_stops() {
+    let config = config().set("polling.interval", "10m").set("server.grace", "30s");
+    let cluster = two(config).await;
+    for node in cluster.nodes() {
+        node.set_call_fault("create", Some(Fault::Delay(Duration::from_secs(12))));
+    }
+    let one = acme(&cluster, 0);
+    let stopped = one.clone();
+    let creating = tokio::spawn(async move { one.create("algebra").await });
+    let asked = async || cluster.node_calls("create") > 0;
+    eventually("a node is asked", asked).await;
+    cluster.instance(0).signal("TERM");
+    let leaves = async || stopped.try_get("getMeetings", "").await.is_err();
+    eventually("it takes no more calls", leaves).await;
+    let sql = |statement: &str| cluster.postgres().sql(cluster.database(), statement);
+    sql("UPDATE claims SET expires_at = clock_timestamp() + interval '3 s'");
+    let renewed = "SELECT expires_at > clock_timestamp() + interval '10 s' FROM claims";
+    eventually("it is renewed", async || sql(renewed).trim() == "t").await;
+    creating.await.expect("it is acknowledged");
+    acme(&cluster, 1).create("algebra").await;
+    assert_eq!(runs(cluster.instance(1), "algebra"), 1);
+}
+
+#[tokio::test]
 async fn what_a_dead_instance_has_created_is_found_before_it_is_created_again() {
     let config = config().set("polling.interval", "10m");
     let mut cluster = two(config).await;
