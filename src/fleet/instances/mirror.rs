@@ -32,7 +32,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// Whoever is still there repeats its placements when we are in touch again.
 pub(super) const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 /// Polls in a row whose digest is another than ours until we ask. One may cross with a create.
-const DIFFERS_UNTIL_ASKED: u8 = 2;
+const DIFFERS_UNTIL_ASKED: u32 = 2;
+/// And no longer than that until we ask again.
+const ASKED_AGAIN: Duration = Duration::from_mins(1);
 /// Complete lists in a row that must not have a meeting until it is dropped.
 const MISSES_UNTIL_DROPPED: u8 = 2;
 
@@ -49,9 +51,31 @@ pub(super) struct Mirror {
     /// The nodes that we poll, and in which epoch all of it was told.
     pub(super) polled: HashMap<NodeName, u64>,
     /// Polls in a row whose digest was another than ours.
-    differs: HashMap<NodeName, u8>,
+    differs: HashMap<NodeName, Differs>,
     /// The store is being read.
     pub(super) is_reading: bool,
+}
+
+/// How long a node's digest has been another than ours.
+#[derive(Default)]
+struct Differs {
+    /// Polls in a row.
+    polls: u32,
+    asked_at: Option<Instant>,
+}
+
+impl Differs {
+    /// Counts a poll; returns whether to ask now. What no answer mends is asked for ever less often.
+    fn count(&mut self, now: Instant) -> bool {
+        self.polls = self.polls.saturating_add(1);
+        let is_due = self.polls >= DIFFERS_UNTIL_ASKED
+            && (self.polls.is_power_of_two()
+                || self.asked_at.is_some_and(|at| now.duration_since(at) >= ASKED_AGAIN));
+        if is_due {
+            self.asked_at = Some(now);
+        }
+        is_due
+    }
 }
 
 /// A placement of another instance.
@@ -396,8 +420,7 @@ impl Fleet {
             return;
         }
         let differs = mirror.differs.entry(node.name().clone()).or_default();
-        *differs = differs.saturating_add(1);
-        if *differs >= DIFFERS_UNTIL_ASKED {
+        if differs.count(Instant::now()) {
             Instances::count(&self.instances.figures.asked, 1);
             self.instances.telling.push(&Event::Ask { nodes: vec![node.name().clone()] });
         }
@@ -444,4 +467,19 @@ pub(in crate::fleet) fn with_known_names(
     meeting.node = node.name().clone();
     meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
     Some(meeting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_answer_mends_is_asked_for_ever_less_often() {
+        let asked = |pause: Duration, polls: u32| -> Vec<u32> {
+            let (mut differs, begin) = (Differs::default(), Instant::now());
+            (1..=polls).filter(|poll| differs.count(begin + pause * *poll)).collect()
+        };
+        assert_eq!(asked(Duration::from_secs(1), 63), [2, 4, 8, 16, 32]);
+        assert_eq!(asked(Duration::from_secs(30), 9), [2, 4, 6, 8]);
+    }
 }
