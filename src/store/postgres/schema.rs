@@ -9,6 +9,7 @@ use std::time::Duration;
 use refinery::{Migration, Runner};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::error::{Cause, Trouble};
 use super::session::SETTINGS;
@@ -36,6 +37,8 @@ pub(super) const LOCK: i64 = 0x70_6f72_7469_636f;
 /// Between two looks whether the lock is free, and between two lines in the log that it is not.
 const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const SAY_AGAIN_AFTER: Duration = Duration::from_mins(1);
+/// Between two attempts of a step, for those who queue behind it to go on.
+const STEP_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// How far a database has come; 0 is an empty one.
 pub(super) async fn version(target: &Target, client: &Client) -> Result<u32, Trouble> {
@@ -65,7 +68,7 @@ pub(super) async fn migrate(target: &Target, client: &mut Client) -> Result<u32,
     migrate_by(target, client, &MIGRATIONS).await
 }
 
-async fn migrate_by(
+pub(super) async fn migrate_by(
     target: &Target,
     client: &mut Client,
     steps: &[(&str, &str)],
@@ -85,8 +88,9 @@ async fn migrate_by(
         return Ok(found);
     }
     lock(target, client).await?;
-    // A step over many rows may take long. With the connection the lock goes as well.
-    let patience = "SET statement_timeout = 0; SET lock_timeout = 0";
+    // A step over many rows may take long. With the connection the lock goes as well. But whoever waits for a
+    // table holds up all that come after him, and those are the instances that serve.
+    let patience = "SET statement_timeout = 0; SET lock_timeout = '2s'";
     client.batch_execute(patience).await.map_err(trouble)?;
     let found = compare(version(target, client).await?)?;
     if found < known {
@@ -94,8 +98,19 @@ async fn migrate_by(
             steps.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect();
         let mut runner = Runner::new(&steps.map_err(|error| failed(&error))?);
         runner.set_migration_table_name(TABLE);
-        if let Err(error) = runner.run_async(client).await {
-            return Err(why(target, &error).unwrap_or_else(|| failed(&error)));
+        let mut said_at: Option<Instant> = None;
+        while let Err(error) = runner.run_async(client).await {
+            if !is_about_locks(&error) {
+                return Err(why(target, &error).unwrap_or_else(|| failed(&error)));
+            }
+            if said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_AGAIN_AFTER) {
+                log::warn!(
+                    "the schema of {place} waits for a table that somebody else uses, such as a running \
+                     pg_dump"
+                );
+                said_at = Some(Instant::now());
+            }
+            sleep(STEP_AGAIN_AFTER).await;
         }
         log::info!("the schema of {place} went from version {found} to {known}");
     }
@@ -126,19 +141,26 @@ async fn lock(target: &Target, client: &Client) -> Result<(), Trouble> {
 }
 
 /// What the server said, where it was the server.
-fn why(target: &Target, error: &refinery::Error) -> Option<Trouble> {
+fn said(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if let Some(said) = cause.downcast_ref::<tokio_postgres::Error>() {
-            return match Trouble::new(target, said) {
-                // What failed says more than that it did.
-                Trouble::Other { place, source } => {
-                    Some(Trouble::Migration { place, known: PRESENT, source })
-                }
-                known => Some(known),
-            };
+        if let Some(said) = cause.downcast_ref() {
+            return Some(said);
         }
         source = cause.source();
     }
     None
+}
+
+/// Whether somebody else's transaction was in the way for too long.
+fn is_about_locks(error: &refinery::Error) -> bool {
+    said(error).and_then(tokio_postgres::Error::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
+fn why(target: &Target, error: &refinery::Error) -> Option<Trouble> {
+    said(error).map(|said| match Trouble::new(target, said) {
+        // What failed says more than that it did.
+        Trouble::Other { place, source } => Trouble::Migration { place, known: PRESENT, source },
+        known => known,
+    })
 }

@@ -152,3 +152,37 @@ async fn a_server_is_asked_its_version_before_anything_that_an_old_one_does_not_
     drop(server);
     assert!(!opening.await.unwrap());
 }
+
+#[tokio::test]
+async fn a_step_that_waits_for_a_table_does_not_hold_up_who_uses_it() {
+    let database = Server::shared().create_database();
+    let target = Target::parse(&Secret::new(Server::shared().url(&database))).unwrap();
+    let connector = Connector::new(&target);
+    let mut stepping = Session::open(&connector, &target, None).await.unwrap();
+    let steps = [
+        ("V1__first", "CREATE TABLE used (a INTEGER)"),
+        ("V2__second", "ALTER TABLE used ADD b INTEGER"),
+    ];
+    schema::migrate_by(&target, &mut stepping.client, &steps[..1]).await.unwrap();
+
+    // As pg_dump does for as long as it runs.
+    let dump = Session::open(&connector, &target, None).await.unwrap();
+    dump.client.batch_execute("BEGIN; LOCK TABLE used IN ACCESS SHARE MODE").await.unwrap();
+    let step = schema::migrate_by(&target, &mut stepping.client, &steps);
+    tokio::pin!(step);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'used'::regclass";
+    let queues = eventually("it queues", async || sql(&database, waiting).await.trim() == "1");
+    tokio::select! {
+        done = &mut step => panic!("{done:?}"),
+        () = queues => {}
+    }
+    // Within the patience of those that serve.
+    let using = Session::open(&connector, &target, None).await.unwrap();
+    tokio::select! {
+        done = &mut step => panic!("{done:?}"),
+        used = using.client.batch_execute("INSERT INTO used VALUES (1)") => used.unwrap(),
+    }
+    dump.client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(step.await.unwrap(), 1);
+    assert_eq!(sql(&database, "SELECT a, b FROM used").await.trim(), "1|");
+}
