@@ -3,7 +3,7 @@
 use portico::sim;
 
 use crate::edit;
-use crate::harness::{Client, Config, Pool, Postgres, Tenant, eventually};
+use crate::harness::{Client, Config, Pool, Postgres, Tenant, eventually, portico};
 
 const SECRET: &str = "a secret that is not in the first file";
 
@@ -134,4 +134,56 @@ async fn a_look_that_one_reads_from_a_file_is_shown_by_the_other() {
     };
     eventually("it is shown", async || shown(&one).await).await;
     eventually("the other shows it", async || shown(&two).await).await;
+}
+
+#[tokio::test]
+async fn a_start_with_another_key_is_refused_before_it_seals_anything() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let config = Config::new()
+        .set("store.kind", "postgres")
+        .set("store.url", server.url(&database))
+        .set("store.key", "the-key-of-all-instances-0123456789")
+        .tenant(Tenant::new("acme"));
+    let pool = Pool::start(config).await;
+    let in_force = || server.sql(&database, "SELECT * FROM inventory ORDER BY position");
+    let before = in_force();
+    let yaml = pool.config_yaml();
+    for key in ["  key: a-mistyped-key-0123456789-0123456789", ""] {
+        let line = yaml.lines().find(|line| line.contains("the-key-of-all")).expect("it is there");
+        let other = yaml.replace(line, key).replace("admin: ", "admin: 127.0.0.1:0 # ");
+        let other = other
+            .replace("data_dir: ", "data_dir: other-data # ")
+            .replace("listen: [", "listen: [] # [");
+        let path = pool.dir().join("other.yaml");
+        std::fs::write(&path, other).expect("a file");
+        let refused = portico(&["serve", "-c", path.to_str().expect("UTF-8")]).await;
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        let said = "all instances need the same `store.key`";
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    assert_eq!(in_force(), before);
+}
+
+#[tokio::test]
+async fn what_a_restored_database_says_is_in_force_again() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let (one, two) = two(server, &database, |config| config).await;
+    reload(&one, &edit::with_tenant(&one.config_yaml(), "beta", SECRET));
+    eventually("it is there", async || is_served(&two, "beta").await).await;
+    let backup =
+        "CREATE TABLE old AS TABLE inventory; CREATE TABLE olds AS TABLE inventory_revisions";
+    server.sql(&database, backup);
+    reload(&one, &edit::with_tenant(&one.config_yaml(), "gamma", SECRET));
+    eventually("it is there", async || is_served(&two, "gamma").await).await;
+    let restore = "DELETE FROM inventory; DELETE FROM inventory_revisions;
+        INSERT INTO inventory SELECT * FROM old;
+        INSERT INTO inventory_revisions OVERRIDING SYSTEM VALUE SELECT * FROM olds;
+        NOTIFY portico_inventory";
+    server.sql(&database, restore);
+    for pool in [&one, &two] {
+        eventually("it is as it was", async || !is_served(pool, "gamma").await).await;
+        assert!(is_served(pool, "beta").await);
+    }
 }
