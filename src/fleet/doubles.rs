@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::entry::Entry;
 use super::instances::with_known_names;
-use super::{Fleet, Phase};
+use super::{Fleet, Node, Phase};
 use crate::model::{Meeting, MeetingKey};
 
 /// A meeting that a poll has shown under a key that runs on another node.
@@ -55,12 +55,15 @@ pub enum Verdict {
 }
 
 /// Decides on fresh figures of the double and of the directory's meeting. `is_given_up`: the double's node
-/// was down for longer than the grace, and its people were sent elsewhere.
+/// was down for longer than the grace, and its people were sent elsewhere. Where no fewer have stayed than went,
+/// they were not all told, or did not listen.
 pub fn judge(here: Seen, rival: Seen, is_given_up: bool) -> Verdict {
     match (here, rival) {
         (Seen::Gone | Seen::Silent, _) | (_, Seen::Silent) => Verdict::Wait,
         (Seen::With(_), Seen::Gone) | (Seen::With(1..), Seen::With(0)) => Verdict::MoveHere,
-        (Seen::With(1..), Seen::With(_)) if !is_given_up => Verdict::LeaveBoth,
+        (Seen::With(people @ 1..), Seen::With(others)) if !is_given_up || people >= others => {
+            Verdict::LeaveBoth
+        }
         (Seen::With(_), Seen::With(_)) => Verdict::EndHere,
     }
 }
@@ -84,9 +87,11 @@ impl Double {
         &self.rival
     }
 
-    /// Whether its node was down for too long, and a new meeting was created elsewhere.
-    pub fn is_given_up(&self) -> bool {
+    /// Whether its node, which is this one, was down for too long, and a new meeting was created elsewhere.
+    /// What we gave up while we heard nobody may be what all others went on using.
+    pub fn is_given_up(&self, node: &Node) -> bool {
         matches!(&self.here, Here::Displaced(entry) if entry.phase() == Phase::Lost)
+            && !node.live.is_lost_unheard()
     }
 
     /// Whether both have one internal id, so that what is kept of callbacks is of both.
@@ -187,7 +192,11 @@ mod tests {
             (With(7), With(0), false, MoveHere),
             (With(7), With(0), true, MoveHere),
             (With(7), With(1), false, LeaveBoth),
-            (With(7), With(1), true, EndHere),
+            (With(7), With(1), true, LeaveBoth),
+            (With(300), With(2), true, LeaveBoth),
+            (With(3), With(3), true, LeaveBoth),
+            (With(2), With(300), true, EndHere),
+            (With(0), With(0), true, EndHere),
             (With(0), Gone, false, MoveHere),
             (With(0), Gone, true, MoveHere),
             (With(0), Silent, true, Wait),

@@ -2,7 +2,7 @@
 //!
 //! It outlives snapshots: a node that keeps its name keeps its `Live`.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ pub struct Live {
     cpu: AtomicU32,
     /// Counts how often we have begun to poll the node.
     watches: AtomicU32,
+    /// Its meetings were lost while we did not hear the others, who may have gone on using them.
+    lost_unheard: AtomicBool,
     /// When another instance has told of a poll of its own, or was left to poll the node.
     relied_on: Mutex<Option<Instant>>,
     /// Joins that were signed since the last poll began.
@@ -102,6 +104,18 @@ impl Live {
     /// counted from the first time that it is asked.
     pub fn is_watched_by_others(&self, within: Duration) -> bool {
         self.relied_on.lock().get_or_insert_with(Instant::now).elapsed() <= within
+    }
+
+    /// So many of its meetings were just given up. `is_unheard`: there may be others, and none of them is heard.
+    pub(super) fn lost(&self, meetings: usize, is_unheard: bool) {
+        if meetings > 0 || !is_unheard {
+            self.lost_unheard.store(is_unheard, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its meetings were last given up without the others.
+    pub(super) fn is_lost_unheard(&self) -> bool {
+        self.lost_unheard.load(Ordering::Relaxed)
     }
 
     pub(super) fn watch(&self) -> u32 {

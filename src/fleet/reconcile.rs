@@ -138,7 +138,11 @@ impl Fleet {
                 entry.set_told(TOLD_ONCE);
             }
         };
-        running.map(lose).count()
+        let count = running.map(lose).count();
+        if let Some(node) = self.peek().node(node.as_str()) {
+            node.live.lost(count, self.instances.is_linked() && !self.instances.in_touch());
+        }
+        count
     }
 }
 

@@ -55,7 +55,7 @@ impl Poll {
             self.figures(other, rival.internal_id()),
         )
         .await;
-        match judge(here, there, double.is_given_up()) {
+        match judge(here, there, double.is_given_up(node)) {
             Verdict::Wait => {}
             Verdict::LeaveBoth => self.warn_of_both(node, double),
             Verdict::EndHere => self.end(node, double, double.internal_id(), rival.node()).await,

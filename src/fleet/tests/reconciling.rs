@@ -148,7 +148,7 @@ fn the_loser_of_a_double_stays_one_until_its_node_no_longer_shows_it() {
     assert!(fleet.move_to_double(&reconciled.doubles[0]).is_none(), "once is enough");
     let again = poll(&fleet, "b", vec![listed("m@acme", 9, 0)]);
     assert_eq!(doubles(&again), [internal_id("m@acme", 9)]);
-    assert!(again.doubles[0].is_given_up());
+    assert!(again.doubles[0].is_given_up(fleet.snapshot().node("b").unwrap()));
     assert!(std::sync::Arc::ptr_eq(again.doubles[0].rival(), &winner));
     // And back again, should its people have come from the other side.
     fleet.move_to_double(&again.doubles[0]).unwrap();
@@ -365,7 +365,9 @@ impl World {
         let other = NODES.iter().position(|node| *node == rival.node().as_str()).unwrap();
         let here = self.figures(node, double.internal_id());
         let there = self.figures(other, rival.internal_id());
-        match judge(here, there, double.is_given_up()) {
+        let snapshot = self.fleet.snapshot();
+        let polled = snapshot.node(NODES[node]).unwrap();
+        match judge(here, there, double.is_given_up(polled)) {
             Verdict::Wait | Verdict::LeaveBoth => {}
             Verdict::EndHere => self.end(node, double.internal_id()),
             Verdict::MoveHere => {
