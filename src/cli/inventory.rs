@@ -229,6 +229,7 @@ impl Keeper {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = changed(&mut changes) => {}
+                () = self.fleet.instances.inventory_wanted() => {}
                 () = sleep(LOOK_EVERY) => {}
             }
             while let Err(trouble) = self.catch_up().await {

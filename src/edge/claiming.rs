@@ -26,6 +26,8 @@ const OTHERS_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at the claim of another one: at first, and at most.
 const LOOK_AFTER: Duration = Duration::from_millis(25);
 const LOOK_AFTER_AT_MOST: Duration = Duration::from_millis(250);
+/// For a node of which others know already, by who has asked another one meanwhile.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Between two attempts to save a meeting whose claim is kept for that.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
 
@@ -152,6 +154,7 @@ impl Edge {
         };
         let mut reached_at = begun;
         let mut pause = LOOK_AFTER;
+        let mut is_node_wanted = false;
         loop {
             match answer {
                 Ok(Claiming::Ours) => return Ok(Right::Ours(Some(lease))),
@@ -162,14 +165,16 @@ impl Edge {
                 Ok(Claiming::Runs(meeting)) => {
                     lease.is_given_back = true;
                     let internal_id = meeting.internal_id.clone();
-                    if let Some(entry) = self.learn(*meeting).or_else(&find) {
+                    if let Some(entry) = self.fleet.learn(*meeting).or_else(&find) {
                         return Ok(Right::Runs(entry));
                     }
                     lease.is_given_back = false;
-                    // Ended or lost just now. One that we do not know is on a node that we do not know yet:
-                    // others were told of it, so will we be.
-                    if self.fleet.directory.get_internal(&internal_id).is_some() {
+                    if self.is_over(&internal_id) {
                         lease.claim.over.push(internal_id);
+                    } else if !is_node_wanted {
+                        // It is on a node that we do not know yet: others were told of it.
+                        is_node_wanted = true;
+                        self.fleet.instances.want_inventory();
                     }
                     reached_at = Instant::now();
                 }
@@ -213,14 +218,34 @@ impl Edge {
         }
     }
 
-    /// Takes a meeting that another one has created into the directory; none where it cannot be.
-    pub(super) fn learn(&self, meeting: Meeting) -> Option<Arc<Entry>> {
-        if let Some(known) = self.fleet.directory.get_internal(&meeting.internal_id) {
-            return (known.phase() == Phase::Running).then_some(known);
+    /// Whether a meeting is known to have ended or to be lost.
+    fn is_over(&self, internal_id: &str) -> bool {
+        let known = self.fleet.directory.get_internal(internal_id);
+        known.is_some_and(|known| known.phase() != Phase::Running)
+    }
+
+    /// Takes a meeting that another one has created into the directory, and waits for a while if it is on a node of
+    /// which we have not heard yet. `None` is one that is over.
+    ///
+    /// # Errors
+    /// When it cannot be known.
+    pub(super) async fn learn(&self, meeting: Meeting) -> Result<Option<Arc<Entry>>, Refusal> {
+        let begun = Instant::now();
+        if self.fleet.peek().node(meeting.node.as_str()).is_none() {
+            self.fleet.instances.want_inventory();
         }
-        let snapshot = self.fleet.peek();
-        snapshot.node(meeting.node.as_str())?;
-        Some(self.fleet.directory.adopt(meeting, true))
+        loop {
+            if let Some(entry) = self.fleet.learn(meeting.clone()) {
+                return Ok(Some(entry));
+            }
+            if self.is_over(&meeting.internal_id) {
+                return Ok(None);
+            }
+            if begun.elapsed() >= KNOWN_WITHIN {
+                return Err(Refusal::node(refusal::meeting_unavailable()));
+            }
+            sleep(LOOK_AFTER_AT_MOST).await;
+        }
     }
 
     /// Saves a meeting that was just created, and gives its claim back.

@@ -171,10 +171,7 @@ async fn work(
         match store.find_meetings(&names).await {
             Ok(found) => {
                 for meeting in found {
-                    let is_new = fleet.directory.get_internal(&meeting.internal_id).is_none();
-                    if is_new && fleet.peek().node(meeting.node.as_str()).is_some() {
-                        fleet.directory.adopt(meeting, true);
-                    }
+                    fleet.learn_missing(meeting);
                 }
             }
             Err(trouble) => {

@@ -151,6 +151,7 @@ impl Fleet {
         }
         let row = with_known_names(&self.snapshot(), row)?;
         let before = self.directory.get(&row.key.scope, &row.key.id);
+        let is_known = known.is_some();
         let entry = match known.filter(|known| *known.node() == row.node) {
             Some(known) if known.phase() == Phase::Running && self.directory.has_key(&known) => {
                 return Some(known);
@@ -164,6 +165,9 @@ impl Fleet {
         };
         if before.is_some_and(|before| before.phase() == Phase::Running) {
             self.tell_moved(&entry, None);
+        } else if is_known {
+            // The others may not find it by its key either. It takes it from none that runs.
+            self.tell_revived(&entry);
         }
         Some(entry)
     }
@@ -175,6 +179,15 @@ impl Fleet {
             return None;
         }
         self.follow(row)
+    }
+
+    /// The same for what was looked for as nothing was known of it: whatever has come under the key since stays.
+    pub fn learn_missing(&self, row: Meeting) {
+        let holder = self.directory.get(&row.key.scope, &row.key.id);
+        if holder.is_none_or(|holder| holder.phase() != Phase::Running) {
+            // None where it is over, or cannot be known yet.
+            _ = self.learn(row);
+        }
     }
 }
 

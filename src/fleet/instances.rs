@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 pub use self::event::Event;
 use self::mirror::Mirror;
@@ -50,6 +50,8 @@ pub struct Instances {
     telling: Arc<Telling>,
     queue: Queue,
     inventory: watch::Sender<u64>,
+    /// Somebody needs what is not in ours.
+    inventory_wanted: Notify,
     rates: broadcast::Sender<Vec<(String, u64)>>,
     figures: Counted,
     /// Its numbers never leave the process.
@@ -71,6 +73,7 @@ impl Default for Instances {
             telling: Arc::default(),
             queue: Queue::default(),
             inventory: watch::Sender::new(0),
+            inventory_wanted: Notify::new(),
             rates: broadcast::Sender::new(MAX_UNHEARD),
             figures: Counted::default(),
             hasher: RandomState::default(),
@@ -147,6 +150,16 @@ impl Instances {
     /// The last revision of the inventory that somebody has told of.
     pub fn inventory(&self) -> watch::Receiver<u64> {
         self.inventory.subscribe()
+    }
+
+    /// Others know of a node that we do not: what is in force in the store is to be read now.
+    pub fn want_inventory(&self) {
+        self.inventory_wanted.notify_one();
+    }
+
+    /// Waits until somebody [wants](Self::want_inventory) it; for one listener.
+    pub async fn inventory_wanted(&self) {
+        self.inventory_wanted.notified().await;
     }
 
     /// What others tell of rates, from now on.

@@ -34,6 +34,7 @@ mod instances;
 mod inventory;
 mod isolation;
 mod join;
+mod learning;
 mod lifecycle;
 mod limits;
 mod listing;

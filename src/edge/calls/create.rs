@@ -1,30 +1,33 @@
 //! `create`: an existing meeting's goes to its node; a new one is placed, one create of it at a time.
 //!
 //! The answer goes out when the meeting is in the directory and in the store. Only where the store cannot
-//! be written it goes out all the same; see [`save`].
+//! be written it goes out all the same; see `saving.rs`.
 
 mod inherited;
+mod saving;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join;
-use log::{error, warn};
+use log::warn;
 use tokio::time::timeout;
 
+use self::saving::save;
 use super::{Asked, Decision};
 use crate::bbb::{Answer, Call, Failure, Params, new_meeting};
-use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
 use crate::edge::callbacks::{Issued, Wanted};
-use crate::edge::claiming::{Lease, Right, Wish};
+use crate::edge::claiming::{Right, Wish};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
-use crate::fleet::{Claim, Entry, Node, Phase, Place, Reservation, Unplaced, identity, now_ms};
-use crate::model::{Meeting, MeetingKey, NodeName};
-use crate::store::{self, Saving};
+use crate::fleet::{
+    Claim, Entry, Node, Phase, Place, Reservation, Snapshot, TenantEntry, Unplaced, identity,
+    now_ms,
+};
+use crate::model::{Health, Meeting, MeetingKey, NodeName};
 
 /// Nodes that are tried for one meeting.
 const MAX_TRIES: usize = 3;
@@ -159,12 +162,18 @@ impl<'a> Order<'a> {
         place: &mut Place,
     ) -> Result<(Arc<Node>, Option<Reservation>), Refusal> {
         if let Some(parent) = &self.parent {
-            let node = asked.reachable_node(parent)?.clone();
+            let node = reachable_node(edge, parent)?;
             let placed = edge.fleet.place_on(&self.key, node.name(), place).await;
             placed.map_err(limits::unplaced)?;
             return Ok((node, None));
         }
-        match edge.fleet.place(asked.caller.tenant, &self.key, tried, place).await {
+        // Nodes may have come and gone while it waited for others.
+        let snapshot = edge.fleet.snapshot();
+        match edge
+            .fleet
+            .place(present(&snapshot, asked.caller.tenant), &self.key, tried, place)
+            .await
+        {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
             Err(why @ Unplaced::Reached(_)) => Err(limits::unplaced(why)),
             Err(Unplaced::NoNode(why)) => {
@@ -249,7 +258,7 @@ async fn again(
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
     asked.track.node(entry.node());
-    let node = asked.reachable_node(entry)?;
+    let node = &reachable_node(edge, entry)?;
     let (answer, issued) = order.ask_again(edge, node, entry, own_slides(asked)).await?;
     if !answer.is_success() || is_about(&answer, entry) {
         // The entry's key, as a breakout room goes by another id than the one in the order.
@@ -287,7 +296,7 @@ async fn again(
             };
             edge.fleet.end(entry);
             let entry = edge.fleet.directory.adopt(meeting, false);
-            if let Some(other) = save(edge, &entry, &issued, &answer, lease).await {
+            if let Some(other) = save(edge, node, &entry, &issued, &answer, lease).await? {
                 return again_elsewhere(edge, asked, order, &other).await;
             }
             edge.fleet.tell_created(&entry).await;
@@ -314,7 +323,7 @@ async fn again_elsewhere(
     order: &Order<'_>,
     entry: &Arc<Entry>,
 ) -> Result<Decision, Refusal> {
-    let node = asked.reachable_node(entry)?;
+    let node = &reachable_node(edge, entry)?;
     let (answer, _) = order.ask_again(edge, node, entry, None).await?;
     Ok(respond(asked, entry, answer))
 }
@@ -405,7 +414,7 @@ async fn anew(
                     edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
                     let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
                     let lease = right.flatten();
-                    if let Some(other) = save(edge, &entry, &issued, &answer, lease).await {
+                    if let Some(other) = save(edge, &node, &entry, &issued, &answer, lease).await? {
                         return again_elsewhere(edge, asked, order, &other).await;
                     }
                     edge.fleet.tell_created(&entry).await;
@@ -430,47 +439,17 @@ async fn anew(
     }
 }
 
-/// Makes a meeting survive us. Returns another one of this name that was created while we were cut off from
-/// the store: that one holds, and the next poll ends ours as the double that it is.
-///
-/// A store that fails does not fail the create: the meeting runs, its node remembers whose it is, and
-/// it is tried again to save it.
-async fn save(
-    edge: &Edge,
-    entry: &Arc<Entry>,
-    issued: &Issued<'_>,
-    answer: &Answer,
-    lease: Option<Lease>,
-) -> Option<Arc<Entry>> {
-    // Both at once share a transaction.
-    let bound = async {
-        // What the node had already has the callbacks of a create whose answer was lost: those are untied.
-        if answer.message_key().as_deref() != Some("duplicateWarning") {
-            issued.bind(edge, entry.internal_id()).await;
-        }
-    };
-    let (saved, ()) = join(edge.save_created(entry, lease), bound).await;
-    saved_instead(edge, entry, saved)
+/// The node of a meeting, unless it is known to be down. It may have come while we waited.
+fn reachable_node(edge: &Edge, entry: &Entry) -> Result<Arc<Node>, Refusal> {
+    match edge.fleet.peek().node(entry.node().as_str()) {
+        Some(node) if node.live.health() != Health::Down => Ok(node.clone()),
+        _ => Err(Refusal::node(refusal::meeting_unavailable())),
+    }
 }
 
-/// The other one that the store has under the name of a meeting that was to be saved, if it has.
-fn saved_instead(
-    edge: &Edge,
-    entry: &Entry,
-    saved: Result<Saving, store::Error>,
-) -> Option<Arc<Entry>> {
-    match saved {
-        Ok(Saving::Kept) => {
-            entry.mark_saved();
-            None
-        }
-        Ok(Saving::Other(other)) => edge.learn(*other),
-        Err(trouble) => {
-            edge.metrics.store_failures.inc();
-            error!("a new meeting on node {} is not saved yet: {}", entry.node(), Chain(&trouble));
-            None
-        }
-    }
+/// A tenant with the nodes that it has by now.
+fn present<'s>(snapshot: &'s Snapshot, tenant: &'s TenantEntry) -> &'s TenantEntry {
+    snapshot.tenant(tenant.tenant.slug.as_str()).map_or(tenant, |tenant| tenant)
 }
 
 fn respond(asked: &Asked<'_>, entry: &Entry, mut answer: Answer) -> Decision {

@@ -7,7 +7,8 @@ use futures::future::join_all;
 use log::warn;
 use tokio::time::timeout;
 
-use super::{FOUND_AGAIN_WITHIN, Order, saved_instead};
+use super::saving::saved_instead;
+use super::{FOUND_AGAIN_WITHIN, Order, present};
 use crate::bbb::{Call, Params};
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
@@ -44,7 +45,7 @@ pub(super) async fn take_up(
     let Some(meeting) = found else { return Ok(None) };
     let entry = edge.fleet.directory.adopt(meeting, false);
     let saved = edge.save_created(&entry, lease.take()).await;
-    if let Some(other) = saved_instead(edge, &entry, saved) {
+    if let Some(other) = saved_instead(edge, &entry, saved).await? {
         // The next poll of its node finds the two.
         return Ok(Some(other));
     }
@@ -63,7 +64,9 @@ async fn left_behind(
     }
     let mut params = Params::default();
     params.push("meetingID", &order.node_meeting_id);
-    let asking = asked.caller.tenant.nodes.iter().map(|node| word_of(edge, order, node, &params));
+    let snapshot = edge.fleet.snapshot();
+    let nodes = present(&snapshot, asked.caller.tenant).nodes.iter();
+    let asking = nodes.map(|node| word_of(edge, order, node, &params));
     let mut is_known = true;
     for word in join_all(asking).await {
         match word {

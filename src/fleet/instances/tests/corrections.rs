@@ -163,6 +163,29 @@ async fn a_meeting_gets_its_key_back_where_its_node_is_not_polled() {
     alike(&pool);
 }
 
+#[tokio::test]
+async fn what_is_looked_up_gets_its_key_back_everywhere_and_takes_it_from_none() {
+    let pool = Pool::start(2, 2).await;
+    let [first, second] = [("n0", 7), ("n1", 9)]
+        .map(|(node, ms)| meeting(&key("acme", "m"), &NodeName::new(node), "m@acme", ms));
+    for fleet in &pool.fleets {
+        fleet.directory.adopt(first.clone(), true);
+        let holder = fleet.directory.adopt(second.clone(), true);
+        fleet.directory.remove(&holder);
+    }
+    assert!((0..2).all(|instance| get(&pool, instance, "m").is_none()));
+    pool.fleets[0].learn_missing(first.clone());
+    pool.quiet().await;
+    for instance in 0..2 {
+        let entry = get(&pool, instance, "m").expect("it has its key");
+        assert_eq!(entry.internal_id(), first.internal_id, "{instance}");
+    }
+    // What has come under it since the store was asked stays.
+    pool.fleets[0].directory.adopt(second.clone(), true);
+    pool.fleets[0].learn_missing(first);
+    assert_eq!(get(&pool, 0, "m").unwrap().internal_id(), second.internal_id);
+}
+
 /// Tells something in the name of an instance that knows no more of it.
 async fn say(pool: &Pool, instance: usize, event: Event) {
     pool.fleets[instance].instances.tell(&event);
