@@ -2,7 +2,8 @@
 //!
 //! All of it happens under one short lock, which is the one that choices are made under: a choice sees the
 //! picture as of one event. Our own events come back, too, and only say how far the log has come, for what
-//! they tell has happened here already. An event about what we do not know changes nothing.
+//! they tell has happened here already; what an older event may have undone is done again. An event about what we
+//! do not know changes nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -138,7 +139,7 @@ impl Fleet {
         // Read before the lock is taken: some are large.
         let read = |event: bus::Event| {
             let is_own = event.author == *me;
-            let told = (!is_own || Event::is_move(&event.payload))
+            let told = (!is_own || Event::may_be_overtaken(&event.payload))
                 .then(|| Event::read(&event.payload))
                 .flatten();
             (event.at, event.author, is_own, told)
@@ -153,12 +154,16 @@ impl Fleet {
             }
             mirror.applied = at;
             match event {
-                Some(Event::Moved(moved)) if is_own => {
-                    // What stands in the log before it may have changed the key here since.
+                event if is_own => {
                     Instances::count(&figures.own, 1);
-                    self.apply_moved(&mut mirror, &snapshot, *moved);
+                    // What stands in the log before it may have undone it here since.
+                    match event {
+                        // Of a node that we poll we know more by now.
+                        Some(Event::Doubt { node, .. }) if mirror.polled.contains_key(&node) => {}
+                        Some(event) => self.apply_event(&mut mirror, &snapshot, author, event),
+                        None => {}
+                    }
                 }
-                _ if is_own => Instances::count(&figures.own, 1),
                 Some(event) => {
                     Instances::count(&figures.applied, 1);
                     self.apply_event(&mut mirror, &snapshot, author, event);

@@ -11,9 +11,16 @@ use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::{Fleet, Snapshot};
 
 impl Event {
-    /// Whether one of our own events is about a key; to be asked before it is read.
-    pub(super) fn is_move(payload: &[u8]) -> bool {
-        payload.starts_with(br#"{"kind":"moved""#)
+    /// Whether one of our own events tells how something is from now on, so that an older one that we hear after
+    /// we have done it takes it back; to be asked before it is read.
+    pub(super) fn may_be_overtaken(payload: &[u8]) -> bool {
+        const KINDS: [&[u8]; 4] = [
+            br#"{"kind":"moved""#,
+            br#"{"kind":"revived""#,
+            br#"{"kind":"doubt""#,
+            br#"{"kind":"node_state""#,
+        ];
+        KINDS.iter().any(|kind| payload.starts_with(kind))
     }
 }
 

@@ -1,10 +1,67 @@
 //! What crosses on its way, what does not fit, and who waits while something is broken.
 
+use std::sync::Arc;
+
 use tokio::task::yield_now;
 
 use super::pool::Pool;
+use crate::fleet::instances::event::{Event, Polled, State};
 use crate::fleet::tests::fixture::{key, scope};
-use crate::fleet::{Seen, Verdict, judge};
+use crate::fleet::{Node, Phase, Seen, Verdict, judge};
+use crate::model::{AdminState, Health, NodeName};
+
+fn node_of(pool: &Pool, instance: usize) -> Arc<Node> {
+    pool.fleets[instance].snapshot().node("n0").unwrap().clone()
+}
+
+#[tokio::test]
+async fn what_we_tell_is_not_overtaken_by_what_stands_before_it() {
+    let pool = Pool::start(2, 1).await;
+    pool.create(0, &key("acme", "m"), 7).await.unwrap();
+    pool.quiet().await;
+    let entries = [0, 1].map(|i| pool.fleets[i].directory.get(&scope("acme"), "m").unwrap());
+    // Of each pair the first stands before the second, whose author has not heard of it yet.
+    let polled = |state: State| {
+        Event::Polled(Box::new(Polled {
+            node: NodeName::new("n0"),
+            changed: Vec::new(),
+            state: Some(state),
+        }))
+    };
+    pool.put_in_log(1, &polled(State { health: Health::Up, ..State::default() }));
+    pool.fleets[0].doubt(&node_of(&pool, 0), "refused".into(), 5);
+    pool.put_in_log(
+        1,
+        &Event::NodeState { node: NodeName::new("n0"), state: AdminState::Cordoned },
+    );
+    pool.fleets[0].set_node_state(&NodeName::new("n0"), AdminState::Draining);
+    pool.quiet().await;
+    for instance in 0..2 {
+        let live = &node_of(&pool, instance).live;
+        assert_eq!(live.health(), Health::Suspect, "{instance}");
+        assert_eq!(live.admin(), AdminState::Draining, "{instance}");
+    }
+    for entry in &entries {
+        entry.set_phase(Phase::Lost);
+    }
+    pool.put_in_log(1, &polled(State { lost: true, ..State::default() }));
+    assert!(pool.fleets[0].directory.revive(&entries[0]));
+    pool.fleets[0].tell_revived(&entries[0]);
+    pool.quiet().await;
+    for (instance, entry) in entries.iter().enumerate() {
+        assert_eq!(entry.phase(), Phase::Running, "{instance}");
+    }
+}
+
+#[tokio::test]
+async fn who_polls_a_node_is_not_told_by_its_own_doubt_of_before() {
+    let pool = Pool::start(2, 1).await;
+    pool.fleets[0].doubt(&node_of(&pool, 0), "refused".into(), 5);
+    pool.poll(0, 0);
+    pool.poll(0, 0);
+    pool.quiet().await;
+    assert_eq!([0, 1].map(|i| node_of(&pool, i).live.health()), [Health::Up; 2]);
+}
 
 #[tokio::test]
 async fn what_one_gave_up_out_of_touch_is_not_ended_while_others_use_it() {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
+use super::super::event;
 use super::super::mirror::REPEATED_WITHIN;
 use crate::bbb::{Element, MeetingInfo};
 use crate::bus::{Appended, Away, Event, Log, News, Position};
@@ -181,6 +182,11 @@ impl Pool {
         if let Some(news) = news {
             listener.try_send(news).unwrap();
         }
+    }
+
+    /// Has something stand in the log at once, before what anybody tells from now on.
+    pub(super) fn put_in_log(&self, instance: usize, event: &event::Event) {
+        self.shared.lock().push(&self.names[instance], vec![event.to_bytes()]);
     }
 
     /// All but this one hear that it is gone.
