@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use log::warn;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::target::Target;
@@ -27,6 +28,8 @@ const BLOCK: Duration = Duration::from_millis(500);
 const READ_WITHIN: Duration = Duration::from_millis(1500);
 /// Events that are read at once.
 const AT_ONCE: usize = 64;
+/// What may wait until it is applied. One meeting may have megabytes.
+const ROOM_KIB: u32 = 64 * 1024;
 /// Before the log is read anew: whatever has happened to it may go on.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,7 +42,47 @@ pub(super) struct Tail {
     /// Keeps a place in the channel, for telling that we are out of touch. None: it was told.
     away: Option<mpsc::OwnedPermit<News>>,
     reached: Reached,
+    room: Room,
     metrics: Metrics,
+}
+
+/// Where events are until they were applied, however many wait in the channel.
+struct Room(Arc<Semaphore>);
+
+/// A payload in it.
+struct Kept {
+    payload: Bytes,
+    /// Of all that were read with it.
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM_KIB as usize)))
+    }
+}
+
+impl Room {
+    /// Waits until there is room for these, which is theirs until nobody has their payloads any more. What is
+    /// larger than all of it has it alone.
+    async fn keep(&self, events: Vec<Event>) -> Vec<Event> {
+        let bytes: usize = events.iter().map(|event| event.payload.len()).sum();
+        let kib = u32::try_from(bytes / 1024 + 1).map_or(ROOM_KIB, |kib| kib.min(ROOM_KIB));
+        // It is never closed.
+        let Ok(place) = self.0.clone().acquire_many_owned(kib).await else { return events };
+        let place = Arc::new(place);
+        let keep = |event: Event| {
+            let kept = Kept { payload: event.payload, _place: place.clone() };
+            Event { payload: Bytes::from_owner(kept), ..event }
+        };
+        events.into_iter().map(keep).collect()
+    }
 }
 
 /// What one look brought.
@@ -52,7 +95,8 @@ enum Look {
 
 impl Tail {
     pub(super) fn new(news: mpsc::Sender<News>, metrics: Metrics) -> Self {
-        Self { news, away: None, reached: Reached::default(), metrics }
+        let (reached, room) = (Reached::default(), Room::default());
+        Self { news, away: None, reached, room, metrics }
     }
 
     pub(super) fn reached(&self) -> Reached {
@@ -111,6 +155,7 @@ impl Tail {
                 };
                 let Some(last) = events.last().map(|event| event.at) else { continue };
                 self.metrics.events("in", events.len());
+                let events = self.room.keep(events).await;
                 if self.news.send(News::Events(events)).await.is_err() {
                     return Ok(());
                 }
@@ -147,5 +192,34 @@ impl Tail {
         // What others may have put there is as bad as a gap.
         let Some(events) = value::read(read) else { return Ok(Look::Gap) };
         Ok(if value::follow(&events, at) { Look::Events(events) } else { Look::Gap })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::InstanceId;
+
+    #[tokio::test]
+    async fn what_is_not_applied_yet_is_bounded_in_bytes() {
+        let batch = |mib: usize| {
+            let half = Event {
+                at: Position { ms: 1, seq: 1 },
+                author: InstanceId::named("a"),
+                payload: Bytes::from(vec![b'x'; mib * 512 * 1024]),
+            };
+            vec![half.clone(), half]
+        };
+        let room = Room::default();
+        let mut first = room.keep(batch(40)).await;
+        assert_eq!(first[0].payload.len(), 20 * 1024 * 1024);
+        let second = room.keep(batch(40));
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first.pop());
+        assert!(futures::poll!(&mut second).is_pending(), "one of the two is not applied");
+        drop(first);
+        drop(second.await);
+        assert_eq!(room.keep(batch(70)).await.len(), 2, "it does not wait for ever");
     }
 }

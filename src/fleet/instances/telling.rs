@@ -22,6 +22,8 @@ use crate::model::{AdminState, Hook, NodeName};
 
 /// Events that wait. Beyond, the oldest are given up: the digests of polls show it.
 const MAX_WAITING: usize = 20_000;
+/// Bytes of these. Beyond, the oldest are given up, too.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of what polls have to tell.
 const MAX_BULK_BYTES: usize = 128 * 1024 * 1024;
 /// Told together.
@@ -41,11 +43,27 @@ pub(in crate::fleet) struct Telling {
 #[derive(Default)]
 struct Waiting {
     urgent: VecDeque<Item>,
+    urgent_bytes: usize,
     /// What polls have found.
     bulk: VecDeque<(NodeName, Bytes)>,
     bulk_bytes: usize,
     /// Our placements in flight, for those who come later.
     placings: BTreeMap<Token, Placing>,
+}
+
+impl Waiting {
+    /// Gives up what is too much; returns how many events that were.
+    fn shorten(&mut self) -> u64 {
+        let mut given_up = 0;
+        while self.urgent.len() > MAX_WAITING
+            || (self.urgent_bytes > MAX_WAITING_BYTES && self.urgent.len() > 1)
+        {
+            let Some(oldest) = self.urgent.pop_front() else { break };
+            self.urgent_bytes -= oldest.payload.len();
+            given_up += 1;
+        }
+        given_up
+    }
 }
 
 struct Item {
@@ -156,11 +174,10 @@ impl Telling {
 
     fn enqueue(&self, item: Item) {
         let mut waiting = self.waiting.lock();
+        waiting.urgent_bytes += item.payload.len();
         waiting.urgent.push_back(item);
-        if waiting.urgent.len() > MAX_WAITING {
-            waiting.urgent.pop_front();
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let given_up = waiting.shorten();
+        self.dropped.fetch_add(given_up, Ordering::Relaxed);
         drop(waiting);
         self.is_there.notify_one();
     }
@@ -192,6 +209,7 @@ impl Telling {
         for event in placings.iter().rev().chain([&Event::Hello]) {
             waiting.urgent.push_front(Item::of(event));
         }
+        waiting.urgent_bytes = waiting.urgent.iter().map(|item| item.payload.len()).sum();
         drop(waiting);
         self.is_there.notify_one();
     }
@@ -228,8 +246,18 @@ impl Telling {
 
     fn take_urgent(&self) -> Vec<Item> {
         let mut waiting = self.waiting.lock();
-        let count = waiting.urgent.len().min(MAX_TOGETHER);
-        waiting.urgent.drain(..count).collect()
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = waiting.urgent.front() {
+            let is_full =
+                taken.len() >= MAX_TOGETHER || bytes + next.payload.len() > MAX_TOLD_BYTES;
+            if is_full && !taken.is_empty() {
+                break;
+            }
+            bytes += next.payload.len();
+            taken.extend(waiting.urgent.pop_front());
+        }
+        waiting.urgent_bytes -= bytes;
+        taken
     }
 
     fn take_bulk(&self) -> Vec<(NodeName, Bytes)> {
@@ -250,6 +278,7 @@ impl Telling {
     fn put_back(&self, items: Vec<Item>) {
         let mut waiting = self.waiting.lock();
         for item in items.into_iter().rev() {
+            waiting.urgent_bytes += item.payload.len();
             waiting.urgent.push_front(Item { told: None, ..item });
         }
     }

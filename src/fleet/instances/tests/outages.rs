@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::task::yield_now;
 
 use super::pool::Pool;
-use crate::fleet::instances::event::{Event, Polled, State};
-use crate::fleet::tests::fixture::{key, scope};
+use crate::fleet::instances::event::{Created, Event, Polled, State, Xml};
+use crate::fleet::tests::fixture::{key, meeting, scope};
 use crate::fleet::{Node, Phase, Seen, Verdict, judge};
 use crate::model::{AdminState, Health, NodeName};
 
@@ -61,6 +61,27 @@ async fn who_polls_a_node_is_not_told_by_its_own_doubt_of_before() {
     pool.poll(0, 0);
     pool.quiet().await;
     assert_eq!([0, 1].map(|i| node_of(&pool, i).live.health()), [Health::Up; 2]);
+}
+
+#[tokio::test]
+async fn what_waits_to_be_told_is_bounded_in_bytes() {
+    let pool = Pool::start(1, 1).await;
+    pool.set_away(0, true);
+    let instances = &pool.fleets[0].instances;
+    while instances.in_touch() {
+        yield_now().await;
+    }
+    let long = vec![b'x'; 1024 * 1024];
+    for number in 0..70 {
+        let id = format!("m{number}");
+        let meeting = meeting(&key("acme", &id), &NodeName::new("n0"), &id, 7);
+        let (meeting, _) = meeting.into();
+        let xml = Xml::of(&long);
+        let created = Created { token: None, meeting, xml, saved: true, tried: Vec::new() };
+        instances.tell(&Event::Created(Box::new(created)));
+    }
+    let untold = instances.figures().untold;
+    assert!((6..20).contains(&untold), "{untold} of 70 were given up");
 }
 
 #[tokio::test]
