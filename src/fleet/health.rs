@@ -34,15 +34,23 @@ pub struct Change {
 }
 
 impl Tracker {
-    /// As another instance's polls have it.
-    pub(super) fn following(state: &State) -> Self {
-        Self {
+    /// As another instance's polls have it. What it says in words that we do not know leaves ours.
+    pub(super) fn follow(&mut self, state: &State, now_ms: u64) {
+        if state.health == Health::Unknown {
+            return;
+        }
+        let since_ms = match state.age_ms {
+            Some(age_ms) => now_ms.saturating_sub(age_ms),
+            None if state.health == self.health => self.since_ms,
+            None => now_ms,
+        };
+        *self = Self {
             health: state.health,
             reason: state.reason.clone(),
-            since_ms: state.since_ms,
+            since_ms,
             failures: state.failures,
             successes: state.successes,
-        }
+        };
     }
 
     /// Failed and good polls in a row.

@@ -19,6 +19,7 @@ mod polls;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::clock::now_ms;
 use super::health::{Change, Thresholds, Tracker};
 use super::instances::event::{Counts, State};
 use crate::model::{AdminState, Health};
@@ -212,7 +213,7 @@ impl Live {
             cpu: self.cpu(),
             health: tracker.health,
             reason: tracker.reason.clone(),
-            since_ms: tracker.since_ms,
+            age_ms: (tracker.since_ms != 0).then(|| now_ms().saturating_sub(tracker.since_ms)),
             failures,
             successes,
             ..State::default()
@@ -234,7 +235,7 @@ impl Live {
         self.set_cpu(state.cpu);
         {
             let mut tracker = self.tracker.lock();
-            *tracker = Tracker::following(state);
+            tracker.follow(state, now_ms());
             self.health.store(tracker.health as u8, Ordering::Release);
         }
         if let Some(Counts { meetings, attendees, joins }) = state.counts {
@@ -302,6 +303,24 @@ mod tests {
         let seen = live.counters();
         live.polled(40, 400, 0);
         assert!(!live.try_reserve(&seen));
+    }
+
+    #[test]
+    fn a_health_is_as_old_here_as_it_is_there_and_an_unknown_one_changes_nothing() {
+        let (there, here) = (Live::new(AdminState::Ready), Live::new(AdminState::Ready));
+        let an_hour_ago = now_ms() - 3_600_000;
+        there.poll_failed("refused".into(), Thresholds { down_after: 1, up_after: 2 }, an_hour_ago);
+        here.follow(&there.state(None));
+        let known = here.health_since();
+        assert_eq!((here.health(), known.1.as_deref()), (Health::Down, Some("refused")));
+        assert!(known.0.abs_diff(an_hour_ago) < 60_000);
+        let counts = Some(Counts { meetings: 3, ..Counts::default() });
+        here.follow(&State { health: Health::Unknown, counts, ..State::default() });
+        assert_eq!((here.health(), here.health_since()), (Health::Down, known.clone()));
+        assert_eq!(here.meetings(), 3);
+        // Of a version that does not tell it.
+        here.follow(&State { health: Health::Down, ..State::default() });
+        assert_eq!(here.health_since().0, known.0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::words;
 use crate::fleet::People;
 use crate::model::{AdminState, CallbackToken, Health, Hook, Meeting, MeetingKey, NodeName, Scope};
 
@@ -194,12 +195,13 @@ pub struct State {
     pub counts: Option<Counts>,
     /// CPU utilisation in 1/10000.
     pub cpu: u32,
-    /// Its health.
+    /// Its health; one that only a later version knows is unknown.
+    #[serde(deserialize_with = "words::health")]
     pub health: Health,
     /// Why, unless all is well.
     pub reason: Option<String>,
-    /// Since when, ms since 1970.
-    pub since_ms: u64,
+    /// For how long, ms: clocks differ. Nothing where nobody knows.
+    pub age_ms: Option<u64>,
     /// Failed polls in a row.
     pub failures: u32,
     /// Good ones in a row.
@@ -416,6 +418,25 @@ mod tests {
     }
 
     #[test]
+    fn a_health_or_a_wish_of_a_later_version_costs_nothing_else() {
+        let text =
+            r#"{"kind":"polled","node":"a","state":{"health":"HEALTH","counts":{"meetings":3}}}"#;
+        for (health, known) in
+            [("up", Health::Up), ("melting", Health::Unknown), ("", Health::Unknown)]
+        {
+            let Some(Event::Polled(polled)) =
+                Event::read(text.replace("HEALTH", health).as_bytes())
+            else {
+                panic!("{health} is not read");
+            };
+            let state = polled.state.unwrap();
+            assert_eq!((state.health, state.counts.unwrap().meetings), (known, 3));
+        }
+        let wish = r#"{"kind":"node_state","node":"a","state":"sleeping"}"#;
+        assert_eq!(Event::read(wish.as_bytes()), None, "no default would be safe");
+    }
+
+    #[test]
     fn an_event_is_read_as_it_was_written_and_shows_no_people() {
         let key = MeetingKey { scope: Scope::parse("acme-5").unwrap(), id: "room \"1\"".into() };
         let node = NodeName::new("bbb01");
@@ -447,6 +468,22 @@ mod tests {
         #[test]
         fn bytes_from_outside_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             Event::read(&bytes);
+        }
+
+        #[test]
+        fn no_health_whatever_it_is_hides_what_a_poll_has_counted(
+            health in prop_oneof![
+                ".*".prop_map(serde_json::Value::from),
+                any::<i64>().prop_map(serde_json::Value::from),
+                Just(serde_json::json!({"up": [1, {"since": null}]})),
+                Just(serde_json::Value::Null),
+            ],
+        ) {
+            let state = serde_json::json!({"health": health, "counts": {"meetings": 3}});
+            let event = serde_json::json!({"kind": "polled", "node": "a", "state": state});
+            let read = Event::read(event.to_string().as_bytes());
+            let Some(Event::Polled(polled)) = read else { panic!("{event} is not read") };
+            prop_assert_eq!(polled.state.unwrap().counts.unwrap().meetings, 3);
         }
 
         #[test]

@@ -336,11 +336,12 @@ impl Fleet {
         // Its polls are another's business now.
         mirror.polled.remove(node.name());
         let before = node.live.health();
-        if before != state.health {
-            let (name, reason) = (node.name(), state.reason.as_deref().unwrap_or("all is well"));
-            info!("node {name} is {} (was {before}), says who polls it: {reason}", state.health);
-        }
         node.live.follow(&state);
+        let now = node.live.health();
+        if before != now {
+            let (name, reason) = (node.name(), state.reason.as_deref().unwrap_or("all is well"));
+            info!("node {name} is {now} (was {before}), says who polls it: {reason}");
+        }
         let here =
             |id: &str| self.directory.get_internal(id).filter(|entry| entry.node() == node.name());
         for entry in state.settled.iter().filter_map(|id| here(id)) {
