@@ -139,6 +139,7 @@ impl Instances {
     pub fn break_off(&self) {
         self.in_touch.store(false, Ordering::Release);
         self.telling.break_off();
+        self.queue.give_up();
     }
 
     /// Tells the others something that is no business of the fleet's own; without effect where there are none.

@@ -10,7 +10,7 @@ use log::{info, warn};
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep};
 
-use super::Link;
+use super::{Instances, Link};
 use crate::bus::{News, Position};
 use crate::chain::Chain;
 use crate::fleet::Fleet;
@@ -27,6 +27,15 @@ const AT_A_TIME: usize = 500;
 /// What the store has, once it was read.
 type Loading<'f> = Pin<Box<dyn Future<Output = Loaded> + Send + 'f>>;
 
+/// Takes us out of touch when it is dropped.
+struct BreaksOff<'i>(&'i Instances);
+
+impl Drop for BreaksOff<'_> {
+    fn drop(&mut self) {
+        self.0.break_off();
+    }
+}
+
 struct Loaded {
     saved: Saved,
     /// What the store had, as far as we knew before.
@@ -41,6 +50,8 @@ impl Fleet {
     /// Hears what the others tell and tells them what we do, until the news end.
     pub async fn keep_in_step(&self, mut news: mpsc::Receiver<News>, store: Arc<dyn Store>) {
         let Some(link) = self.instances.link.get() else { return };
+        // However it ends, and be it by a panic: nobody waits for us from then on.
+        let _ends = BreaksOff(&self.instances);
         tokio::select! {
             () = self.hear(link, &mut news, store.as_ref()) => self.away(),
             () = self.instances.tell_all(link) => {}

@@ -49,7 +49,17 @@ pub(super) struct Queue {
     is_there: Notify,
 }
 
-type Answer = Result<(Place, Option<Reservation>), Unplaced>;
+type Placed = (Place, Option<Reservation>);
+type Answer = Result<Placed, Unplaced>;
+
+impl Queue {
+    /// Who waits is to place alone.
+    pub(super) fn give_up(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        // Only now, for places lock as they are given back.
+        drop(waiting);
+    }
+}
 
 struct Waiting {
     tenant: Arc<TenantEntry>,
@@ -88,17 +98,17 @@ impl Fleet {
         if self.instances.in_touch()
             && let Some(asked) = self.ask_for(key, tried, None, place)
         {
-            return match asked.await {
-                Ok((taken, Some(reservation))) => {
+            match asked.await? {
+                Some((taken, Some(reservation))) => {
                     *place = taken;
-                    Ok(reservation)
+                    return Ok(reservation);
                 }
-                Ok((taken, None)) => {
+                Some((taken, None)) => {
                     *place = taken;
-                    tenant.place(key, tried).map_err(Unplaced::NoNode)
+                    return tenant.place(key, tried).map_err(Unplaced::NoNode);
                 }
-                Err(why) => Err(why),
-            };
+                None => *place = tenant.admit(key.scope.sub).map_err(Unplaced::Reached)?,
+            }
         }
         let reservation = tenant.place(key, tried).map_err(Unplaced::NoNode)?;
         self.note_alone(key, reservation.node().name(), true, place);
@@ -115,25 +125,31 @@ impl Fleet {
         node: &NodeName,
         place: &mut Place,
     ) -> Result<(), Unplaced> {
+        let tenant = self.peek().tenant(key.scope.tenant.as_str()).cloned();
         if self.instances.in_touch()
             && let Some(asked) = self.ask_for(key, &[], Some(node.clone()), place)
         {
-            let (taken, _) = asked.await?;
-            *place = taken;
-            return Ok(());
+            if let Some((taken, _)) = asked.await? {
+                *place = taken;
+                return Ok(());
+            }
+            if let Some(tenant) = tenant {
+                *place = tenant.admit(key.scope.sub).map_err(Unplaced::Reached)?;
+            }
         }
         self.note_alone(key, node, false, place);
         Ok(())
     }
 
-    /// Puts a placement into the queue. `None` where the tenant is gone.
+    /// Puts a placement into the queue. `None` where the tenant is gone; no answer where nobody gives places any
+    /// more, and then `place` is given back.
     fn ask_for(
         &self,
         key: &MeetingKey,
         tried: &[NodeName],
         fixed: Option<NodeName>,
         place: &mut Place,
-    ) -> Option<impl Future<Output = Answer> + use<>> {
+    ) -> Option<impl Future<Output = Result<Option<Placed>, Unplaced>> + use<>> {
         let tenant = self.peek().tenant(key.scope.tenant.as_str())?.clone();
         let (answer, hear) = oneshot::channel();
         let waiting = Waiting {
@@ -146,11 +162,17 @@ impl Fleet {
         };
         self.instances.queue.waiting.lock().push_back(waiting);
         self.instances.queue.is_there.notify_one();
+        if !self.instances.in_touch() {
+            // Since we looked: perhaps nobody empties it any more.
+            self.instances.queue.give_up();
+        }
         // There is an answer, long before, unless we stop.
         Some(async move {
-            let answered = timeout(ANSWERED_WITHIN, hear).await;
-            let answer = answered.ok().and_then(Result::ok);
-            answer.unwrap_or(Err(Unplaced::NoNode(NoNode::default())))
+            match timeout(ANSWERED_WITHIN, hear).await {
+                Ok(Ok(answer)) => answer.map(Some),
+                Ok(Err(_given_up)) => Ok(None),
+                Err(_elapsed) => Err(Unplaced::NoNode(NoNode::default())),
+            }
         })
     }
 

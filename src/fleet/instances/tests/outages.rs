@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::task::yield_now;
+use tokio::time::{Duration, Instant};
 
 use super::pool::Pool;
+use crate::bus::{Appended, Away, Log, News, Position};
 use crate::fleet::instances::event::{Created, Event, Polled, State, Xml};
-use crate::fleet::tests::fixture::{key, meeting, scope};
-use crate::fleet::{Node, Phase, Seen, Verdict, judge};
-use crate::model::{AdminState, Health, NodeName};
+use crate::fleet::tests::fixture::{THRESHOLDS, inventory, key, meeting, node, scope};
+use crate::fleet::{Fleet, Node, Phase, Seen, Verdict, judge};
+use crate::model::{AdminState, Health, InstanceId, NodeName, Policy};
+use crate::store::{Embedded, Store};
 
 fn node_of(pool: &Pool, instance: usize) -> Arc<Node> {
     pool.fleets[instance].snapshot().node("n0").unwrap().clone()
@@ -82,6 +88,51 @@ async fn what_waits_to_be_told_is_bounded_in_bytes() {
     }
     let untold = instances.figures().untold;
     assert!((6..20).contains(&untold), "{untold} of 70 were given up");
+}
+
+/// A log that breaks whoever places by it.
+struct Breaking;
+
+#[async_trait]
+impl Log for Breaking {
+    async fn append(&self, _payloads: Vec<Bytes>) -> Result<(), Away> {
+        Ok(())
+    }
+
+    async fn append_if(&self, _seen: Position, _payloads: Vec<Bytes>) -> Result<Appended, Away> {
+        panic!("a test's panic")
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_when_nobody_gives_any_places_alone_at_once() {
+    let nodes = vec![node("n0", 1.0, &[])];
+    let fleet = Fleet::new(inventory(nodes, Policy::default()), |_| AdminState::Ready);
+    let fleet = Arc::new(fleet);
+    let snapshot = fleet.snapshot();
+    fleet.begin_poll(snapshot.node("n0").unwrap()).finish(THRESHOLDS, 1);
+    fleet.instances.link(InstanceId::new("test"), Arc::new(Breaking));
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+    let (news, heard) = mpsc::channel(8);
+    news.try_send(News::Joined(Position::default())).unwrap();
+    let following = fleet.clone();
+    let running = tokio::spawn(async move { following.keep_in_step(heard, store).await });
+    while !fleet.instances.in_touch() {
+        yield_now().await;
+    }
+    let begun = Instant::now();
+    let tenant = snapshot.tenant("acme").unwrap();
+    for id in ["first", "second"] {
+        let key = key("acme", id);
+        let mut place = tenant.admit(key.scope.sub).unwrap();
+        let placed = fleet.place(tenant, &key, &[], &mut place).await;
+        assert!(placed.is_ok(), "{id}: {:?}", placed.err());
+        assert_eq!(tenant.tally.whole().meetings, 1, "{id}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(running.await.unwrap_err().is_panic());
+    assert!(!fleet.instances.in_touch());
 }
 
 #[tokio::test]
