@@ -23,10 +23,12 @@ mod words;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::timeout;
 
 pub use self::event::Event;
 use self::mirror::Mirror;
@@ -42,11 +44,16 @@ use crate::model::InstanceId;
 /// Rates that nobody has counted yet, for the one who does. Whoever is slower misses some.
 const MAX_UNHEARD: usize = 1024;
 
+/// Reading the store after an outage takes seconds at most, unless it is away, too.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+
 /// Our place among the instances.
 pub struct Instances {
     /// What we are to the others; nothing where we are alone.
     link: OnceLock<Link>,
     in_touch: AtomicBool,
+    /// In touch, and the store is being read: what was missed before is not known yet.
+    is_reading: watch::Sender<bool>,
     mirror: Mutex<Mirror>,
     telling: Arc<Telling>,
     queue: Queue,
@@ -70,6 +77,7 @@ impl Default for Instances {
         Self {
             link: OnceLock::new(),
             in_touch: AtomicBool::new(false),
+            is_reading: watch::Sender::new(false),
             mirror: Mutex::default(),
             telling: Arc::default(),
             queue: Queue::default(),
@@ -138,8 +146,21 @@ impl Instances {
     /// The others are no longer heard: from now on we are alone.
     pub fn break_off(&self) {
         self.in_touch.store(false, Ordering::Release);
+        self.set_reading(false);
         self.telling.break_off();
         self.queue.give_up();
+    }
+
+    pub(super) fn set_reading(&self, is_reading: bool) {
+        self.is_reading.send_replace(is_reading);
+    }
+
+    /// Waits until all is known that happened while we were not in touch, but not for long.
+    async fn all_is_known(&self) {
+        let mut is_reading = self.is_reading.subscribe();
+        let known = is_reading.wait_for(|is_reading| !is_reading);
+        // Late: it goes on with what is known, as one does that is out of touch.
+        drop(timeout(KNOWN_WITHIN, known).await);
     }
 
     /// Tells the others something that is no business of the fleet's own; without effect where there are none.

@@ -96,6 +96,7 @@ impl Fleet {
     fn joined(&self, at: Position) {
         info!("in touch with the other instances");
         self.instances.mirror.lock().begin(at);
+        self.instances.set_reading(true);
         self.directory.departed.keep(true);
         self.instances.in_touch.store(true, Ordering::Release);
         self.instances.telling.begin_anew(|internal_id| {
@@ -168,7 +169,7 @@ impl Fleet {
             return Err(());
         }
         self.hooks.resync(saved.hooks);
-        self.instances.mirror.lock().is_reading = false;
+        self.instances.set_reading(false);
         self.directory.departed.keep(false);
         Ok(())
     }

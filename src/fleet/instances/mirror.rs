@@ -53,8 +53,6 @@ pub(super) struct Mirror {
     pub(super) polled: HashMap<NodeName, u64>,
     /// Polls in a row whose digest was another than ours.
     differs: HashMap<NodeName, Differs>,
-    /// The store is being read.
-    pub(super) is_reading: bool,
 }
 
 /// How long a node's digest has been another than ours.
@@ -94,7 +92,6 @@ impl Mirror {
         self.applied = at;
         self.epoch += 1;
         self.differs.clear();
-        self.is_reading = true;
         let until = Instant::now() + REPEATED_WITHIN;
         for held in self.held.values_mut() {
             held.until = held.until.min(until);

@@ -22,7 +22,7 @@ use crate::fleet::Fleet;
 use crate::fleet::limits::{Place, Reached};
 use crate::fleet::placement::{NoNode, Reservation};
 use crate::fleet::snapshot::TenantEntry;
-use crate::model::{MeetingKey, NodeName};
+use crate::model::{MeetingKey, NodeName, SubId};
 
 /// A log that takes longer is as good as away.
 const APPENDED_WITHIN: Duration = Duration::from_millis(250);
@@ -95,6 +95,9 @@ impl Fleet {
         tried: &[NodeName],
         place: &mut Place,
     ) -> Result<Reservation, Unplaced> {
+        if limits_meetings(tenant, key.scope.sub) {
+            self.instances.all_is_known().await;
+        }
         if self.instances.in_touch()
             && let Some(asked) = self.ask_for(key, tried, None, place)
         {
@@ -126,6 +129,9 @@ impl Fleet {
         place: &mut Place,
     ) -> Result<(), Unplaced> {
         let tenant = self.peek().tenant(key.scope.tenant.as_str()).cloned();
+        if tenant.as_ref().is_some_and(|tenant| limits_meetings(tenant, key.scope.sub)) {
+            self.instances.all_is_known().await;
+        }
         if self.instances.in_touch()
             && let Some(asked) = self.ask_for(key, &[], Some(node.clone()), place)
         {
@@ -284,6 +290,12 @@ impl Fleet {
             one.stands(&self.instances.telling);
         }
     }
+}
+
+/// Whether there is a limit on the meetings of the tenant, or on those of the secret.
+fn limits_meetings(tenant: &TenantEntry, sub: SubId) -> bool {
+    let secret = tenant.tenant.secret(sub).map(|secret| secret.limits).unwrap_or_default();
+    tenant.tenant.limits.meetings > 0 || secret.meetings > 0
 }
 
 impl Waiting {

@@ -12,8 +12,8 @@ use super::pool::Pool;
 use crate::bus::{Appended, Away, Log, News, Position};
 use crate::fleet::instances::event::{Created, Event, Polled, State, Xml};
 use crate::fleet::tests::fixture::{THRESHOLDS, inventory, key, meeting, node, scope};
-use crate::fleet::{Fleet, Node, Phase, Seen, Verdict, judge};
-use crate::model::{AdminState, Health, InstanceId, NodeName, Policy};
+use crate::fleet::{Fleet, Node, Phase, Seen, Unplaced, Verdict, judge};
+use crate::model::{AdminState, Health, InstanceId, Limits, NodeName, Policy};
 use crate::store::{Embedded, Store};
 
 fn node_of(pool: &Pool, instance: usize) -> Arc<Node> {
@@ -133,6 +133,40 @@ async fn who_waits_for_a_place_when_nobody_gives_any_places_alone_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(running.await.unwrap_err().is_panic());
     assert!(!fleet.instances.in_touch());
+}
+
+#[tokio::test]
+async fn where_a_limit_counts_the_whole_picture_is_waited_for() {
+    let limits = Limits { meetings: 1, ..Limits::default() };
+    let pool = Pool::with(1, 1, |inventory| inventory.tenants[0].limits = limits).await;
+    let fleet = &pool.fleets[0];
+    let snapshot = fleet.snapshot();
+    let place = async |slug: &str, id: &str| {
+        let tenant = snapshot.tenant(slug).unwrap();
+        let key = key(slug, id);
+        let mut place = tenant.admit(key.scope.sub).unwrap();
+        fleet.place(tenant, &key, &[], &mut place).await.map(drop)
+    };
+    fleet.instances.set_reading(true);
+    let limited = place("acme", "second");
+    tokio::pin!(limited);
+    tokio::select! {
+        biased;
+        placed = &mut limited => panic!("it does not wait: {placed:?}"),
+        placed = place("other", "first") => assert_eq!(placed, Ok(())),
+    }
+    // What the store tells of a moment later.
+    let first = meeting(&key("acme", "first"), &NodeName::new("n0"), "first@acme", 7);
+    fleet.directory.adopt(first, true);
+    fleet.instances.set_reading(false);
+    assert!(matches!(limited.await, Err(Unplaced::Reached(_))));
+
+    // It may be away for long.
+    fleet.directory.remove(&fleet.directory.get(&scope("acme"), "first").unwrap());
+    fleet.instances.set_reading(true);
+    let begun = Instant::now();
+    assert_eq!(place("acme", "second").await, Ok(()));
+    assert!((2..5).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

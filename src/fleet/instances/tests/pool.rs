@@ -275,7 +275,7 @@ impl Pool {
             let shared = self.shared.lock();
             self.fleets.iter().zip(&self.names).all(|(fleet, name)| {
                 let mirror = fleet.instances.mirror.lock();
-                let hears = fleet.instances.in_touch() && !mirror.is_reading;
+                let hears = fleet.instances.in_touch() && !*fleet.instances.is_reading.borrow();
                 shared.away.contains(name)
                     || (hears
                         && fleet.instances.telling.is_empty()
