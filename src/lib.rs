@@ -24,3 +24,6 @@ pub mod node;
 pub mod sim;
 pub mod store;
 pub mod tasks;
+#[cfg(test)]
+#[path = "../tests/it/harness/wait.rs"]
+mod wait;

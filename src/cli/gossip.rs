@@ -67,7 +67,6 @@ fn tell(fleet: &Fleet, rates: &Rates) {
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
-    use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::bus::test_redis::Redis;
@@ -76,6 +75,7 @@ mod tests {
     use crate::fleet::now_ms;
     use crate::model::{AdminState, InstanceId, Secret};
     use crate::store::Embedded;
+    use crate::wait::eventually;
 
     const CONFIGURATION: &str = "
 clusters:
@@ -120,25 +120,17 @@ tenants: []
         Instance { fleet, rates, _membership: membership, _stop: stop, _dir: dir }
     }
 
-    async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !is_so() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "not in time: {what}");
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_comes_to_one_counts_at_the_other() {
         let redis = tokio::task::spawn_blocking(Redis::start_new).await.unwrap();
         let (one, other) = (start(&redis, "a"), start(&redis, "b"));
-        eventually("both are in touch", || {
+        eventually("both are in touch", async || {
             one.fleet.instances.in_touch() && other.fleet.instances.in_touch()
         })
         .await;
         // Each counts half of it, and both see more than one of them has counted.
         let acme = "acme".parse().unwrap();
-        eventually("the rate is seen everywhere", || {
+        eventually("the rate is seen everywhere", async || {
             let counts = [&one, &other].map(|instance| instance.rates.count_tenant(&acme));
             counts.iter().all(|count| *count > 1) && counts.iter().sum::<isize>() > 20
         })
@@ -149,7 +141,7 @@ tenants: []
         for _ in 0..5 {
             one.fleet.snapshot().node("node0").unwrap().live.count_join();
         }
-        eventually("the joins are known", || attendees(&other) == Some(5)).await;
+        eventually("the joins are known", async || attendees(&other) == Some(5)).await;
         assert_eq!(attendees(&one), Some(5), "what was heard is not told again");
     }
 }

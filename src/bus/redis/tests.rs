@@ -2,15 +2,13 @@
 
 use bytes::Bytes;
 use prometheus::Registry;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::*;
 use crate::bus::test_redis::Redis;
 use crate::bus::{Appended, Away, Event, Position};
 use crate::fleet::now_ms;
-
-/// For what has to happen at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::wait::{PATIENCE, eventually};
 
 async fn redis() -> Arc<Redis> {
     tokio::task::spawn_blocking(|| Arc::new(Redis::start_new())).await.unwrap()
@@ -55,14 +53,6 @@ async fn events(bus: &mut Bus, count: usize) -> Vec<Event> {
         }
     }
     events
-}
-
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// The last place in the log.

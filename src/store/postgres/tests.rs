@@ -9,6 +9,7 @@ use super::*;
 use crate::model::InstanceId;
 use crate::store::test_postgres::Postgres as Server;
 use crate::store::{Arbiter, Claiming, Saving, contract, contract_callbacks};
+use crate::wait::eventually;
 
 pub(in crate::store) use outbox::MISCOUNTED;
 
@@ -68,17 +69,6 @@ async fn it_keeps_the_contract_of_callbacks() {
     contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().await).await;
     contract_callbacks::callbacks_of_webhooks_go_after_them(&fresh().await).await;
     contract_callbacks::what_is_not_delivered_stays(&fresh().await).await;
-}
-
-/// Waits until the condition holds.
-async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("still not so: {what}");
 }
 
 /// Has the shared server do something in a database.
