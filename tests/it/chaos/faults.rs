@@ -1,5 +1,6 @@
 //! What breaks, and when it was broken.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -7,8 +8,9 @@ use portico::sim::Fault;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use super::{INSTANCES, NODES};
 use crate::harness::{Cluster, eventually};
@@ -37,9 +39,19 @@ impl Part {
     }
 }
 
+/// Calls of front ends that an outage lasts for, and those between two of them.
+const CALLS_BROKEN: RangeInclusive<usize> = 100..=400;
+const CALLS_BETWEEN: RangeInclusive<usize> = 20..=100;
+/// Where all of them hang there may not be so many.
+const CALLS_WITHIN: Duration = Duration::from_secs(3);
+
 /// When what was broken.
 #[derive(Debug, Default)]
-pub(super) struct Broken(Mutex<Vec<Span>>);
+pub(super) struct Broken {
+    spans: Mutex<Vec<Span>>,
+    /// Those that front ends have made.
+    calls: watch::Sender<usize>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -54,19 +66,19 @@ impl Broken {
         let touches = |span: &Span| {
             is_meant(span.part) && span.until.is_none_or(|end| end + span.part.felt_for() >= from)
         };
-        self.0.lock().iter().any(touches)
+        self.spans.lock().iter().any(touches)
     }
 
     /// Whether an instance was killed in this time.
     pub(super) fn killed_between(&self, from: Instant, until: Instant) -> bool {
-        let spans = self.0.lock();
+        let spans = self.spans.lock();
         let kills = spans.iter().filter(|span| matches!(span.part, Part::Instance(_)));
         kills.map(|span| span.from).any(|at| (from..=until).contains(&at))
     }
 
     /// Each kind that was broken, and how often.
     pub(super) fn summary(&self) -> String {
-        let spans = self.0.lock();
+        let spans = self.spans.lock();
         let count = |is: fn(Part) -> bool| {
             spans.iter().map(|span| span.part).filter(|part| is(*part)).count()
         };
@@ -79,12 +91,25 @@ impl Broken {
         )
     }
 
+    /// A front end has made a call.
+    pub(super) fn count_call(&self) {
+        self.calls.send_modify(|calls| *calls += 1);
+    }
+
+    /// Waits until front ends have made so many more.
+    async fn more_calls(&self, more: usize) {
+        let mut calls = self.calls.subscribe();
+        let enough = *calls.borrow() + more;
+        // Without them it goes on, too.
+        drop(timeout(CALLS_WITHIN, calls.wait_for(|calls| *calls >= enough)).await);
+    }
+
     fn begins(&self, part: Part) {
-        self.0.lock().push(Span { part, from: Instant::now(), until: None });
+        self.spans.lock().push(Span { part, from: Instant::now(), until: None });
     }
 
     fn ends(&self, part: Part) {
-        let mut spans = self.0.lock();
+        let mut spans = self.spans.lock();
         let open = spans.iter_mut().filter(|span| span.part == part);
         for span in open.filter(|span| span.until.is_none()) {
             span.until = Some(Instant::now());
@@ -110,7 +135,7 @@ pub(super) async fn inject(cluster: &mut Cluster, broken: &Broken, seed: u64, ti
                 broken.begins(*part);
                 break_part(cluster, *part);
             }
-            sleep(Duration::from_millis(random.random_range(300..1_200))).await;
+            broken.more_calls(random.random_range(CALLS_BROKEN)).await;
             for part in parts {
                 mend(cluster, part).await;
             }
@@ -119,7 +144,7 @@ pub(super) async fn inject(cluster: &mut Cluster, broken: &Broken, seed: u64, ti
             for part in [Some(part), node].into_iter().flatten() {
                 broken.ends(part);
             }
-            sleep(Duration::from_millis(random.random_range(50..300))).await;
+            broken.more_calls(random.random_range(CALLS_BETWEEN)).await;
         }
     }
 }

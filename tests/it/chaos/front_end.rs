@@ -157,6 +157,7 @@ impl FrontEnd {
     ) -> Option<Reply> {
         let begun = Instant::now();
         let answer = self.clients[instance].try_get(call, query).await;
+        self.broken.count_call();
         let said = match answer {
             Ok(reply) if is_fine(&reply) => {
                 self.notes.answered += 1;
