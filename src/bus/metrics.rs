@@ -10,6 +10,7 @@ pub struct Metrics {
     pub(super) lag: IntGauge,
     pub(super) joins: IntCounter,
     commands: IntCounterVec,
+    failures: IntCounterVec,
     events: IntCounterVec,
 }
 
@@ -47,6 +48,11 @@ impl Metrics {
                 "Commands sent to Redis, by what they are for.",
                 "command",
             )?,
+            failures: counters(
+                "portico_bus_failures_total",
+                "Commands to Redis that were refused, or not answered in time, by what they are for.",
+                "command",
+            )?,
             events: counters(
                 "portico_bus_events_total",
                 "Events of the bus, told (out) and read (in, our own included).",
@@ -57,6 +63,10 @@ impl Metrics {
 
     pub(super) fn command(&self, command: &str) {
         self.commands.with_label_values(&[command]).inc();
+    }
+
+    pub(super) fn failure(&self, command: &str) {
+        self.failures.with_label_values(&[command]).inc();
     }
 
     pub(super) fn events(&self, direction: &str, count: usize) {

@@ -108,6 +108,7 @@ async fn without_redis_each_polls_for_itself_until_it_is_back() {
     cluster.redis().pause();
     for pool in cluster.instances() {
         eventually("it is gone", async || metric(pool, "portico_bus_up").await < 0.5).await;
+        assert!(pool.metrics().await.sum("portico_bus_failures_total", &[]) > 0.5);
     }
     cluster.redis().resume();
     in_touch(&cluster, 2.0).await;
@@ -152,4 +153,41 @@ async fn a_tenants_rate_holds_over_instances() {
     .await;
     let own_rate = f64::from(asked) / begun.elapsed().as_secs_f64();
     assert!(own_rate < 100.0 || asked < 100, "it could have been its own doing: {own_rate}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_set_up_wrongly_is_named_with_the_remedy() {
+    let redis = Redis::start_new();
+    let set = |what: &str| {
+        let answer = redis.ask(what).unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(answer, "+OK\r\n", "{what}");
+    };
+    set("CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru");
+    let config = Config::new().nodes(1).tenant(Tenant::new("acme")).set("redis.url", redis.url());
+    let cluster = Plan::new(config, 1).without_redis().start().await;
+    let pool = cluster.instance(0);
+    in_touch(&cluster, 1.0).await;
+    assert!(pool.log().contains("set `maxmemory-policy noeviction`"), "{}", pool.log());
+    for (wrong, said, right) in [
+        (
+            "CONFIG SET maxmemory 1 maxmemory-policy noeviction",
+            "has no memory left: raise its `maxmemory`",
+            "CONFIG SET maxmemory 0",
+        ),
+        (
+            "REPLICAOF 127.0.0.1 1",
+            "is a read-only replica: name the primary in `redis.url`",
+            "REPLICAOF NO ONE",
+        ),
+    ] {
+        set(wrong);
+        eventually("it is said", async || pool.log().contains(said)).await;
+        eventually("it is gone", async || metric(pool, "portico_bus_up").await < 0.5).await;
+        let failed = pool.metrics().await.sum("portico_bus_failures_total", &["command=\"beat\""]);
+        assert!(failed > 0.5, "{failed}");
+        pool.tenant("acme").create("algebra").await;
+        set(right);
+        in_touch(&cluster, 1.0).await;
+    }
+    assert!(!pool.log().contains(Redis::PASSWORD), "{}", pool.log());
 }

@@ -212,7 +212,8 @@ impl Keeper {
         let mut beating = self.teller.scripts.beat.prepare_invoke();
         beating.key(INSTANCES).key(LOG).key(END);
         beating.arg(self.settings.instance.as_str()).arg(lease_ms.to_string());
-        let answer: Value = ask(&self.target, beating.invoke_async(commands)).await?;
+        let asked = ask(&self.target, beating.invoke_async(commands)).await;
+        let answer: Value = asked.inspect_err(|_| self.settings.metrics.failure("beat"))?;
         if is_leaving {
             self.has_left.send_replace(true);
         }

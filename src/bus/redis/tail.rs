@@ -186,9 +186,10 @@ impl Tail {
         reading.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(BLOCK.as_millis().to_string());
         reading.arg("STREAMS").arg(LOG).arg(at.to_string());
         let read = match timeout(READ_WITHIN, reading.query_async::<Value>(connection)).await {
-            Ok(read) => read.map_err(|error| Trouble::new(target, &error))?,
-            Err(_elapsed) => return Err(Trouble::Slow { place: target.place.clone() }),
+            Ok(read) => read.map_err(|error| Trouble::new(target, &error)),
+            Err(_elapsed) => Err(Trouble::Slow { place: target.place.clone() }),
         };
+        let read = read.inspect_err(|_| self.metrics.failure("read"))?;
         // What others may have put there is as bad as a gap.
         let Some(events) = value::read(read) else { return Ok(Look::Gap) };
         Ok(if value::follow(&events, at) { Look::Events(events) } else { Look::Gap })

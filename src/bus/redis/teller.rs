@@ -60,10 +60,12 @@ impl Teller {
             Ok(Some(Ok(told))) => told,
             Ok(Some(Err(error))) => {
                 debug!("the bus refuses an event: {error}");
+                self.metrics.failure(command);
                 self.doubt.notify_one();
                 return Err(Away);
             }
             Err(_elapsed) => {
+                self.metrics.failure(command);
                 self.doubt.notify_one();
                 return Err(Away);
             }

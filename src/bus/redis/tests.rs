@@ -381,3 +381,31 @@ async fn what_cannot_be_used_is_named_with_the_remedy() {
     let (trouble, text) = said(url).await;
     assert!(matches!(trouble, Trouble::Away { .. }) && trouble.is_passing(), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_speaks_tls_is_told_from_one_that_does_not() {
+    let redis = redis().await;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("redis.crt"), dir.path().join("redis.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let set = format!(
+        "CONFIG SET tls-auth-clients no tls-cert-file {} tls-key-file {} tls-port {port}",
+        certificate.display(),
+        key.display()
+    );
+    assert_eq!(redis.ask(&set).as_deref(), Some("+OK\r\n"));
+    let url = format!("redis://:{}@127.0.0.1:{port}/0", Redis::PASSWORD);
+    for (url, remedy) in [
+        (url.clone(), "if its port speaks TLS, write rediss:// in `redis.url`"),
+        // Nobody that we trust has signed it.
+        (url.replace("redis://", "rediss://"), "or name its authority's in SSL_CERT_FILE"),
+    ] {
+        let said = crate::chain::Chain(&trouble_with(url).await).to_string();
+        assert!(said.contains(remedy) && !said.contains(Redis::PASSWORD), "{said}");
+    }
+}
