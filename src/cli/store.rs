@@ -39,7 +39,10 @@ pub(super) async fn open(
     let older = if settings.store.migrate { Older::Migrate } else { Older::Refuse };
     let opening = Opening { older, key: settings.store.key.clone() };
     match &settings.store.kind {
-        StoreKind::Embedded => Ok(Arc::new(Embedded::open_as(&settings.data_dir, opening)?)),
+        StoreKind::Embedded => {
+            let open = async || Ok(Embedded::open_as(&settings.data_dir, opening.clone())?);
+            Ok(Arc::new(patience.until("opening the store", open).await?))
+        }
         StoreKind::Postgres { url } => {
             let open = async || Ok(Postgres::open(url, opening.clone()).await?);
             Ok(Arc::new(patience.until("opening the store", open).await?))
@@ -47,7 +50,7 @@ pub(super) async fn open(
     }
 }
 
-/// What a start does with a store that cannot be reached, is read-only or takes its time: it waits, however long
+/// What a start does with a store that cannot be reached, is read-only, full or takes its time: it waits, however long
 /// that takes, as the machines of a pool start in any order and databases fail over. Meanwhile operators can
 /// read why, and systemd is told to wait too. Not in an upgrade, as the process that is to leave serves very well.
 pub(super) struct Patience {

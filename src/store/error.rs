@@ -23,6 +23,14 @@ pub enum Error {
     /// No space left on the device.
     #[error("cannot write to {}: the disk or the quota is full, make room", .0.display())]
     Full(PathBuf),
+    /// The system could not read or write the file; also where a quota is full.
+    #[error("cannot read or write {}: look at its disk and at the quota of the user Portico runs as", path.display())]
+    Device {
+        /// The database.
+        path: PathBuf,
+        /// What `SQLite` said.
+        source: Arc<rusqlite::Error>,
+    },
     /// Another process held the write lock for longer than we wait.
     #[error("{} is locked by another program: stop what else is writing to it", .0.display())]
     Locked(PathBuf),
@@ -89,9 +97,13 @@ impl Error {
         }
     }
 
-    /// Whether it may be well in a while, as after a fail-over: a start waits for it.
+    /// Whether it may be well in a while, as after a fail-over, or when somebody has made room: a start waits
+    /// for it.
     pub fn is_worth_waiting_for(&self) -> bool {
-        self.is_passing() || matches!(self, Self::Postgres(super::Trouble::ReadOnly { .. }))
+        use super::Trouble::{Full, ReadOnly};
+
+        self.is_passing()
+            || matches!(self, Self::Full(_) | Self::Postgres(ReadOnly { .. } | Full { .. }))
     }
 
     pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
@@ -106,6 +118,7 @@ impl Error {
         let source = Arc::new(error);
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full(path),
+            Some(ErrorCode::SystemIoFailure) => Self::Device { path, source },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(path),
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 Self::Damaged { path, source }
@@ -114,6 +127,29 @@ impl Error {
                 Self::NotWritable { path, source }
             }
             _ => Self::Other { path, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_sqlite_says_is_told_with_the_remedy() {
+        for (code, remedy) in [
+            (ffi::SQLITE_FULL, "the disk or the quota is full, make room"),
+            // What it says of a full quota.
+            (ffi::SQLITE_IOERR_WRITE, "look at its disk and at the quota of the user"),
+            (ffi::SQLITE_BUSY, "stop what else is writing to it"),
+            (ffi::SQLITE_NOTADB, "restore it from a backup"),
+            (ffi::SQLITE_READONLY, "give the user Portico runs as write access"),
+        ] {
+            let said = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = Error::from_sqlite(Path::new("/data/portico.db"), said).to_string();
+            assert!(error.contains("/data/portico.db") && error.contains(remedy), "{error}");
         }
     }
 }

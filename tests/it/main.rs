@@ -27,6 +27,7 @@ mod edit;
 mod encodings;
 mod every_call;
 mod faults;
+mod full_disk;
 mod health;
 mod hooks;
 mod identity;

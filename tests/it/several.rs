@@ -254,7 +254,7 @@ fn signal(name: &str, pid: &str) {
 }
 
 /// Everything that needs no store answers at once, and new meetings wait and are refused.
-async fn goes_on(cluster: &Cluster, id: &str) {
+pub(crate) async fn goes_on(cluster: &Cluster, id: &str) {
     let client = acme(cluster, 0);
     let begun = Instant::now();
     let refused = async {
