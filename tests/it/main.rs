@@ -53,6 +53,7 @@ mod room_recordings;
 mod rules;
 mod seeing;
 mod several;
+mod store_at_start;
 mod survival;
 mod tenancy;
 mod tls;

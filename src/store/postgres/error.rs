@@ -26,7 +26,10 @@ pub enum Trouble {
         source: Cause,
     },
     /// It has no connection to give.
-    #[error("PostgreSQL at {place} has no connection left: raise its `max_connections`")]
+    #[error(
+        "PostgreSQL at {place} has no connection left: raise its `max_connections`, or the limit of the user \
+         or the database, if they have one"
+    )]
     Crowded {
         /// Host, port and database.
         place: Arc<str>,

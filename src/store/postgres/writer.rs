@@ -6,6 +6,7 @@
 //! can take effect after those of the new one.
 
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -288,6 +289,8 @@ impl Writer {
         lost.driver.abort();
         drop(lost.client);
         let mut wait = Duration::ZERO;
+        // The operator was told why it was lost; what is in the way now may be something else.
+        let mut said = vec![discriminant(&why)];
         loop {
             let pause = wait.mul_f64(rand::random_range(0.8..1.2));
             let attempt = async {
@@ -307,7 +310,13 @@ impl Writer {
             match attempted {
                 Ok(session) => return Some(session),
                 Err(trouble) => {
-                    log::debug!("still no PostgreSQL: {}", Chain(&trouble));
+                    let kind = discriminant(&trouble);
+                    if said.contains(&kind) {
+                        log::debug!("still no PostgreSQL: {}", Chain(&trouble));
+                    } else {
+                        log::warn!("still no PostgreSQL: {}", Chain(&trouble));
+                        said.push(kind);
+                    }
                     why = trouble;
                 }
             }

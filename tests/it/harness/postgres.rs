@@ -17,6 +17,9 @@ use std::sync::{Mutex, OnceLock};
 /// Starts that are tried when somebody else takes the port.
 const MAX_STARTS: usize = 5;
 
+/// For all tests that share a server.
+const MAX_CONNECTIONS: u16 = 200;
+
 /// Says that it runs, waits until the pipe ends or a line comes, and stops the server at once.
 /// After a line the directory stays, for the next start.
 const KEEPER: &str = r#"
@@ -39,6 +42,7 @@ pub(crate) struct Postgres {
     /// The user that the server runs as, where we are root.
     user: Option<String>,
     is_durable: bool,
+    max_connections: u16,
     keeper: Mutex<Option<(Child, ChildStdin)>>,
 }
 
@@ -63,6 +67,15 @@ impl Postgres {
 
     /// The same; what is committed is on the disk if it is to be durable.
     pub(crate) fn start_as(is_durable: bool) -> Self {
+        Self::start_with(is_durable, MAX_CONNECTIONS)
+    }
+
+    /// The same with hardly more connections than an instance of Portico takes.
+    pub(crate) fn start_small() -> Self {
+        Self::start_with(false, 12)
+    }
+
+    fn start_with(is_durable: bool, max_connections: u16) -> Self {
         let bin = binaries();
         let dir = tempfile::Builder::new().prefix("pg-").tempdir().expect("a directory");
         let user = user_of_server();
@@ -74,6 +87,7 @@ impl Postgres {
                 port,
                 user: user.clone(),
                 is_durable,
+                max_connections,
                 keeper: Mutex::default(),
             };
             if !dir.path().join("data").exists() {
@@ -126,7 +140,8 @@ impl Postgres {
         if !self.is_durable {
             keeper.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         }
-        for setting in ["max_connections=200", "shared_buffers=16MB", "autovacuum=off"] {
+        let connections = format!("max_connections={}", self.max_connections);
+        for setting in [&*connections, "shared_buffers=16MB", "autovacuum=off"] {
             keeper.args(["-c", setting]);
         }
         if self.dir.join("server.key").exists() {
