@@ -22,6 +22,7 @@ pub mod fleet;
 pub mod model;
 pub mod node;
 pub mod sim;
+mod skew;
 pub mod store;
 pub mod tasks;
 #[cfg(test)]

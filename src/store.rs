@@ -117,11 +117,13 @@ pub struct Opening {
     pub older: Older,
     /// What secrets are sealed with; none: they stand there in clear.
     pub key: Option<Secret>,
+    /// Our own clock, ms since 1970, which a server's is compared with; none: it is not.
+    pub clock: Option<fn() -> u64>,
 }
 
 impl From<Older> for Opening {
     fn from(older: Older) -> Self {
-        Self { older, key: None }
+        Self { older, key: None, clock: None }
     }
 }
 

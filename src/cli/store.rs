@@ -16,6 +16,7 @@ use super::serve::{Upgrade, notify};
 use crate::admin;
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
+use crate::fleet::now_ms;
 use crate::store::{Embedded, Error, Older, Opening, Postgres, Store};
 
 /// Between two attempts to reach the store: at first, and at most.
@@ -37,7 +38,7 @@ pub(super) async fn open(
     patience: &mut Patience,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let older = if settings.store.migrate { Older::Migrate } else { Older::Refuse };
-    let opening = Opening { older, key: settings.store.key.clone() };
+    let opening = Opening { older, key: settings.store.key.clone(), clock: Some(now_ms) };
     match &settings.store.kind {
         StoreKind::Embedded => {
             let open = async || Ok(Embedded::open_as(&settings.data_dir, opening.clone())?);

@@ -97,7 +97,7 @@ fn chain(error: &crate::store::Error) -> String {
 /// A store that seals.
 pub(super) fn sealing() -> Opening {
     let key = Some(Secret::new("a key of thirty-two characters or more"));
-    Opening { older: Older::Migrate, key }
+    Opening { key, ..Older::Migrate.into() }
 }
 
 /// `store` was opened as [`sealing`]; `open` opens the same one anew.

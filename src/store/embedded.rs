@@ -71,7 +71,7 @@ impl Embedded {
     /// # Errors
     /// See [`Error`]; each names the file and the remedy.
     pub fn open_as(data_dir: &Path, opening: impl Into<Opening>) -> Result<Self, Error> {
-        let Opening { older, key } = opening.into();
+        let Opening { older, key, .. } = opening.into();
         create_private(data_dir)
             .map_err(|error| Error::NoDirectory(data_dir.to_owned(), Arc::new(error)))?;
         let path = Self::file(data_dir);

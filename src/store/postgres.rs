@@ -91,9 +91,9 @@ impl Postgres {
     /// # Errors
     /// See [`Trouble`]; each names the setting and the remedy.
     pub async fn open(url: &Secret, opening: impl Into<Opening>) -> Result<Self, Error> {
-        let Opening { older, key } = opening.into();
+        let Opening { older, key, clock } = opening.into();
         let target = Target::parse(url)?;
-        let connector = Connector::new(&target);
+        let connector = Connector::new(&target).comparing(clock);
         let mut session = connect(&connector, &target).await?;
         match older {
             Older::Migrate => drop(schema::migrate(&target, &mut session.client).await?),

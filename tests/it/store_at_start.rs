@@ -145,3 +145,25 @@ async fn a_database_without_connections_left_is_waited_for() {
     drop(taken);
     serves(&pool, &acme).await;
 }
+
+#[tokio::test]
+async fn a_database_whose_clock_differs_is_warned_of_and_served_with() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    // Found before the server's own.
+    let function = "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+        'SELECT pg_catalog.clock_timestamp() + interval ''1 hour'''";
+    server.sql(&database, function);
+    let path = format!("ALTER DATABASE {database} SET search_path = public, pg_catalog");
+    server.sql("postgres", &path);
+    let [one, other] = [(), ()].map(|()| Pool::start(config(&server.url(&database))));
+    let (one, other) = tokio::join!(one, other);
+    for pool in [&one, &other] {
+        let log = pool.log();
+        let said = log.lines().find(|line| line.contains("the clock of this machine is"));
+        let said = said.unwrap_or_else(|| panic!("{log}"));
+        assert!(said.contains(" s behind that of PostgreSQL at 127.0.0.1:"), "{said}");
+        assert!(said.contains(": let NTP set both"), "{said}");
+        assert!(said.contains("is 3599.9") || said.contains("is 3600.0"), "{said}");
+    }
+}

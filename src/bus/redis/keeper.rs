@@ -19,6 +19,7 @@ use super::{END, INSTANCES, LOG, Settings, ask, server, value};
 use crate::bus::{Living, News, Position};
 use crate::chain::Chain;
 use crate::model::InstanceId;
+use crate::skew;
 
 /// Signs of life without an answer, one directly after the other, after which Redis is gone. A single one
 /// may have come while it copied itself.
@@ -26,8 +27,6 @@ const MAX_SILENT: u32 = 3;
 /// From one look for Redis to the next; doubled each time, and a half more or less.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// Clocks that differ by more confuse whoever reads the logs of two instances.
-const MAX_SKEW_MS: u64 = 2000;
 /// Clocks drift slowly.
 const CLOCK_EVERY: Duration = Duration::from_mins(10);
 
@@ -48,7 +47,7 @@ pub(super) struct Keeper {
 }
 
 /// Redis' answer to a sign of life.
-struct Beat {
+pub(super) struct Beat {
     now_ms: u64,
     end: Position,
     living: Vec<InstanceId>,
@@ -58,7 +57,7 @@ struct Beat {
 pub(super) struct Session {
     commands: MultiplexedConnection,
     reading: MultiplexedConnection,
-    beat: Beat,
+    pub(super) beat: Beat,
 }
 
 impl Keeper {
@@ -225,7 +224,9 @@ impl Keeper {
     }
 
     fn hear(&mut self, beat: Beat) {
-        self.compare_clocks(beat.now_ms);
+        if let Some(warning) = self.compare_clocks(&beat) {
+            warn!("{warning}");
+        }
         let living = Living::among(self.settings.instance.clone(), beat.living);
         let count = i64::try_from(living.all().len()).unwrap_or(i64::MAX);
         self.settings.metrics.instances.set(count);
@@ -238,23 +239,15 @@ impl Keeper {
         });
     }
 
-    /// Now and then.
-    fn compare_clocks(&mut self, redis_ms: u64) {
+    /// Now and then; a warning if they differ.
+    pub(super) fn compare_clocks(&mut self, beat: &Beat) -> Option<String> {
         if self.clock_compared.is_some_and(|at| at.elapsed() < CLOCK_EVERY) {
-            return;
+            return None;
         }
         self.clock_compared = Some(Instant::now());
         let own_ms = (self.settings.clock)();
-        let skew_ms = own_ms.abs_diff(redis_ms);
-        if skew_ms > MAX_SKEW_MS {
-            warn!(
-                "the clock of this machine is {}.{} s {} that of Redis at {}: let NTP set both",
-                skew_ms / 1000,
-                skew_ms % 1000 / 100,
-                if own_ms > redis_ms { "ahead of" } else { "behind" },
-                self.target.place
-            );
-        }
+        let redis = format!("Redis at {}", self.target.place);
+        skew::warning(own_ms, own_ms, beat.now_ms, &redis)
     }
 
     fn welcome(&mut self) {

@@ -328,7 +328,10 @@ async fn however_the_keeping_ends_we_are_alone() {
 }
 
 fn keeper_of(target: Target, living: watch::Sender<Living>) -> Keeper {
-    let settings = settings("a");
+    keeper_with(settings("a"), target, living)
+}
+
+fn keeper_with(settings: Settings, target: Target, living: watch::Sender<Living>) -> Keeper {
     let teller = Arc::new(Teller::new(settings.instance.clone(), settings.metrics.clone()));
     let (_leave, is_leaving) = watch::channel(false);
     let (has_left, _left) = watch::channel(false);
@@ -407,5 +410,30 @@ async fn a_port_that_speaks_tls_is_told_from_one_that_does_not() {
     ] {
         let said = crate::chain::Chain(&trouble_with(url).await).to_string();
         assert!(said.contains(remedy) && !said.contains(Redis::PASSWORD), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_differs_from_redis_is_said_once_in_a_while() {
+    let redis = redis().await;
+    let url = Secret::new(redis.url());
+    for (clock, said) in [
+        (now_ms as fn() -> u64, None),
+        (|| now_ms() + 60_000, Some(" s ahead of that of Redis at 127.0.0.1:")),
+        (|| now_ms() - 60_000, Some(" s behind that of Redis at 127.0.0.1:")),
+    ] {
+        let living = watch::Sender::new(Living::alone(InstanceId::new("a")));
+        let settings = Settings { clock, ..settings("a") };
+        let mut keeper = keeper_with(settings, Target::parse(&url).unwrap(), living);
+        let beat = keeper.begin().await.expect("it can be used").beat;
+        let warning = keeper.compare_clocks(&beat);
+        let is_right = match (&warning, said) {
+            (Some(warning), Some(said)) => {
+                warning.contains(said) && warning.contains("let NTP set both")
+            }
+            (warning, said) => warning.is_none() && said.is_none(),
+        };
+        assert!(is_right, "{warning:?}");
+        assert_eq!(keeper.compare_clocks(&beat), None);
     }
 }

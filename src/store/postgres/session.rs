@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::Trouble;
 use super::target::Target;
 use super::tls::Tls;
+use crate::skew;
 
 /// The oldest version that is still maintained, and the first whose backends can be ended and waited for.
 pub(super) const OLDEST: i32 = 14;
@@ -31,7 +32,8 @@ const HELLO: &str = "SELECT pg_backend_pid(),
         (SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()),
         current_setting('server_version_num')::integer,
         pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
-        current_setting('server_encoding')";
+        current_setting('server_encoding'),
+        (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// Makes connections on the runtime that was current when it was made, so that they outlive those of
 /// pingora's services.
@@ -39,11 +41,21 @@ const HELLO: &str = "SELECT pg_backend_pid(),
 pub(super) struct Connector {
     tls: Tls,
     runtime: Handle,
+    clock: Option<fn() -> u64>,
 }
 
 impl Connector {
     pub(super) fn new(target: &Target) -> Self {
-        Self { tls: target.tls.clone(), runtime: Handle::current() }
+        Self { tls: target.tls.clone(), runtime: Handle::current(), clock: None }
+    }
+
+    /// Says where a server's clock differs from this one.
+    pub(super) fn comparing(self, clock: Option<fn() -> u64>) -> Self {
+        Self { clock, ..self }
+    }
+
+    fn now_ms(&self) -> Option<u64> {
+        self.clock.map(|clock| clock())
     }
 
     /// A connection as the server gives it.
@@ -104,11 +116,21 @@ impl Session {
         let trouble = |error: tokio_postgres::Error| Trouble::new(target, &error);
         let Fresh { client, driver } =
             connector.connect_bare(&target.config).await.map_err(trouble)?;
+        let asked_ms = connector.now_ms();
         let row = client.query_one(HELLO, &[]).await.map_err(trouble)?;
+        let heard_ms = connector.now_ms();
         let get = |column| row.try_get::<_, String>(column).map_err(trouble);
         let backend = Backend { pid: row.try_get(0).map_err(trouble)?, started: get(1)? };
         let version: i32 = row.try_get(2).map_err(trouble)?;
         check(target, version, row.try_get(3).map_err(trouble)?, &get(4)?)?;
+        let shown_ms: i64 = row.try_get(5).map_err(trouble)?;
+        if let (Some(asked_ms), Some(heard_ms)) = (asked_ms, heard_ms) {
+            let whose = format!("PostgreSQL at {}", target.place);
+            let shown_ms = shown_ms.try_into().unwrap_or_default();
+            if let Some(warning) = skew::warning(asked_ms, heard_ms, shown_ms, &whose) {
+                log::warn!("{warning}");
+            }
+        }
         // An older server does not know all of them.
         client.batch_execute(SETTINGS).await.map_err(trouble)?;
         if let Some(Backend { pid, started }) = before {
