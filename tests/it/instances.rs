@@ -184,3 +184,36 @@ async fn without_redis_each_goes_on_alone_and_all_are_one_again_by_themselves() 
     create(&cluster, 1, "later").await.success();
     all_list(&cluster, &["during", "later"]).await;
 }
+
+#[tokio::test]
+async fn one_that_joins_late_sees_all_of_large_meetings() {
+    const MEETINGS: usize = 30;
+    const PEOPLE: usize = 300;
+    let mut cluster = plan(2, 2).start().await;
+    in_touch(&cluster).await;
+    cluster.instance_mut(1).kill9();
+    // The list of a node is many times what one event of the log may hold.
+    for number in 0..MEETINGS {
+        let id = format!("room-{number}");
+        create(&cluster, 0, &id).await.success();
+        let node = cluster.instance(0).node_of(&format!("{id}@acme"));
+        assert!(node.add_attendees(&format!("{id}@acme"), PEOPLE));
+    }
+    cluster.instance_mut(1).restart().await;
+    in_touch(&cluster).await;
+    let full = format!("<participantCount>{PEOPLE}</participantCount>");
+    for pool in cluster.instances() {
+        let acme = pool.tenant("acme");
+        eventually("an instance shows everybody", async || {
+            let list = acme.get("getMeetings", "").await.body;
+            list.matches(&full).count() == MEETINGS
+                && list.matches("<attendee>").count() == MEETINGS * PEOPLE
+        })
+        .await;
+    }
+    let heard = cluster.instance(1).metrics().await;
+    let heard = heard.sum("portico_bus_events_total", &["direction=\"in\""]);
+    assert!(heard > 5.0, "{heard} events");
+    let ignored = sum(&cluster, "portico_instance_events_total", &["outcome=\"ignored\""]).await;
+    assert!(ignored < 0.5, "{ignored} events were not understood");
+}

@@ -1,6 +1,7 @@
 //! Several instances over one log in memory.
 
 mod corrections;
+mod late;
 mod outages;
 mod pool;
 

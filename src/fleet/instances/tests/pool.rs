@@ -269,6 +269,11 @@ impl Pool {
         poll.finish(THRESHOLDS, 1).1
     }
 
+    /// All that was told, in order.
+    pub(super) fn told(&self) -> Vec<Bytes> {
+        self.shared.lock().events.iter().map(|event| event.payload.clone()).collect()
+    }
+
     /// Waits until all that is in touch has told and heard everything.
     pub(super) async fn quiet(&self) {
         let is_quiet = || {
