@@ -187,3 +187,40 @@ async fn what_a_restored_database_says_is_in_force_again() {
         assert!(is_served(pool, "beta").await);
     }
 }
+
+#[tokio::test]
+async fn an_embedded_store_whose_secrets_another_key_hides_is_left_as_it_is() {
+    let config = Config::new()
+        .nodes(2)
+        .set("store.kind", "embedded")
+        .set("store.key", "the-key-of-this-machine-0123456789abc")
+        .tenant(Tenant::new("acme"));
+    let mut pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await;
+    let (name, url) = {
+        let node = pool.node_of("algebra@acme");
+        (node.name().to_owned(), node.url())
+    };
+    pool.kill9();
+    // Only the store knows the node from here on.
+    let yaml = edit::without_node(&pool.config_yaml(), &name);
+    let line = yaml.lines().find(|line| line.contains("the-key-of-this")).expect("it is there");
+    for key in ["  key: a-mistyped-key-0123456789-0123456789", ""] {
+        let path = pool.dir().join("other.yaml");
+        std::fs::write(&path, yaml.replace(line, key)).expect("a file");
+        let refused = portico(&["serve", "-c", path.to_str().expect("UTF-8")]).await;
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        let said = format!(
+            "store.key: the secrets of nodes that are not in the file ({name}) were sealed with another key, and \
+             1 meetings run there: put the former key back"
+        );
+        assert!(refused.stderr.contains(&said), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("-0123456789"), "{}", refused.stderr);
+    }
+    pool.rewrite_config(&yaml);
+    pool.restart().await;
+    let join = acme.get("join", "fullName=Ada&meetingID=algebra").await;
+    assert_eq!(join.status, 302, "{}", join.body);
+    assert!(join.header("location").starts_with(&url));
+}

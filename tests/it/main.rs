@@ -58,3 +58,4 @@ mod survival;
 mod tenancy;
 mod tls;
 mod traps;
+mod two_files;
