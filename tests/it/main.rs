@@ -28,6 +28,7 @@ mod encodings;
 mod every_call;
 mod faults;
 mod full_disk;
+mod hanging_store;
 mod health;
 mod hooks;
 mod identity;

@@ -222,10 +222,10 @@ async fn a_meeting_on_a_node_that_only_others_know_yet_is_waited_for() {
 }
 
 /// A server whose processes all stand still, as on a machine that hangs: connections stay, nothing answers.
-struct Halted(Vec<String>);
+pub(crate) struct Halted(Vec<String>);
 
 impl Halted {
-    fn new(cluster: &Cluster) -> Self {
+    pub(crate) fn new(cluster: &Cluster) -> Self {
         let data = cluster.postgres().sql(cluster.database(), "SHOW data_directory");
         let pid = std::fs::read_to_string(format!("{}/postmaster.pid", data.trim()));
         let pid = pid.expect("it runs").lines().next().expect("a number").to_owned();
