@@ -155,6 +155,7 @@ impl Edge {
         let mut reached_at = begun;
         let mut pause = LOOK_AFTER;
         let mut is_node_wanted = false;
+        let mut known = None;
         loop {
             match answer {
                 Ok(Claiming::Ours) => return Ok(Right::Ours(Some(lease))),
@@ -176,19 +177,24 @@ impl Edge {
                         is_node_wanted = true;
                         self.fleet.instances.want_inventory();
                     }
-                    reached_at = Instant::now();
+                    (reached_at, known) = (Instant::now(), None);
                 }
-                Ok(Claiming::Theirs) => reached_at = Instant::now(),
+                Ok(Claiming::Theirs) => (reached_at, known) = (Instant::now(), None),
                 Err(trouble) if !self.store.is_shared() => {
                     warn!("the other process cannot be asked: {}", Chain(&trouble));
                     return Ok(Right::Ours(None));
                 }
                 Err(trouble) if reached_at.elapsed() >= STORE_WITHIN => {
                     self.metrics.creates_without_store.inc();
+                    // For the last question there was hardly any time: what the store said before tells more.
+                    let trouble = match trouble {
+                        store::Error::Silent => known.unwrap_or(trouble),
+                        said => said,
+                    };
                     error!("a new meeting is refused, as nobody can tell: {}", Chain(&trouble));
                     return Err(Refusal::portico(refusal::store_unavailable()));
                 }
-                Err(_passing) => {}
+                Err(passing) => known = Some(passing),
             }
             if begun.elapsed() >= OTHERS_WITHIN {
                 return Err(Refusal::node(refusal::meeting_unavailable()));

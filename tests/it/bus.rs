@@ -167,7 +167,8 @@ async fn a_redis_that_is_set_up_wrongly_is_named_with_the_remedy() {
     let cluster = Plan::new(config, 1).without_redis().start().await;
     let pool = cluster.instance(0);
     in_touch(&cluster, 1.0).await;
-    assert!(pool.log().contains("set `maxmemory-policy noeviction`"), "{}", pool.log());
+    let warning = "set `maxmemory-policy noeviction`";
+    eventually("it is warned of", async || pool.log().contains(warning)).await;
     for (wrong, said, right) in [
         (
             "CONFIG SET maxmemory 1 maxmemory-policy noeviction",

@@ -84,6 +84,12 @@ async fn counters_that_cannot_be_read_are_waited_for() {
     serves(&pool, &acme).await;
 }
 
+/// Whether the log says of a create that it was refused, and why.
+fn refusal_names(pool: &Pool, why: &str) -> bool {
+    let refused = "a new meeting is refused, as nobody can tell: ";
+    pool.log().lines().any(|line| line.contains(refused) && line.contains(why))
+}
+
 /// All connections that an ordinary user gets, taken by somebody else.
 async fn take_all(server: &Postgres, role: &str, database: &str) -> Vec<tokio_postgres::Client> {
     let url = server.url(database).replace(Postgres::USER, role);
@@ -132,6 +138,8 @@ async fn a_database_without_connections_left_is_waited_for() {
     assert_eq!(acme.listed().await, ["algebra"]);
     let refused = acme.get("create", "name=A+meeting&meetingID=botany").await;
     assert!(refused.body.contains("serverUnavailable"), "{}", refused.body);
+    let refused = async || refusal_names(&pool, CROWDED);
+    eventually("the refusal says why", refused).await;
     assert_eq!(pool.admin("/readyz").await.status, 200);
     drop(taken);
     let creates = async || acme.get("create", "name=A+meeting&meetingID=botany").await.is_success();
@@ -141,7 +149,7 @@ async fn a_database_without_connections_left_is_waited_for() {
     let taken = take_all(&server, "others", "postgres").await;
     pool.start_process();
     waits(&pool, CROWDED).await;
-    assert!(pool.log().contains("waiting for the store: "), "{}", pool.log());
+    eventually("it is said", async || pool.log().contains("waiting for the store: ")).await;
     drop(taken);
     serves(&pool, &acme).await;
 }
