@@ -73,8 +73,9 @@ pub trait Store: Arbiter + Callbacks + Counters + Inventories + Send + Sync + 's
     async fn put_meeting(&self, meeting: &Meeting) -> Result<(), Error>;
 
     /// Forgets a meeting if it still has this internal id, so that the late end of a meeting does
-    /// not take its successor of the same name with it.
-    async fn remove_meeting(&self, key: &MeetingKey, internal_id: &str) -> Result<(), Error>;
+    /// not take its successor of the same name with it. Of all who remove one meeting at the same time, one is
+    /// told that it did.
+    async fn remove_meeting(&self, key: &MeetingKey, internal_id: &str) -> Result<bool, Error>;
 
     /// Keeps what is known of a node beyond the file, in place of what was kept before.
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error>;

@@ -285,8 +285,9 @@ impl Entry {
         }
     }
 
-    /// Its node has shown the last of it.
-    pub(super) fn is_over(&self, now_ms: u64) {
+    /// Counts it among its tenant's meetings that are over. Of all instances the one does that has taken it out
+    /// of the store, and nobody a second time.
+    pub fn count_end(&self, now_ms: u64) {
         if let Some(part) = &self.part {
             part.lasted(now_ms.saturating_sub(self.created_at_ms));
         }

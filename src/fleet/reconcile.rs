@@ -292,7 +292,6 @@ impl Poll<'_> {
                 || (entry.miss(watch) >= MISSES_UNTIL_OVER && !fleet.claims.is_claimed(entry.key()))
             {
                 fleet.directory.remove(&entry);
-                entry.is_over(now_ms);
                 outcome.over.push(entry);
                 continue;
             }

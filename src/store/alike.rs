@@ -211,12 +211,14 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
         Act::AddHook(hook) => {
             return format!("{:?}", store.add_hook(hook).await.unwrap());
         }
+        Act::RemoveMeeting(key, internal_id) => {
+            return format!("{:?}", store.remove_meeting(key, internal_id).await.unwrap());
+        }
         Act::PutFound(meeting) => {
             return format!("{:?}", store.put_found(meeting).await.unwrap());
         }
         Act::Release(claim) => store.release_claim(claim).await,
         Act::PutMeeting(meeting) => store.put_meeting(meeting).await,
-        Act::RemoveMeeting(key, internal_id) => store.remove_meeting(key, internal_id).await,
         Act::PutNode(node) => store.put_node(node).await,
         Act::RemoveNode(name) => store.remove_node(name).await,
         Act::PutCallbacks(callbacks) => store.put_callbacks(callbacks).await,

@@ -180,10 +180,12 @@ pub(super) async fn two_scopes_may_use_the_same_meeting_id(store: &dyn Store) {
 pub(super) async fn the_late_end_of_a_meeting_spares_its_successor(store: &dyn Store) {
     let successor = meeting("acme", "m", "sha1-2");
     store.put_meeting(&successor).await.unwrap();
-    store.remove_meeting(&successor.key, "sha1-1").await.unwrap();
+    assert!(!store.remove_meeting(&successor.key, "sha1-1").await.unwrap());
     assert_eq!(store.load().await.unwrap().meetings, std::slice::from_ref(&successor));
-    store.remove_meeting(&successor.key, "sha1-2").await.unwrap();
-    store.remove_meeting(&successor.key, "sha1-2").await.unwrap();
+    let remove = || store.remove_meeting(&successor.key, "sha1-2");
+    let (one, other) = tokio::join!(remove(), remove());
+    assert!(one.unwrap() != other.unwrap(), "one of them has removed it");
+    assert!(!remove().await.unwrap());
     assert_eq!(store.load().await.unwrap().meetings, []);
 }
 

@@ -17,6 +17,8 @@ pub(in crate::store) enum Op {
     RemoveMeeting {
         key: MeetingKey,
         internal_id: Box<str>,
+        /// Whether it was there.
+        is_removed: Flag,
     },
     PutNode {
         name: NodeName,
@@ -35,6 +37,13 @@ pub(in crate::store) enum Op {
 }
 
 impl Op {
+    /// Forgets a meeting; with what tells afterwards whether it was there.
+    pub(in crate::store) fn remove_meeting(key: &MeetingKey, internal_id: &str) -> (Self, Flag) {
+        let is_removed = Flag::default();
+        let (key, internal_id) = (key.clone(), internal_id.into());
+        (Self::RemoveMeeting { key, internal_id, is_removed: is_removed.clone() }, is_removed)
+    }
+
     /// Keeps a node, with its secret sealed.
     pub(in crate::store) fn put_node(node: &SavedNode, seal: &Seal) -> Self {
         let spec = node.spec.as_ref().map(|spec| node_row::to_json(spec, seal));

@@ -261,8 +261,10 @@ impl Store for Postgres {
         self.write(Op::PutMeeting(meeting.clone().into())).await
     }
 
-    async fn remove_meeting(&self, key: &MeetingKey, internal_id: &str) -> Result<(), Error> {
-        self.write(Op::RemoveMeeting { key: key.clone(), internal_id: internal_id.into() }).await
+    async fn remove_meeting(&self, key: &MeetingKey, internal_id: &str) -> Result<bool, Error> {
+        let (op, is_removed) = Op::remove_meeting(key, internal_id);
+        self.write(op).await?;
+        Ok(is_removed.get())
     }
 
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error> {

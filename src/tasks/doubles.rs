@@ -90,7 +90,7 @@ impl Poll {
     async fn save_moved(&self, loser: &Entry, winner: &Entry) -> bool {
         let removed = self.store.remove_meeting(loser.key(), loser.internal_id()).await;
         let saved = match removed {
-            Ok(()) => self.put(winner).await,
+            Ok(_) => self.put(winner).await,
             Err(error) => Err(error),
         };
         match saved {

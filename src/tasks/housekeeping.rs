@@ -69,7 +69,7 @@ impl Task for Housekeeping {
     }
 }
 
-fn logged<E: std::error::Error>(what: &str, result: &Result<(), E>) -> bool {
+fn logged<T, E: std::error::Error>(what: &str, result: &Result<T, E>) -> bool {
     if let Err(error) = result {
         warn!("{what}: {}", Chain(error));
     }

@@ -229,12 +229,15 @@ impl Poll {
         let Found { over, doubles, outdated } = found;
         // Of what was ended on purpose its node tells by itself, and again if need be: it must not come back after
         // a crash. What a node has lost is told first: whoever finds it after a crash tells it again.
+        let now_ms = now_ms();
         let (ended, lost): (Vec<_>, Vec<_>) =
             over.iter().partition(|entry| entry.phase() == Phase::Ended);
-        self.forget(ended.iter().map(|entry| (entry.key(), entry.internal_id()))).await;
+        self.forget(&ended, now_ms).await;
         self.ends.tell(&over).await;
-        self.forget(lost.iter().map(|entry| (entry.key(), entry.internal_id()))).await;
-        self.forget(outdated.iter().map(|row| (&row.key, &*row.internal_id))).await;
+        self.forget(&lost, now_ms).await;
+        for row in outdated {
+            self.remove(&row.key, &row.internal_id).await;
+        }
         self.save(node).await;
         // The other process of an upgrade may know that what we take for the double is the newer one.
         if !self.fleet.is_overlapping() {
@@ -242,13 +245,23 @@ impl Poll {
         }
     }
 
-    /// Takes meetings out of the store.
-    async fn forget<'a>(&self, over: impl Iterator<Item = (&'a MeetingKey, &'a str)> + Send) {
-        for (key, internal_id) in over {
-            if let Err(error) = self.store.remove_meeting(key, internal_id).await {
-                warn!("a meeting that is over stays in the store: {}", Chain(&error));
+    /// Takes meetings that are over out of the store, and counts those that nobody else has taken out.
+    async fn forget(&self, over: &[&Arc<Entry>], now_ms: u64) {
+        for entry in over {
+            let is_removed = self.remove(entry.key(), entry.internal_id()).await;
+            // What never was in the store nobody else can know of, if it is ours alone.
+            if is_removed || !(entry.is_saved() || self.store.is_shared()) {
+                entry.count_end(now_ms);
             }
         }
+    }
+
+    /// Takes a meeting out of the store; says whether it was we who did.
+    async fn remove(&self, key: &MeetingKey, internal_id: &str) -> bool {
+        self.store.remove_meeting(key, internal_id).await.unwrap_or_else(|error| {
+            warn!("a meeting that is over stays in the store: {}", Chain(&error));
+            false
+        })
     }
 
     /// Saves the meetings just adopted, and those that the store did not take when they were created.

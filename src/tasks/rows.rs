@@ -101,7 +101,7 @@ impl Poll {
             return;
         }
         let saved = match self.store.remove_meeting(&row.key, &row.internal_id).await {
-            Ok(()) => self.put(entry).await,
+            Ok(_) => self.put(entry).await,
             Err(error) => Err(error),
         };
         match saved {

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::harness::{Config, Pool, Postgres, Tenant, eventually};
+use crate::harness::{Cluster, Config, Plan, Pool, Postgres, Tenant, eventually};
 
 const TOKEN: &str = "6f2f0d3e-0f39-4a0c-9a56-4c34a1c8d7e1";
 const USES: &str = "portico_secret_uses_total{sub_id=\"0\",tenant=\"acme\",value=\"1\"}";
@@ -107,4 +107,33 @@ async fn each_instance_shows_what_all_have_counted_and_a_kill_loses_little() {
     for pool in [&one, &two] {
         eventually("it shows the sum", async || counted(pool).await == times(3)).await;
     }
+}
+
+#[tokio::test]
+async fn an_end_that_two_instances_see_is_counted_once() {
+    let config = Config::new().tenant(Tenant::new("acme")).set("polling.interval", "100ms");
+    let mut cluster = Plan::new(config, 2).without_redis().start().await;
+    for number in 0..8 {
+        cluster.instance(0).tenant("acme").create(&format!("room{number}")).await;
+    }
+    let listed = async |pool: &Pool| pool.tenant("acme").listed().await.len();
+    for pool in cluster.instances() {
+        eventually("it has found them", async || listed(pool).await == 8).await;
+    }
+    cluster.nodes()[0].restart();
+    for pool in cluster.instances() {
+        eventually("it sees that they are over", async || listed(pool).await == 0).await;
+    }
+    let sql = |cluster: &Cluster, statement: &str| {
+        cluster.postgres().sql(cluster.database(), statement).trim().to_owned()
+    };
+    let rows = "SELECT count(*) FROM meetings";
+    eventually("they are forgotten", async || sql(&cluster, rows) == "0").await;
+    // Whoever stops has told the store what it counted.
+    for index in 0..2 {
+        cluster.instance(index).signal("TERM");
+        assert!(cluster.instance_mut(index).ended().await.success());
+    }
+    let ended = "SELECT sum(value) FROM counters WHERE name = 'ended'";
+    assert_eq!(sql(&cluster, ended), "8");
 }

@@ -16,17 +16,21 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
             return db.pragma_update(None, "user_version", version);
         }
         Op::PutMeeting(meeting) => put_meeting(db, meeting)?,
-        Op::RemoveMeeting { key, internal_id } => db
-            .prepare_cached(
-                "DELETE FROM meetings WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
-                     AND internal_id = ?4",
-            )?
-            .execute(params![
-                key.scope.tenant.as_str(),
-                key.scope.sub.get(),
-                key.id,
-                internal_id
-            ])?,
+        Op::RemoveMeeting { key, internal_id, is_removed } => {
+            let rows = db
+                .prepare_cached(
+                    "DELETE FROM meetings WHERE tenant = ?1 AND sub_id = ?2 AND meeting_id = ?3
+                         AND internal_id = ?4",
+                )?
+                .execute(params![
+                    key.scope.tenant.as_str(),
+                    key.scope.sub.get(),
+                    key.id,
+                    internal_id
+                ])?;
+            is_removed.set(rows > 0);
+            rows
+        }
         Op::PutNode { name, state, spec } => db
             .prepare_cached("INSERT OR REPLACE INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)")?
             .execute(params![name.as_str(), state.as_str(), spec])?,

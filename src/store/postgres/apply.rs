@@ -69,13 +69,14 @@ pub(super) fn queries(op: &Op) -> Vec<Query> {
         Op::Callbacks(change) => return of_callbacks(change),
         Op::Arbitrate(change) => return arbiter::queries(change),
         Op::PutMeeting(meeting) => put_meeting(meeting),
-        Op::RemoveMeeting { key, internal_id } => {
+        Op::RemoveMeeting { key, internal_id, is_removed } => {
             let [tenant, sub_id] = scope(&key.scope);
             Query::new(
                 "DELETE FROM meetings WHERE tenant = $1 AND sub_id = $2 AND meeting_id = $3
                     AND internal_id = $4",
                 vec![tenant, sub_id, text(&key.id), text(internal_id)],
             )
+            .telling_if(is_removed)
         }
         Op::PutNode { name, state, spec } => Query::new(
             "INSERT INTO nodes (name, state, spec) VALUES ($1, $2, $3)

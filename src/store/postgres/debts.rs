@@ -73,7 +73,7 @@ impl Debts {
             })
             .collect();
         self.queue.retain(|debt| match &debt.op {
-            Op::RemoveMeeting { key, internal_id } => !saved.contains(&(key, &**internal_id)),
+            Op::RemoveMeeting { key, internal_id, .. } => !saved.contains(&(key, &**internal_id)),
             _ => true,
         });
     }
@@ -132,7 +132,7 @@ mod tests {
 
     fn over(id: &str, internal_id: &str) -> Op {
         let key = contract::meeting("acme", id, internal_id).key;
-        Op::RemoveMeeting { key, internal_id: internal_id.into() }
+        Op::remove_meeting(&key, internal_id).0
     }
 
     fn ids(part: &Part) -> Vec<&str> {
