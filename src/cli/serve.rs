@@ -165,7 +165,7 @@ impl Portico {
         let mut instances = Instances::open(&settings, &fleet, &runtime, &registry)?;
         instances.keep_in_step(&runtime, &fleet, &store);
         let Instances { duties, membership, .. } = instances;
-        let outbox = outbox(&settings, &fleet, &store, &client, &registry)?;
+        let outbox = outbox(&settings, &fleet, &store, &client, &registry, &duties)?;
         let poller = poller(&settings, &fleet, &store, &client, &metrics, &duties, &outbox.wake);
         if upgrade == Upgrade::Yes {
             // Requests come as soon as the sockets do, and a node that was never polled gets no meetings.

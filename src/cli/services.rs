@@ -60,6 +60,7 @@ pub(super) fn outbox(
     store: &Arc<dyn Store>,
     client: &Client,
     registry: &Registry,
+    duties: &Duties,
 ) -> anyhow::Result<Arc<Outbox>> {
     Ok(Arc::new(Outbox {
         fleet: fleet.clone(),
@@ -68,6 +69,7 @@ pub(super) fn outbox(
         sender: Sender::new(reach(settings), node::load_roots()?),
         wake: Arc::default(),
         metrics: OutboxMetrics::register(registry)?,
+        duties: duties.clone(),
     }))
 }
 

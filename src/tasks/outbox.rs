@@ -10,6 +10,7 @@
 //! one holds that stops is given back. Two of them get together as many places as one.
 
 mod clients;
+mod expiry;
 mod listed;
 mod sender;
 
@@ -23,12 +24,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::bus::Duties;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::{Delivery, Settled};
 use crate::node::Client;
 use crate::store::{Holder, Places, Store, Taking};
 
+use expiry::Expiry;
 pub use sender::Sender;
 use sender::Verdict;
 
@@ -122,6 +125,8 @@ pub struct Outbox {
     pub wake: Arc<Notify>,
     /// What is counted.
     pub metrics: OutboxMetrics,
+    /// One instance is enough to forget what is over.
+    pub duties: Duties,
 }
 
 impl Outbox {
@@ -130,6 +135,7 @@ impl Outbox {
         let holder = Holder::random();
         let mut attempts = JoinSet::new();
         // Old ones may be many, and what is under way must be held on to meanwhile.
+        let expiry = Expiry::new(self.store.clone(), self.duties.clone());
         let mut expiring = JoinSet::new();
         let mut under_way: HashMap<Id, i64> = HashMap::new();
         let mut expire_at = Instant::now();
@@ -139,9 +145,9 @@ impl Outbox {
             } else {
                 if expire_at <= Instant::now() {
                     expire_at = Instant::now() + EXPIRE_EVERY;
-                    let this = self.clone();
+                    let expiry = expiry.clone();
                     if expiring.is_empty() {
-                        expiring.spawn(async move { this.expire().await });
+                        expiring.spawn(async move { expiry.run(now_ms()).await });
                     }
                 }
                 self.begin_what_is_due(holder, &mut attempts, &mut under_way, &stop).await
@@ -281,12 +287,6 @@ impl Outbox {
         let snapshot = self.fleet.peek();
         let secret = snapshot.tenant(scope.tenant.as_str())?.tenant.secret(scope.sub)?;
         Some(secret.values().map(|value| value.expose().to_owned()).collect())
-    }
-
-    async fn expire(&self) {
-        if let Err(trouble) = self.store.expire_callbacks(now_ms()).await {
-            warn!("old callbacks cannot be forgotten: {}", Chain(&trouble));
-        }
     }
 }
 
