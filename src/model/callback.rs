@@ -115,7 +115,7 @@ pub struct NewDelivery {
     /// What to tell, in the front end's words, unsigned: `true` or `false` for [`CallbackKind::End`],
     /// nothing for [`CallbackKind::MeetingEnded`], a form for [`CallbackKind::Hook`], else JSON.
     pub payload: Vec<u8>,
-    /// ms since 1970.
+    /// ms since 1970. What is only expected has the time from which on it counts as said.
     pub received_at_ms: u64,
 }
 

@@ -62,7 +62,8 @@ pub trait Callbacks: Send + Sync {
     /// Notes that the meeting of this callback was over at this time, in ms since 1970. The first time counts.
     async fn end_callbacks(&self, token: &CallbackToken, at_ms: u64) -> Result<(), Error>;
 
-    /// Puts something into the outbox, unless the same is or was in it. Beyond [`MAX_PENDING`] and
+    /// Puts something into the outbox, unless the same is or was in it. What was received at a later time, as an
+    /// end that we only expect, gives way to it as long as nobody has tried to deliver it. Beyond [`MAX_PENDING`] and
     /// [`MAX_PENDING_BYTES`] it is given up at once; what was given up before the last [`MAX_DEAD`] is forgotten.
     async fn put_delivery(&self, delivery: &NewDelivery) -> Result<Put, Error>;
 

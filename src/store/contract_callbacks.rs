@@ -107,6 +107,35 @@ pub(super) async fn what_comes_twice_is_delivered_once(store: &dyn Store) {
     assert_eq!((outbox.taken.len(), outbox.pending, outbox.dead), (0, 0, 1));
 }
 
+pub(super) async fn what_is_expected_gives_way_to_what_is_said(store: &dyn Store) {
+    store.put_callbacks(&[callback(1), callback(2)]).await.unwrap();
+    let said = |number, payload: &[u8], at_ms| NewDelivery {
+        payload: payload.to_vec(),
+        ..delivery(number, "", at_ms)
+    };
+    store.put_delivery(&said(1, b"a guess", 1000)).await.unwrap();
+    assert_eq!(due(store, 999).await, []);
+    // Whoever else expects it does not put it off.
+    store.put_delivery(&said(1, b"another", 2000)).await.unwrap();
+    store.put_delivery(&said(1, b"true", 500)).await.unwrap();
+    let [first] = due(store, 500).await.try_into().unwrap();
+    assert_eq!(first.received_at_ms, 500);
+    assert_eq!(store.payload_of(first.id).await.unwrap(), b"true");
+    store.settle_delivery(first.id, ANYBODYS.holder, 600, &Settled::Delivered).await.unwrap();
+
+    // What was tried, or told, stays as it was.
+    store.put_delivery(&said(2, b"a guess", 1000)).await.unwrap();
+    let [second] = due(store, 1000).await.try_into().unwrap();
+    let again = Settled::Again { at_ms: 1200, error: "status 503".to_owned() };
+    store.settle_delivery(second.id, ANYBODYS.holder, 1000, &again).await.unwrap();
+    for number in [1, 2] {
+        store.put_delivery(&said(number, b"true", 400)).await.unwrap();
+    }
+    assert_eq!(due(store, 1100).await, []);
+    let [second] = due(store, 1200).await.try_into().unwrap();
+    assert_eq!(store.payload_of(second.id).await.unwrap(), b"a guess");
+}
+
 pub(super) async fn one_origin_does_not_crowd_out_the_others(store: &dyn Store) {
     store.put_callbacks(&[callback(1), callback(2)]).await.unwrap();
     for number in 0..50 {

@@ -2,8 +2,9 @@
 //! meetings and calls nobody.
 //!
 //! A node calls again for ten minutes where we did not hear it. What it says of a recording is better than our
-//! guess, so the end of a meeting that could be recorded waits for it for a while, in memory. Whoever comes
-//! second, the node or we, tells nothing more: the outbox takes each callback once.
+//! guess, so the end of a meeting that could be recorded waits for it for a while: in the outbox, where it is due
+//! only then, and gives way to what the node says before. Whoever comes second after that, the node or we, tells
+//! nothing more: the outbox takes each callback once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use futures::future::join_all;
 use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::bbb::Element;
@@ -24,7 +24,7 @@ use crate::store::{self, Store};
 
 /// Ends that are told at the same time; the store writes them together.
 const AT_ONCE: usize = 32;
-/// Ends that wait. A whole large node that restarts has a few hundred.
+/// Ends that wait for a store that does not take them. A whole large node that restarts has a few hundred.
 const MAX_WAITING: usize = 10_000;
 
 /// The ends that are still to be told.
@@ -35,7 +35,8 @@ pub struct Ends {
     wake: Arc<Notify>,
     /// How long a node may take to say it by itself.
     patience: Duration,
-    waiting: Mutex<VecDeque<(Instant, Arc<Entry>)>>,
+    /// What the store did not take.
+    waiting: Mutex<VecDeque<Arc<Entry>>>,
 }
 
 impl Ends {
@@ -49,24 +50,27 @@ impl Ends {
         Self { fleet, store, wake, patience, waiting: Mutex::default() }
     }
 
-    /// Tells the end of these meetings, which have left the directory, and of those that have waited.
-    pub(super) async fn tell(&self, over: &[Arc<Entry>]) {
-        let (told, recorded): (Vec<_>, Vec<_>) = over
-            .iter()
-            .filter(|entry| self.is_an_end(entry))
-            .partition(|entry| !is_recorded(entry));
-        self.wait(Instant::now() + self.patience, recorded.iter().map(|entry| (*entry).clone()));
-        let mut told: Vec<Arc<Entry>> = told.into_iter().cloned().collect();
-        told.extend(self.due());
-        for some in told.chunks(AT_ONCE) {
+    /// Tells the end of these meetings, which have left the directory, and of those that the store did not take
+    /// before. Gives those of which nothing more is to be told: the others need their rows in the store, so that
+    /// whoever comes after us finds that they are over.
+    pub(super) async fn tell(&self, over: &[Arc<Entry>]) -> Vec<Arc<Entry>> {
+        let (ends, mut told): (Vec<_>, Vec<_>) =
+            over.iter().cloned().partition(|entry| self.is_an_end(entry));
+        let mut all = std::mem::take(&mut *self.waiting.lock());
+        all.extend(ends);
+        for some in all.make_contiguous().chunks(AT_ONCE) {
             let results = join_all(some.iter().map(|entry| self.tell_one(entry))).await;
             for (entry, result) in some.iter().zip(results) {
-                if let Err(error) = result {
-                    warn!("the end of a meeting is told later: {}", Chain(&error));
-                    self.wait(Instant::now(), [entry.clone()]);
+                match result {
+                    Ok(()) => told.push(entry.clone()),
+                    Err(error) => {
+                        warn!("the end of a meeting is told later: {}", Chain(&error));
+                        self.wait(entry.clone());
+                    }
                 }
             }
         }
+        told
     }
 
     /// Whether nothing goes on under its key, as far as its front end knows: one that was ended, and created
@@ -81,32 +85,26 @@ impl Ends {
         entry.counts() && (entry.phase() == Phase::Ended || !is_elsewhere())
     }
 
-    fn wait(&self, until: Instant, ends: impl IntoIterator<Item = Arc<Entry>>) {
+    fn wait(&self, entry: Arc<Entry>) {
         let mut waiting = self.waiting.lock();
-        for entry in ends {
-            if waiting.len() >= MAX_WAITING {
-                warn!("too many ends of meetings wait; the first is not told");
-                waiting.pop_front();
-            }
-            waiting.push_back((until, entry));
+        if waiting.len() >= MAX_WAITING {
+            warn!("too many ends of meetings wait; the first is told after a restart");
+            waiting.pop_front();
         }
-    }
-
-    fn due(&self) -> Vec<Arc<Entry>> {
-        let (mut waiting, now) = (self.waiting.lock(), Instant::now());
-        let (due, rest) = waiting.drain(..).partition::<VecDeque<_>, _>(|(at, _)| *at <= now);
-        *waiting = rest;
-        due.into_iter().map(|(_, entry)| entry).collect()
+        waiting.push_back(entry);
     }
 
     async fn tell_one(&self, entry: &Entry) -> Result<(), store::Error> {
         let now_ms = now_ms();
+        let patience = if is_recorded(entry) { self.patience } else { Duration::ZERO };
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let due_ms = now_ms.saturating_add(patience_ms);
         let mut is_any = false;
         for callback in self.store.callbacks_of(entry.key(), entry.internal_id()).await? {
             if !matches!(callback.kind, CallbackKind::End | CallbackKind::MeetingEnded) {
                 continue;
             }
-            if let Some(delivery) = delivery(&callback, now_ms) {
+            if let Some(delivery) = delivery(&callback, due_ms) {
                 self.store.put_delivery(&delivery).await?;
                 is_any = true;
             }
@@ -119,8 +117,8 @@ impl Ends {
     }
 }
 
-/// The same as when its node had called, so that it counts as the same.
-fn delivery(callback: &Callback, now_ms: u64) -> Option<NewDelivery> {
+/// The same as when its node called at that time, so that it counts as the same.
+fn delivery(callback: &Callback, at_ms: u64) -> Option<NewDelivery> {
     let target = callback.target.as_deref()?;
     let payload = match callback.kind {
         // A node that has lost a meeting publishes nothing of it.
@@ -134,7 +132,7 @@ fn delivery(callback: &Callback, now_ms: u64) -> Option<NewDelivery> {
             .map(|url| url.origin().ascii_serialization())
             .unwrap_or_default(),
         payload,
-        received_at_ms: now_ms,
+        received_at_ms: at_ms,
     })
 }
 

@@ -40,6 +40,7 @@ mod learning;
 mod lifecycle;
 mod limits;
 mod listing;
+mod lost;
 mod outbox_shared;
 mod placement;
 mod postgres;

@@ -77,6 +77,9 @@ pub(super) fn deliver(db: &Connection, deliver: &Deliver) -> rusqlite::Result<()
     } else {
         ("pending", None, None)
     };
+    if delivery.subject.is_empty() {
+        correct(db, delivery)?;
+    }
     let payload = if is_full { &[][..] } else { &delivery.payload };
     let inserted = db
         .prepare_cached(
@@ -100,6 +103,24 @@ pub(super) fn deliver(db: &Connection, deliver: &Deliver) -> rusqlite::Result<()
     let is_given_up = is_full && inserted > 0;
     outcome.set(if is_given_up { Put::GivenUp } else { Put::Kept });
     if is_given_up { trim_dead(db, &owner) } else { Ok(()) }
+}
+
+/// Has what was expected for later, and nobody has tried, give way. Of an end alone we say what its node may
+/// know better.
+fn correct(db: &Connection, delivery: &NewDelivery) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE deliveries SET payload = ?3, bytes = length(?3), received_at_ms = ?4,
+             next_attempt_at_ms = ?4
+         WHERE token = ?1 AND subject = ?2 AND state = 'pending' AND attempts = 0
+             AND next_attempt_at_ms = received_at_ms AND received_at_ms > ?4",
+    )?
+    .execute(params![
+        delivery.token.expose(),
+        delivery.subject,
+        delivery.payload,
+        ms(delivery.received_at_ms),
+    ])
+    .map(drop)
 }
 
 /// Whether another event of its hook is to be delivered before.

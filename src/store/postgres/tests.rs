@@ -58,6 +58,7 @@ async fn it_keeps_the_contract() {
 async fn it_keeps_the_contract_of_callbacks() {
     contract_callbacks::callbacks_come_back_as_they_were_put(&fresh().await).await;
     contract_callbacks::what_comes_twice_is_delivered_once(&fresh().await).await;
+    contract_callbacks::what_is_expected_gives_way_to_what_is_said(&fresh().await).await;
     contract_callbacks::one_origin_does_not_crowd_out_the_others(&fresh().await).await;
     contract_callbacks::one_tenant_does_not_crowd_out_the_others(&fresh().await).await;
     contract_callbacks::those_under_way_keep_their_places(&fresh().await).await;
