@@ -17,7 +17,9 @@ pub(super) use self::arbiter::{
 };
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
-pub(super) use self::inventory::{any_change_makes_another_digest, the_last_inventory_is_in_force};
+pub(super) use self::inventory::{
+    any_change_makes_another_digest, inventory, the_last_inventory_is_in_force,
+};
 use super::{Adding, Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
@@ -108,7 +110,7 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
     assert!(store.load().await.unwrap().nodes.contains(&node));
     assert!(open(sealing()).await.load().await.unwrap().nodes.contains(&node));
     the_last_inventory_is_in_force(store).await;
-    let inventory = inventory::inventory();
+    let inventory = inventory();
     store.apply_inventory(&inventory, "sealed", "edge").await.unwrap();
     let saved = open(sealing()).await.load_inventory().await.unwrap().unwrap();
     assert_eq!(saved.inventory, inventory);

@@ -16,6 +16,7 @@ mod op;
 mod outbox;
 mod rows;
 mod schema;
+mod sealing;
 mod writer;
 
 #[cfg(test)]
@@ -77,6 +78,7 @@ impl Embedded {
         let path = Self::file(data_dir);
         let connection = schema::open(&path, older)?;
         let seal = Seal::new(key.as_ref());
+        sealing::seal_all(&path, &connection, &seal);
         Self::start(path.clone(), connection, seal).map_err(|error| Error::from_io(&path, error))
     }
 

@@ -200,6 +200,33 @@ fn from_tenant(tenant: &Tenant, seal: &Seal) -> TenantRow {
     }
 }
 
+/// A row in which secrets stand in clear, with them sealed; nothing if there are none.
+pub(super) fn sealed(kind: &str, name: &str, spec: &str, seal: &Seal) -> Option<String> {
+    if kind == NODE {
+        return node_row::sealed(name, spec, seal);
+    }
+    if kind != TENANT {
+        return None;
+    }
+    let (slug, mut row): (Slug, TenantRow) = (name.parse().ok()?, parse(spec).ok()?);
+    let mut is_any = false;
+    let mut shut = |place: &str, row: &mut SecretRow| {
+        if let SecretRow::Clear(secret) = row
+            && let Some(sealed) = seal.close(&about(&slug, place), secret)
+        {
+            *row = SecretRow::Sealed(sealed);
+            is_any = true;
+        }
+    };
+    for secret in &mut row.secrets {
+        let sub = secret.sub_id;
+        shut(&format!("{sub}/1"), &mut secret.secret);
+        secret.secret2.iter_mut().for_each(|value| shut(&format!("{sub}/2"), value));
+    }
+    row.stats_token.iter_mut().for_each(|token| shut("stats_token", token));
+    is_any.then(|| json(&row))
+}
+
 /// Where a secret belongs; it opens nowhere else. No node has such a name.
 fn about(slug: &Slug, place: &str) -> String {
     format!("tenant {slug} {place}")

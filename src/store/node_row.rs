@@ -87,7 +87,22 @@ pub(super) fn to_json(node: &Node, seal: &Seal) -> String {
         tags: node.tags.clone(),
         load_url: node.load_url.clone(),
     };
-    serde_json::to_string(&row).expect("a struct of texts and numbers is JSON")
+    to_text(&row)
+}
+
+/// A row of `name` whose secret stands in clear, with it sealed; nothing if there is no such secret.
+pub(super) fn sealed(name: &str, json: &str, seal: &Seal) -> Option<String> {
+    let mut row: Row = serde_json::from_str(json).ok()?;
+    if row.sealed_secret.is_some() {
+        return None;
+    }
+    row.sealed_secret = Some(seal.close(name, &row.secret)?);
+    row.secret.clear();
+    Some(to_text(&row))
+}
+
+fn to_text(row: &Row) -> String {
+    serde_json::to_string(row).expect("a struct of texts and numbers is JSON")
 }
 
 pub(super) fn from_json(name: NodeName, json: &str, seal: &Seal) -> Result<Node, Unusable> {

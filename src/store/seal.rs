@@ -42,6 +42,11 @@ impl Seal {
         }))
     }
 
+    /// Whether it seals anything.
+    pub(super) fn has_key(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells a secret from others by the same key. Without a key anybody can make it of the secret, who can read
     /// secrets in the same store then, too.
     pub(super) fn mark_of(&self, secret: &Secret) -> String {

@@ -11,7 +11,7 @@ use crate::model::{
 use crate::store::{SavedAsset, SavedInventory, Store, digest_of};
 
 /// With everything set that there is.
-pub(super) fn inventory() -> Inventory {
+pub(in crate::store) fn inventory() -> Inventory {
     let rule = |name: &str, mode| Rule { name: name.to_owned(), mode };
     let rules = Rules {
         create: vec![
