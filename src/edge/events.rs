@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use log::{error, warn};
+use log::error;
 use pingora_proxy::Session;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use url::Url;
 
 use super::Edge;
 use super::refusal::Fault;
@@ -20,8 +18,8 @@ use super::reply::Reply;
 use super::track::Track;
 use super::upload::{self, Broken};
 use crate::chain::Chain;
-use crate::fleet::{HOOK_PREFIX, Node, Snapshot, hook_path, now_ms};
-use crate::model::{CallbackKind, MeetingKey, NewDelivery, Scope};
+use crate::fleet::{HOOK_PREFIX, MEETING_ENDED, Node, Snapshot, form_of, hook_path};
+use crate::model::{CallbackKind, MeetingKey};
 use owner::About;
 use words::in_owners_words;
 
@@ -31,7 +29,6 @@ const MAX_POST_BYTES: usize = 1024 * 1024;
 const POST_WITHIN: Duration = Duration::from_secs(15);
 /// bbb-webhooks posts one at a time; versions that gather them are not known.
 const MAX_EVENTS: usize = 100;
-const MEETING_ENDED: &str = "meeting-ended";
 
 /// What bbb-webhooks posts: a form of these fields, in this order.
 pub(super) struct Post {
@@ -66,11 +63,7 @@ impl Post {
 
     /// The same form with one event.
     pub(super) fn with(&self, event: &Value) -> String {
-        form_urlencoded::Serializer::new(String::new())
-            .append_pair("domain", &self.domain)
-            .append_pair("event", &format!("[{event}]"))
-            .append_pair("timestamp", &self.timestamp)
-            .finish()
+        form_of(&self.domain, event, &self.timestamp)
     }
 }
 
@@ -134,41 +127,19 @@ impl Edge {
 
     /// Puts an event into the outbox for every hook that wants it.
     async fn tell(&self, post: &Post, event: &Event) -> Result<(), StatusCode> {
-        let MeetingKey { scope, id } = &event.key;
-        let payload = post.with(&event.data).into_bytes();
-        // What a node tells twice has the same words.
-        let subject = hex::encode(Sha256::digest(&payload));
-        for hook in self.fleet.hooks.that_want(&event.id, scope, id) {
-            let delivery = NewDelivery {
-                token: hook.token,
-                subject: subject.clone(),
-                origin: Url::parse(&hook.callback_url)
-                    .map(|url| url.origin().ascii_serialization())
-                    .unwrap_or_default(),
-                payload: payload.clone(),
-                received_at_ms: now_ms(),
-            };
+        let form = post.with(&event.data);
+        for (scope, delivery) in
+            self.fleet.to_hooks(&event.id, &event.key, &event.internal_id, &form)
+        {
             let put = self.store.put_delivery(&delivery).await.map_err(|trouble| {
                 error!("an event cannot be saved, its node may tell it again: {}", Chain(&trouble));
                 StatusCode::SERVICE_UNAVAILABLE
             })?;
-            self.metrics.callbacks.overflow.note(put, CallbackKind::Hook, &hook.scope);
+            self.metrics.callbacks.overflow.note(put, CallbackKind::Hook, &scope);
         }
         self.settings.callbacks.wake();
-        // Its hooks are those of its successor, if the room runs again.
-        if event.id == MEETING_ENDED && !self.runs_as_another(&event.key, &event.internal_id) {
-            let runs = |viewer: &Scope| self.runs_elsewhere(viewer, scope, id);
-            for hook in self.fleet.hooks.remove_of_meeting(scope, id, runs) {
-                self.fleet.tell_hook_removed(hook.id);
-                let forgotten = async {
-                    // In this order: a hook whose end alone is written would be back with a restart.
-                    self.store.remove_hook(hook.id).await?;
-                    self.store.end_callbacks(&hook.token, now_ms()).await
-                };
-                if let Err(trouble) = forgotten.await {
-                    warn!("a webhook of a meeting that is over stays: {}", Chain(&trouble));
-                }
-            }
+        if event.id == MEETING_ENDED {
+            self.fleet.remove_hooks_of(&*self.store, &event.key, &event.internal_id).await;
         }
         Ok(())
     }

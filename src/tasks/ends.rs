@@ -5,8 +5,10 @@
 //! guess, so the end of a meeting that could be recorded waits for it for a while: in the outbox, where it is due
 //! only then, and gives way to what the node says before. Whoever comes second after that, the node or we, tells
 //! nothing more: the outbox takes each callback once.
+//!
+//! Webhooks are told that it is over as soon as its front end is, and once.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use url::Url;
 use crate::bbb::Element;
 use crate::chain::Chain;
 use crate::fleet::{Entry, Fleet, Phase, now_ms};
-use crate::model::{Callback, CallbackKind, NewDelivery};
+use crate::model::{Callback, CallbackKind, NewDelivery, NodeName};
 use crate::store::{self, Store};
 
 /// Ends that are told at the same time; the store writes them together.
@@ -37,6 +39,8 @@ pub struct Ends {
     patience: Duration,
     /// What the store did not take.
     waiting: Mutex<VecDeque<Arc<Entry>>>,
+    /// Internal ids of meetings on nodes that are away, whose end webhooks were told.
+    away: Mutex<HashMap<NodeName, HashSet<Box<str>>>>,
 }
 
 impl Ends {
@@ -47,7 +51,8 @@ impl Ends {
         wake: Arc<Notify>,
         patience: Duration,
     ) -> Self {
-        Self { fleet, store, wake, patience, waiting: Mutex::default() }
+        let (waiting, away) = (Mutex::default(), Mutex::default());
+        Self { fleet, store, wake, patience, waiting, away }
     }
 
     /// Tells the end of these meetings, which have left the directory, and of those that the store did not take
@@ -74,15 +79,51 @@ impl Ends {
     }
 
     /// Whether nothing goes on under its key, as far as its front end knows: one that was ended, and created
-    /// again, is over; one that another has taken the place of is not. A breakout room that its node has
-    /// made has no callbacks.
+    /// again, is over; one that another has taken the place of is not.
     fn is_an_end(&self, entry: &Entry) -> bool {
         let key = entry.key();
         let is_elsewhere = || {
             let other = self.fleet.directory.get(&key.scope, &key.id);
             other.is_some_and(|other| other.phase() == Phase::Running)
         };
-        entry.counts() && (entry.phase() == Phase::Ended || !is_elsewhere())
+        entry.phase() == Phase::Ended || !is_elsewhere()
+    }
+
+    /// Tells webhooks of the meetings of a node that was away for too long: for their front ends they are over.
+    /// Nothing is said of recordings, so callbacks wait until it is known what has become of the meetings. A
+    /// meeting that comes back with its node is told of again, but for its end.
+    pub(super) async fn tell_lost(&self, node: &NodeName) {
+        for entry in self.fleet.directory.on_node(node) {
+            let id = entry.internal_id();
+            let is_told = || self.away.lock().get(node).is_some_and(|told| told.contains(id));
+            if entry.phase() != Phase::Lost || is_told() || !self.is_an_end(&entry) {
+                continue;
+            }
+            match self.tell_hooks(&entry).await {
+                Ok(()) => {
+                    self.away.lock().entry(node.clone()).or_default().insert(id.into());
+                }
+                Err(error) => {
+                    return warn!("webhooks are told of an end later: {}", Chain(&error));
+                }
+            }
+        }
+    }
+
+    /// A node is no longer away.
+    pub(super) fn is_back(&self, node: &NodeName) {
+        self.away.lock().remove(node);
+    }
+
+    async fn tell_hooks(&self, entry: &Entry) -> Result<(), store::Error> {
+        let all = self.fleet.end_to_hooks(entry.node(), entry.key(), entry.internal_id());
+        for (_whose, delivery) in &all {
+            self.store.put_delivery(delivery).await?;
+        }
+        if !all.is_empty() {
+            self.wake.notify_one();
+        }
+        Ok(())
     }
 
     fn wait(&self, entry: Arc<Entry>) {
@@ -99,6 +140,15 @@ impl Ends {
         let patience = if is_recorded(entry) { self.patience } else { Duration::ZERO };
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let due_ms = now_ms.saturating_add(patience_ms);
+        // Of what has ended there its node tells webhooks by itself.
+        if entry.phase() != Phase::Ended {
+            self.tell_hooks(entry).await?;
+            self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id()).await;
+        }
+        // A breakout room that its node has made has no callbacks.
+        if !entry.counts() {
+            return Ok(());
+        }
         let mut is_any = false;
         for callback in self.store.callbacks_of(entry.key(), entry.internal_id()).await? {
             if !matches!(callback.kind, CallbackKind::End | CallbackKind::MeetingEnded) {

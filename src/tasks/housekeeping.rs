@@ -56,6 +56,9 @@ impl Task for Housekeeping {
                 }
                 let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
                 is_done &= logged("forgetting a meeting", &removed);
+                let hooks_of =
+                    self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id());
+                hooks_of.await;
             }
         }
         for name in self.fleet.drop_idle_retired() {

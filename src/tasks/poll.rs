@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use log::{debug, info, warn};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::driver::{Failed, Task};
 use super::ends::Ends;
@@ -97,11 +97,16 @@ impl Task for Poll {
         let (polled, ()) = tokio::join!(self.poll(node), self.fetch_load(node));
         match polled {
             Ok(reconciled) => {
+                self.ends.is_back(node.name());
                 self.see_to(node, reconciled).await;
                 Ok(())
             }
             Err(trouble) => {
-                self.failed(node, &trouble);
+                if self.failed(node, &trouble) {
+                    let told = self.ends.tell_lost(node.name());
+                    // The rest after the next poll, which is not to be kept waiting.
+                    timeout(self.settings.interval / 2, told).await.ok();
+                }
                 Err(Failed)
             }
         }
@@ -160,7 +165,8 @@ impl Poll {
         }
     }
 
-    fn failed(&self, node: &Node, trouble: &Trouble) {
+    /// Says whether its meetings are lost.
+    fn failed(&self, node: &Node, trouble: &Trouble) -> bool {
         let reason = Chain(trouble).to_string();
         if let Some(change) =
             node.live.poll_failed(reason.clone(), self.settings.thresholds, now_ms())
@@ -182,6 +188,7 @@ impl Poll {
             }
         }
         self.fleet.tell_failed_poll(node, is_too_long);
+        is_too_long
     }
 
     /// Does what follows, or leaves it to go on by itself when it takes long.

@@ -11,7 +11,9 @@ use sha2::Sha256;
 
 use crate::callbacks::{is_all_delivered, target};
 use crate::edit;
-use crate::harness::{Client, Config, Front, Heard, Pool, Tenant, assert_failed, eventually};
+use crate::harness::{
+    Client, Cluster, Config, Front, Heard, Plan, Pool, Tenant, assert_failed, eventually,
+};
 
 async fn pool(nodes: usize) -> Pool {
     let acme = Tenant::new("acme").sub(5);
@@ -27,7 +29,19 @@ pub(crate) async fn reachable(config: Config) -> Pool {
     pool
 }
 
-async fn hook(client: &Client, front: &Front, more: &str) -> String {
+/// Instances that nodes can reach, all by the address of the first.
+pub(crate) async fn reachable_cluster(plan: Plan) -> Cluster {
+    let mut cluster = plan.start().await;
+    let own = format!("server:\n  public_url: http://{}\n", cluster.instance(0).address());
+    for index in 0..cluster.instances().len() {
+        let pool = cluster.instance_mut(index);
+        pool.rewrite_config(&pool.config_yaml().replacen("server:\n", &own, 1));
+        pool.restart().await;
+    }
+    cluster
+}
+
+pub(crate) async fn hook(client: &Client, front: &Front, more: &str) -> String {
     let query = format!("callbackURL={}{more}", front.encoded("/hook"));
     client.get("hooks/create", &query).await.success().text("hookID")
 }
@@ -40,7 +54,7 @@ async fn nodes_have_ours(pool: &Pool, count: usize) {
 }
 
 /// Event and meeting of what a hook was told, after its signature was found right.
-fn told(front: &Front, secret: &str) -> Vec<(String, String)> {
+pub(crate) fn told(front: &Front, secret: &str) -> Vec<(String, String)> {
     let read = |heard: Heard| {
         let (target, sum) = heard.target.split_once("?checksum=").expect("a checksum");
         let signed = format!("{}{}{secret}", front.url(target), heard.body);

@@ -6,9 +6,8 @@
 
 use serde_json::Value;
 
-use super::MEETING_ENDED;
 use crate::edge::Edge;
-use crate::fleet::{Node, Phase, Snapshot, identity};
+use crate::fleet::{MEETING_ENDED, Node, Phase, Snapshot, identity};
 use crate::model::{MeetingKey, Scope, SubId};
 use crate::store;
 
@@ -67,7 +66,7 @@ impl Edge {
                 return Ok((entry.node() == node.name()).then(|| entry.key().clone()));
             }
         }
-        if about.is_of_recording() || !self.runs_as_another(&key, &about.internal_id) {
+        if about.is_of_recording() || !self.fleet.runs_as_another(&key, &about.internal_id) {
             return Ok(Some(key));
         }
         // A lost one was created again elsewhere: what ends is the double.
@@ -108,25 +107,6 @@ impl Edge {
         let callbacks = self.store.callbacks_of_internal(&about.internal_id).await?;
         let mut own = callbacks.into_iter().filter(|callback| callback.node == *node.name());
         Ok(own.next().map(|callback| callback.key))
-    }
-
-    /// Whether another meeting than this one runs by that name.
-    pub(super) fn runs_as_another(&self, key: &MeetingKey, internal_id: &str) -> bool {
-        let entry = self.fleet.directory.get(&key.scope, &key.id);
-        entry.is_some_and(|entry| {
-            entry.phase() == Phase::Running && entry.internal_id() != internal_id
-        })
-    }
-
-    /// Whether a meeting of this id runs that `viewer` sees and `owner` does not own.
-    pub(super) fn runs_elsewhere(&self, viewer: &Scope, owner: &Scope, id: &str) -> bool {
-        let snapshot = self.fleet.snapshot();
-        let Some(tenant) = snapshot.tenant(viewer.tenant.as_str()) else { return false };
-        let scopes = tenant.tenant.secrets.iter().map(|own| tenant.tenant.scope(own.sub_id));
-        scopes.filter(|scope| scope != owner && viewer.sees(scope)).any(|scope| {
-            let entry = self.fleet.directory.get(&scope, id);
-            entry.is_some_and(|entry| entry.phase() == Phase::Running)
-        })
     }
 }
 
