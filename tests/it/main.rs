@@ -59,5 +59,6 @@ mod store_at_start;
 mod survival;
 mod tenancy;
 mod tls;
+mod together;
 mod traps;
 mod two_files;
