@@ -214,14 +214,13 @@ fn correct(delivery: &NewDelivery) -> Query {
     )
 }
 
-/// What is delivered is kept without its content, so that the same does not come in again.
-pub(super) fn settle(id: i64, holder: Holder, at_ms: u64, settled: &Settled) -> Vec<Query> {
-    match settled {
-        Settled::Delivered => vec![Query::new(
-            "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'delivered',
-                    payload = '', settled_at_ms = $2, last_error = NULL
-                WHERE id = $1 AND state = 'pending' AND holder = $3
-                RETURNING owner, origin_sha256, token)
+/// Settles the delivery $1 at $2 as this says, and gives the next event of its hook its turn.
+macro_rules! give_turn {
+    ($settled:literal) => {
+        concat!(
+            "WITH settled AS (UPDATE deliveries SET ",
+            $settled,
+            " RETURNING owner, origin_sha256, token)
             UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
                 SELECT next.id FROM settled CROSS JOIN LATERAL (
                     SELECT id, owner, origin_sha256 FROM deliveries
@@ -229,25 +228,30 @@ pub(super) fn settle(id: i64, holder: Holder, at_ms: u64, settled: &Settled) -> 
                         AND next_attempt_at_ms >= 9223372036854710272 AND id <> $1
                     ORDER BY id OFFSET 0) AS next
                 WHERE next.owner = settled.owner AND next.origin_sha256 = settled.origin_sha256
-                LIMIT 1)",
+                LIMIT 1)"
+        )
+    };
+}
+
+/// What is delivered is kept without its content, so that the same does not come in again.
+pub(super) fn settle(id: i64, holder: Holder, at_ms: u64, settled: &Settled) -> Vec<Query> {
+    match settled {
+        Settled::Delivered => vec![Query::new(
+            give_turn!(
+                "attempts = attempts + 1, state = 'delivered', payload = '', settled_at_ms = $2,
+                    last_error = NULL
+                WHERE id = $1 AND state = 'pending' AND holder = $3"
+            ),
             vec![Box::new(id), number(at_ms), Box::new(holder.0)],
         )],
         Settled::Again { at_ms, error } => put_off(id, holder, *at_ms, error, 1),
         Settled::Waits { at_ms, error } => put_off(id, holder, *at_ms, error, 0),
         Settled::Dead { error } => vec![
             Query::new(
-                "WITH settled AS (UPDATE deliveries SET attempts = attempts + 1, state = 'dead',
-                        settled_at_ms = $2, last_error = $3
-                    WHERE id = $1 AND state = 'pending' AND holder = $4
-                    RETURNING owner, origin_sha256, token)
-                UPDATE deliveries SET next_attempt_at_ms = $2 WHERE id = (
-                    SELECT next.id FROM settled CROSS JOIN LATERAL (
-                    SELECT id, owner, origin_sha256 FROM deliveries
-                    WHERE token = settled.token AND state = 'pending'
-                        AND next_attempt_at_ms >= 9223372036854710272 AND id <> $1
-                    ORDER BY id OFFSET 0) AS next
-                WHERE next.owner = settled.owner AND next.origin_sha256 = settled.origin_sha256
-                LIMIT 1)",
+                give_turn!(
+                    "attempts = attempts + 1, state = 'dead', settled_at_ms = $2, last_error = $3
+                    WHERE id = $1 AND state = 'pending' AND holder = $4"
+                ),
                 vec![Box::new(id), number(at_ms), text(error), Box::new(holder.0)],
             ),
             // The oldest of what was given up, where there is too much of it.
