@@ -50,6 +50,8 @@ pub(super) struct Asked<'a> {
     pub(super) look_base: Option<String>,
     /// What the access log will say.
     pub(super) track: &'a Track,
+    /// A meeting that is not known may run all the same: neither the other instances nor the store can be asked.
+    pub(super) is_unsure: bool,
 }
 
 /// What is to be done with a request.
@@ -125,6 +127,15 @@ impl<'a> Asked<'a> {
         let entry = edge.fleet.find(&self.caller.tenant.tenant, &self.caller.scope, id)?;
         self.track.node(entry.node());
         Some(entry)
+    }
+
+    /// The refusal of a call for a meeting that is not known.
+    fn unknown(&self, failure: Failure) -> Refusal {
+        if self.is_unsure {
+            Refusal::portico(refusal::meeting_unavailable())
+        } else {
+            Refusal::client(failure)
+        }
     }
 
     /// The node of a meeting, unless it is known to be down.

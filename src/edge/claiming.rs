@@ -20,7 +20,7 @@ use crate::model::{Meeting, MeetingKey};
 use crate::store::{self, Claiming, Saving, Store};
 
 /// How long a store that cannot be asked is waited for: a restart, or the change to another server.
-const STORE_WITHIN: Duration = Duration::from_secs(8);
+pub(super) const STORE_WITHIN: Duration = Duration::from_secs(8);
 /// For others in all, as for those of this process.
 const OTHERS_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at the claim of another one: at first, and at most.

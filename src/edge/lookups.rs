@@ -1,9 +1,11 @@
 //! A meeting that the directory does not have may have been created by another instance, or by the other
 //! process of an upgrade: the store is asked.
 //!
-//! All that ask at one moment share a statement, and whoever asks again within a second gets no new one, a join
-//! within a tenth of it: clients that ask for what does not exist cost the store next to nothing. The directory is always looked at
-//! first, so a meeting that has entered it is there at once. A store that is silent or away is not waited for.
+//! All that ask at one moment share a statement, and no two are under way, so clients that ask for what does not
+//! exist cost the store next to nothing. What was asked for a moment ago is not asked for again, except where
+//! an old answer would do harm: a meeting that was acknowledged must be there for whoever joins it. The
+//! directory is always looked at first, so a meeting that has entered it is there at once. A store that is
+//! silent or away is not waited for.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,11 +27,11 @@ use crate::fleet::{Fleet, Phase, identity};
 use crate::model::Slug;
 use crate::store::Store;
 
-/// For so long nobody asks again.
+/// For so long nobody asks again for what nodes call and tell.
 const ASKED_FOR: Duration = Duration::from_secs(1);
-/// The same where a meeting that is not found is an error for somebody: it may have been created since, and
-/// acknowledged, and its first people come at once.
-const ASKED_FOR_PEOPLE: Duration = Duration::from_millis(100);
+/// The same for questions of front ends. Where other instances are heard nothing is remembered for these: what
+/// is missing has been created in the last moment, or not at all.
+const ASKED_FOR_QUESTIONS: Duration = Duration::from_millis(100);
 /// Names that were asked for are forgotten earlier if there are more.
 const MAX_ASKED: usize = 50_000;
 /// Names in one statement.
@@ -53,7 +55,7 @@ struct State {
 
 struct Batch {
     names: HashSet<Name>,
-    /// Closes when the statement is through.
+    /// Changes when there is an answer, and closes when there will be none.
     done: watch::Sender<()>,
 }
 
@@ -112,6 +114,7 @@ fn digest((tenant, id): &Name) -> [u8; 16] {
 
 impl Lookups {
     /// Has the store asked for these names, unless it was `within` this time, and waits until it has answered.
+    /// Returns whether it has.
     async fn ask(
         &self,
         names: Vec<Name>,
@@ -119,14 +122,17 @@ impl Lookups {
         fleet: &Arc<Fleet>,
         store: &Arc<dyn Store>,
         patience: &Arc<Patience>,
-    ) {
+    ) -> bool {
         let mut done = {
             let mut state = self.0.lock();
             let names = names.into_iter().filter(|(_, id)| id.len() <= MAX_NAME_BYTES);
             let wanted: Vec<_> =
                 names.filter(|name| !state.asked.contains(&digest(name), within)).collect();
-            if wanted.is_empty() || patience.is_lost() || state.next.names.len() >= MAX_WANTED {
-                return;
+            if wanted.is_empty() {
+                return true;
+            }
+            if patience.is_lost() || state.next.names.len() >= MAX_WANTED {
+                return false;
             }
             state.next.names.extend(wanted);
             let done = state.next.done.subscribe();
@@ -142,8 +148,8 @@ impl Lookups {
             }
             done
         };
-        // Nothing is ever sent: an error is the end of the statement.
-        patience.wait(async { while done.changed().await.is_ok() {} }).await;
+        // Told when there is an answer; dropped in any case.
+        patience.wait(async { done.changed().await.is_ok() }).await.unwrap_or(false)
     }
 }
 
@@ -168,21 +174,27 @@ async fn work(
         let names: Vec<Name> = names.into_iter().collect();
         // What is created while the store answers may be missing in the answer.
         let asked_at = Instant::now();
-        match store.find_meetings(&names).await {
+        let is_answered = match store.find_meetings(&names).await {
             Ok(found) => {
                 for meeting in found {
                     fleet.learn_missing(meeting);
                 }
+                true
             }
             Err(trouble) => {
                 // Also so that the log does not fill with this.
                 patience.lose();
                 warn!("the store cannot be asked for meetings: {}", Chain(&trouble));
+                false
             }
-        }
-        let mut state = asking.0.lock();
-        for name in &names {
-            state.asked.insert(digest(name), asked_at);
+        };
+        if is_answered {
+            let mut state = asking.0.lock();
+            for name in &names {
+                state.asked.insert(digest(name), asked_at);
+            }
+            // Who waits may be gone.
+            done.send_replace(());
         }
         drop(done);
     }
@@ -201,8 +213,9 @@ impl Drop for Asking {
 }
 
 impl Edge {
-    /// Learns of the meeting that a call names, before anything is decided.
-    pub(super) async fn learn_before(&self, asked: &Asked<'_>) {
+    /// Learns of the meeting that a call names, before anything is decided. Returns whether one that is not
+    /// known then may run all the same, as nobody could be asked.
+    pub(super) async fn learn_before(&self, asked: &Asked<'_>) -> bool {
         let name = match asked.call {
             // Whether the meeting itself runs is told with its claim.
             Call::Create => "parentMeetingID",
@@ -212,22 +225,24 @@ impl Edge {
             | Call::End
             | Call::InsertDocument
             | Call::SendChatMessage => "meetingID",
-            _ => return,
+            _ => return false,
         };
-        let Some(id) = asked.params.get(name) else { return };
+        let Some(id) = asked.params.get(name) else { return false };
         let (tenant, scope, id) = (&asked.caller.tenant.tenant, &asked.caller.scope, id.trim());
         // One that has ended may run anew elsewhere.
         let known = self.fleet.find(tenant, scope, id);
         if id.is_empty() || known.is_some_and(|entry| entry.phase() == Phase::Running) {
-            return;
+            return false;
         }
         // A breakout room goes by what it was created as, too.
         let names = [id.to_owned(), identity::breakout_alias(scope, id)];
+        let is_heard = self.fleet.instances.in_touch();
         let within = match asked.call {
-            Call::Create | Call::Join => ASKED_FOR_PEOPLE,
-            _ => ASKED_FOR,
+            Call::IsMeetingRunning | Call::GetMeetingInfo if !is_heard => ASKED_FOR_QUESTIONS,
+            _ => Duration::ZERO,
         };
-        self.look_up_unless_asked(&scope.tenant, names, within).await;
+        let is_answered = self.look_up_unless_asked(&scope.tenant, names, within).await;
+        !is_answered && !is_heard
     }
 
     /// Learns of the meetings of a tenant with these names.
@@ -244,11 +259,12 @@ impl Edge {
         tenant: &Slug,
         names: impl IntoIterator<Item = String>,
         within: Duration,
-    ) {
-        if self.has_others() {
-            let names = names.into_iter().map(|name| (tenant.clone(), name)).collect();
-            self.lookups.ask(names, within, &self.fleet, &self.store, &self.patience).await;
+    ) -> bool {
+        if !self.has_others() {
+            return true;
         }
+        let names = names.into_iter().map(|name| (tenant.clone(), name)).collect();
+        self.lookups.ask(names, within, &self.fleet, &self.store, &self.patience).await
     }
 }
 
@@ -282,14 +298,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn for_people_it_counts_for_a_moment_since_the_store_was_asked() {
+    async fn a_question_is_answered_from_memory_for_a_moment_since_the_store_was_asked() {
         let mut asked = Recent::default();
         let asked_at = Instant::now();
-        tokio::time::advance(ASKED_FOR_PEOPLE / 2).await;
+        tokio::time::advance(ASKED_FOR_QUESTIONS / 2).await;
         asked.insert(name(1), asked_at);
-        assert!(asked.contains(&name(1), ASKED_FOR_PEOPLE));
-        tokio::time::advance(ASKED_FOR_PEOPLE / 2).await;
-        assert!(!asked.contains(&name(1), ASKED_FOR_PEOPLE));
+        assert!(asked.contains(&name(1), ASKED_FOR_QUESTIONS));
+        assert!(!asked.contains(&name(1), Duration::ZERO));
+        tokio::time::advance(ASKED_FOR_QUESTIONS / 2).await;
+        assert!(!asked.contains(&name(1), ASKED_FOR_QUESTIONS));
         assert!(asked.contains(&name(1), ASKED_FOR));
     }
 }

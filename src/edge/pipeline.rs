@@ -155,10 +155,20 @@ impl Edge {
         let base = if call == Call::Create { self.own_base(session, &snapshot) } else { None };
         let look_base = branding::base(self, session, &caller, call);
         let (request, snapshot, track) = (&request, &**snapshot, &ctx.track);
-        let asked =
-            Asked { call, caller, params, request, snapshot, upload, base, look_base, track };
+        let mut asked = Asked {
+            call,
+            caller,
+            params,
+            request,
+            snapshot,
+            upload,
+            base,
+            look_base,
+            track,
+            is_unsure: false,
+        };
         if self.has_others() {
-            Box::pin(self.learn_before(&asked)).await;
+            asked.is_unsure = Box::pin(self.learn_before(&asked)).await;
         }
         self.decide(session, &asked, pump).await
     }

@@ -110,6 +110,51 @@ async fn what_one_creates_every_call_of_the_other_finds_at_once() {
 }
 
 #[tokio::test]
+async fn whoever_asked_too_early_finds_the_meeting_all_the_same() {
+    let cluster = two(config()).await;
+    let [one, two] = [acme(&cluster, 0), acme(&cluster, 1)];
+    for number in 0..20 {
+        let id = format!("room-{number}");
+        let query = format!("meetingID={id}");
+        assert!(!joins(&two, &id).await);
+        two.get("isMeetingRunning", &query).await.success();
+        assert_eq!(two.get("getMeetingInfo", &query).await.key(), "notFound");
+        one.create(&id).await;
+        assert!(joins(&two, &id).await, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_reaches_the_meeting_that_runs_and_not_the_one_before() {
+    let cluster = two(config()).await;
+    let [one, two] = [acme(&cluster, 0), acme(&cluster, 1)];
+    for round in 0..20 {
+        one.create("again").await;
+        two.get("end", "meetingID=again").await.success();
+        assert_eq!(runs(cluster.instance(0), "again"), 0, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_meeting_waits_for_its_callbacks_to_be_saved() {
+    let cluster = two(config()).await;
+    let sql = |text: &str| cluster.postgres().sql(cluster.database(), text);
+    sql("CREATE SEQUENCE refused;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM nextval('refused'); RAISE 'not now'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON callbacks EXECUTE FUNCTION refuse()");
+    let client = acme(&cluster, 0);
+    let creating = tokio::spawn(async move { client.create("algebra").await });
+    let refused = || sql("SELECT is_called::text FROM refused").trim() == "true";
+    eventually("it was refused", async || refused()).await;
+    assert!(!creating.is_finished());
+    sql("DROP TRIGGER refuse ON callbacks");
+    creating.await.expect("no panic");
+    let bound = "SELECT count(*) FROM callbacks WHERE meeting_id = 'algebra'";
+    assert_eq!(sql(bound).trim(), "1");
+}
+
+#[tokio::test]
 async fn a_kill_in_the_middle_of_a_create_leaves_the_meeting_to_the_others() {
     let mut cluster = two(config()).await;
     for node in cluster.nodes() {

@@ -13,6 +13,7 @@ use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::fleet::{callback_urls, now_ms};
 use crate::model::{Callback, CallbackKind, CallbackToken, Forbidden, MeetingKey, NodeName, Scope};
+use crate::store;
 
 /// `BigBlueButton`'s name for the hook that stays on the node.
 const MEETING_ENDED: &str = "meetingEndedURL";
@@ -97,7 +98,8 @@ impl Wanted {
 
     /// New callbacks for a create on this node, which are in the store when this returns.
     ///
-    /// Where the store cannot be written the create goes on without them.
+    /// # Errors
+    /// When the store cannot be written.
     pub(in crate::edge) async fn issue<'a>(
         &self,
         edge: &Edge,
@@ -105,8 +107,8 @@ impl Wanted {
         node: &NodeName,
         node_meeting_id: &str,
         params: &Params<'a>,
-    ) -> Issued<'a> {
-        let Some(base) = &self.base else { return Issued::none(params.clone()) };
+    ) -> Result<Issued<'a>, store::Error> {
+        let Some(base) = &self.base else { return Ok(Issued::none(params.clone())) };
         let created_at_ms = now_ms();
         let callbacks: Vec<Callback> = self
             .kinds()
@@ -121,20 +123,30 @@ impl Wanted {
                 created_at_ms,
             })
             .collect();
-        if let Err(trouble) = edge.store.put_callbacks(&callbacks).await {
-            error!("a create goes on without callbacks, they cannot be saved: {}", Chain(&trouble));
-            return self.without(edge, params);
-        }
-        self.written(base, params, &callbacks)
+        edge.store.put_callbacks(&callbacks).await?;
+        Ok(self.written(base, params, &callbacks))
     }
 
-    /// None, as the store cannot keep any.
-    pub(in crate::edge) fn without<'a>(&self, edge: &Edge, params: &Params<'a>) -> Issued<'a> {
+    /// None for a new meeting, as the store cannot keep any.
+    pub(in crate::edge) fn drop_all<'a>(
+        &self,
+        edge: &Edge,
+        params: &Params<'a>,
+        trouble: &store::Error,
+    ) -> Issued<'a> {
+        error!("a create goes on without callbacks, they cannot be saved: {}", Chain(trouble));
+        for item in &self.items {
+            let labels = [item.kind.as_str(), "store"];
+            edge.metrics.callbacks.dropped.with_label_values(&labels).inc();
+        }
+        self.without(params)
+    }
+
+    /// None, for a meeting that runs, and has its own.
+    pub(in crate::edge) fn without<'a>(&self, params: &Params<'a>) -> Issued<'a> {
         let mut params = params.clone();
         for item in &self.items {
             params.remove(&item.name);
-            let labels = [item.kind.as_str(), "store"];
-            edge.metrics.callbacks.dropped.with_label_values(&labels).inc();
         }
         Issued::none(params)
     }

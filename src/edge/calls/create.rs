@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join;
-use log::warn;
-use tokio::time::timeout;
+use log::{error, warn};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::saving::save;
 use super::{Asked, Decision};
 use crate::bbb::{Answer, Call, Failure, Params, new_meeting};
+use crate::chain::Chain;
 use crate::edge::Edge;
 use crate::edge::ask::Trouble;
 use crate::edge::callbacks::{Issued, Wanted};
-use crate::edge::claiming::{Right, Wish};
+use crate::edge::claiming::{Right, STORE_WITHIN, Wish};
 use crate::edge::refusal::{self, Refusal};
 use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
@@ -28,6 +29,7 @@ use crate::fleet::{
     now_ms,
 };
 use crate::model::{Health, Meeting, MeetingKey, NodeName};
+use crate::store;
 
 /// Nodes that are tried for one meeting.
 const MAX_TRIES: usize = 3;
@@ -37,6 +39,9 @@ const FOUND_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// Others may be creating the same meeting; whoever waits for longer asks again by itself. Three nodes that
 /// hang take longer, but nobody stays on the line for that.
 const CLAIM_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two attempts to save callbacks.
+const CALLBACKS_AFTER: Duration = Duration::from_millis(250);
 
 /// Creates a meeting, or finds it in existence.
 pub(super) async fn create(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
@@ -100,9 +105,40 @@ impl<'a> Order<'a> {
     }
 
     /// The same with new callbacks for a try on this node.
-    async fn issued(&self, edge: &Edge, node: &Node) -> Issued<'a> {
+    async fn issued(&self, edge: &Edge, node: &Node) -> Result<Issued<'a>, store::Error> {
         let Self { key, params, node_meeting_id, .. } = self;
         self.callbacks.issue(edge, key, node.name(), node_meeting_id, params).await
+    }
+
+    /// The same for a new meeting, whose callbacks nobody has yet: a shared store that cannot be written is
+    /// waited for, as it is for the claim. Alone, Portico goes on without.
+    async fn issued_surely(
+        &self,
+        edge: &Edge,
+        node: &Node,
+        mut first: Result<Issued<'a>, store::Error>,
+    ) -> Result<Issued<'a>, Refusal> {
+        let until = Instant::now() + STORE_WITHIN;
+        loop {
+            match first {
+                Ok(issued) => return Ok(issued),
+                Err(trouble) if !edge.store.is_shared() => {
+                    return Ok(self.callbacks.drop_all(edge, &self.params, &trouble));
+                }
+                Err(trouble) if Instant::now() >= until => {
+                    edge.metrics.creates_without_store.inc();
+                    error!(
+                        "a new meeting is refused, as its callbacks are not saved: {}",
+                        Chain(&trouble)
+                    );
+                    return Err(Refusal::portico(refusal::store_unavailable()));
+                }
+                Err(_passing) => {}
+            }
+            sleep(CALLBACKS_AFTER).await;
+            let again = timeout_at(until, self.issued(edge, node)).await;
+            first = again.unwrap_or(Err(store::Error::Silent));
+        }
     }
 
     /// Asks the node of a meeting that runs to create it. If it does still run, it keeps the callbacks that
@@ -116,7 +152,8 @@ impl<'a> Order<'a> {
     ) -> Result<(Answer, Issued<'a>), Trouble> {
         // It goes on without the store if it must.
         let issued = edge.patience.wait(self.issued(edge, node)).await;
-        let issued = issued.unwrap_or_else(|| self.callbacks.without(edge, &self.params));
+        let issued = issued.and_then(Result::ok);
+        let issued = issued.unwrap_or_else(|| self.callbacks.without(&self.params));
         let answer = edge.ask(node, Call::Create, &issued.params, upload).await?;
         if !answer.is_success() || is_about(&answer, entry) {
             edge.patience.wait(issued.withdraw(edge)).await;
@@ -246,7 +283,7 @@ fn parent(
     }
     match asked.find(edge, id.trim()) {
         Some(parent) if parent.phase() == Phase::Running => Ok(Some(parent)),
-        _ => Err(Refusal::client(Failure::PARENT_NOT_FOUND)),
+        _ => Err(asked.unknown(Failure::PARENT_NOT_FOUND)),
     }
 }
 
@@ -375,7 +412,8 @@ async fn anew(
         let (node, mut reservation) = order.place(edge, asked, &tried, &mut place).await?;
         asked.track.node(node.name());
         let issued = if right.is_some() {
-            order.issued(edge, &node).await
+            let issued = order.issued(edge, &node).await;
+            order.issued_surely(edge, &node, issued).await?
         } else {
             // Both at once share a transaction.
             let attempt = edge.attempt(order.wish(edge));
@@ -383,7 +421,9 @@ async fn anew(
             let is_free = attempt.is_ours();
             if !is_free {
                 drop(reservation.take());
-                issued.withdraw(edge).await;
+                if let Ok(issued) = &issued {
+                    issued.withdraw(edge).await;
+                }
             }
             match edge.decided(attempt, || order.running(edge)).await? {
                 Right::Runs(entry) => {
@@ -401,7 +441,7 @@ async fn anew(
             if !is_free {
                 continue;
             }
-            issued
+            order.issued_surely(edge, &node, issued).await?
         };
         let asking = edge.ask(&node, Call::Create, &issued.params, upload);
         let trouble = match asking.await {

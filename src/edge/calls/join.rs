@@ -26,6 +26,10 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
         return Ok(cannot_join(asked, &params, &Failure::MISSING_FULL_NAME, Hope::None));
     }
     let Some(entry) = asked.find(edge, &id) else {
+        if asked.is_unsure {
+            let away = refusal::meeting_unavailable();
+            return Ok(cannot_join(asked, &params, &away, Hope::NodeReturns));
+        }
         let unknown = &Failure::INVALID_MEETING_IDENTIFIER;
         return Ok(cannot_join(asked, &params, unknown, Hope::MeetingStarts));
     };

@@ -20,7 +20,7 @@ use crate::model::Health;
 /// Details of one meeting.
 pub(super) async fn get_meeting_info(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> {
     let id = asked.meeting_id()?;
-    let entry = asked.find(edge, &id).ok_or_else(|| Refusal::client(Failure::NOT_FOUND))?;
+    let entry = asked.find(edge, &id).ok_or_else(|| asked.unknown(Failure::NOT_FOUND))?;
     Ok(Decision::Respond(match question(edge, asked, &entry).await {
         Some(reply) => reply,
         None => Reply::xml(remembered_info(&entry)),

@@ -36,7 +36,7 @@ pub(super) async fn pass(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Ref
 fn meeting(edge: &Edge, asked: &Asked<'_>) -> Result<Arc<Entry>, Refusal> {
     let id = asked.meeting_id()?;
     asked.find(edge, &id).ok_or_else(|| {
-        Refusal::client(match asked.call {
+        asked.unknown(match asked.call {
             Call::SendChatMessage => Failure::MEETING_NOT_FOUND,
             _ => Failure::NOT_FOUND,
         })
