@@ -24,6 +24,7 @@ mod storage;
 mod tenants;
 mod tree;
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -65,10 +66,25 @@ pub struct Settings {
     pub inventory: Inventory,
     /// Files of `branding` that are not there. Whoever has no copy of one refuses the configuration.
     pub missing_assets: Vec<MissingAsset>,
+    /// Where URLs of other servers stand, which only their drivers understand in full.
+    lines: HashMap<String, u64>,
     /// What works but should be looked at, to be logged once.
     pub warnings: Vec<String>,
     /// SHA-256 of the text.
     pub text_digest: [u8; 32],
+}
+
+impl Settings {
+    /// The refusal of the file that they come from, for these keys and what is wrong with each. None of the
+    /// reasons may hold a secret.
+    pub fn refuse(&self, file: &Path, wrong: Vec<(&str, String)>) -> Report {
+        let problem = |(path, message): (&str, String)| Problem {
+            line: self.lines.get(path).copied(),
+            path: path.to_owned(),
+            message,
+        };
+        Report::new(file, wrong.into_iter().map(problem).collect())
+    }
 }
 
 /// A file of 10,000 tenants has some 10 MiB; larger ones are something else.
@@ -134,12 +150,14 @@ fn check(
         message: malformed.message,
     });
     let missing_assets = reading.missing_assets.into_inner();
+    let lines = reading.lines.into_inner();
     let mut problems = reading.problems.into_inner();
     problems.extend(malformed);
     match settings {
         Some(mut settings) if problems.is_empty() => {
             settings.warnings = reading.warnings.into_inner();
             settings.missing_assets = missing_assets;
+            settings.lines = lines;
             settings.text_digest = Sha256::digest(text).into();
             Ok((settings, reading.has_inline_secrets.get()))
         }
@@ -181,6 +199,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
                 tenants,
             },
             missing_assets: Vec::new(),
+            lines: HashMap::new(),
             warnings: Vec::new(),
             text_digest: [0; 32],
         })

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::{DONE, WRONG, environment};
 use crate::bus;
-use crate::config::{self, MissingAsset, Settings, StoreKind};
+use crate::config::{self, MissingAsset, Report, Settings, StoreKind};
 use crate::edge::Certificate;
 use crate::model::RecordingSettings;
-use crate::store::Postgres;
+use crate::store::{self, Postgres};
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -26,8 +26,8 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     for warning in settings.warnings.iter().chain(&unused(&settings)) {
         writeln!(err, "warning: {warning}")?;
     }
-    if let Err(missing) = supported(&settings) {
-        writeln!(err, "{missing}")?;
+    if let Err(wrong) = supported(path, &settings) {
+        writeln!(err, "{wrong}")?;
         return Ok(WRONG);
     }
     for tls in settings.server.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
@@ -40,15 +40,24 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-/// Whether this version can run it at all.
-pub(super) fn supported(settings: &Settings) -> Result<(), String> {
-    match &settings.store.kind {
-        StoreKind::Embedded => {}
-        StoreKind::Postgres { url } => {
-            Postgres::place(url).map_err(|wrong| wrong.to_string())?;
-        }
-    }
-    settings.redis.as_ref().map_or(Ok(()), bus::check).map_err(|wrong| wrong.to_string())
+/// Whether the servers that it names can be asked at all, as far as their drivers understand it.
+pub(super) fn supported(path: &Path, settings: &Settings) -> Result<(), Report> {
+    let store = match &settings.store.kind {
+        StoreKind::Embedded => None,
+        StoreKind::Postgres { url } => Postgres::place(url).err().map(|wrong| match wrong {
+            store::Error::Postgres(store::Trouble::Url(reason)) => reason,
+            wrong => wrong.to_string(),
+        }),
+    };
+    let redis = settings.redis.as_ref().and_then(|url| bus::check(url).err());
+    let redis = redis.map(|wrong| match wrong {
+        bus::Trouble::Url(reason) => reason,
+        wrong => wrong.to_string(),
+    });
+    let wrong = [("store.url", store), ("redis.url", redis)];
+    let wrong: Vec<_> =
+        wrong.into_iter().filter_map(|(key, reason)| Some((key, reason?))).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(settings.refuse(path, wrong)) }
 }
 
 /// What is written in the file and has no effect in this version, so that nobody relies on it.

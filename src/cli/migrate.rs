@@ -16,7 +16,7 @@ pub(super) fn migrate(path: &Path, only_status: bool) -> anyhow::Result<u8> {
             return Ok(WRONG);
         }
     };
-    if let Err(wrong) = check::supported(&settings) {
+    if let Err(wrong) = check::supported(path, &settings) {
         writeln!(err, "{wrong}")?;
         return Ok(WRONG);
     }

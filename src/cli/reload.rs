@@ -65,8 +65,8 @@ impl Reloader {
                 return;
             }
         };
-        if let Err(missing) = check::supported(&settings) {
-            error!("the configuration stays as it was: {missing}");
+        if let Err(wrong) = check::supported(path, &settings) {
+            error!("the configuration stays as it was:\n{wrong}");
             return;
         }
         for warning in settings.warnings.iter().chain(&check::unused(&settings)) {

@@ -74,7 +74,7 @@ pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
     for warning in settings.warnings.iter().chain(&check::unused(&settings)) {
         warn!("{warning}");
     }
-    if let Err(missing) = check::supported(&settings) {
+    if let Err(missing) = check::supported(path, &settings) {
         error!("{missing}");
         return Ok(WRONG);
     }

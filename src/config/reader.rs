@@ -25,6 +25,8 @@ pub(super) struct Reading<'a> {
     pub(super) problems: RefCell<Vec<Problem>>,
     /// Files of a tenant's look that are not there.
     pub(super) missing_assets: RefCell<Vec<MissingAsset>>,
+    /// Key paths and lines of what others read to the end.
+    pub(super) lines: RefCell<HashMap<String, u64>>,
     /// What works but should be looked at.
     pub(super) warnings: RefCell<Vec<String>>,
     /// Whether a secret stands in the file itself.
@@ -38,6 +40,7 @@ impl<'a> Reading<'a> {
             env,
             problems: RefCell::default(),
             missing_assets: RefCell::default(),
+            lines: RefCell::default(),
             warnings: RefCell::default(),
             has_inline_secrets: Cell::default(),
         }
@@ -116,6 +119,11 @@ impl<'a> Item<'a> {
     pub(super) fn missing_asset(&self, key: AssetKey, path: PathBuf, message: String) {
         let problem = self.to_problem(message);
         self.reading.missing_assets.borrow_mut().push(MissingAsset { key, path, problem });
+    }
+
+    /// Remembers where this stands, for whoever knows more of it than we do.
+    pub(super) fn remember_line(&self) {
+        self.reading.lines.borrow_mut().insert(self.path.clone(), self.line);
     }
 
     fn to_problem(&self, message: impl Display) -> Problem {

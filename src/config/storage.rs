@@ -78,6 +78,7 @@ fn kind(fields: &Fields<'_, '_>) -> Option<StoreKind> {
 /// What libpq takes is no URL in the eyes of others: several hosts, or none before the query. The store looks at
 /// the rest.
 fn postgres_url(item: &Item<'_>) -> Option<Secret> {
+    item.remember_line();
     let secret = item.secret()?;
     let schemes = ["postgres://", "postgresql://"];
     if !schemes.iter().any(|scheme| secret.expose().starts_with(scheme)) {
@@ -102,6 +103,7 @@ pub(super) fn redis(item: &Item<'_>, store: Option<&Storage>) -> Option<Secret> 
         if url_item.is_absent() {
             url_item.problem("is missing: the server, such as redis://127.0.0.1:6379/0");
         }
+        url_item.remember_line();
         secret_url(&url_item, &["redis", "rediss"])
     })
 }

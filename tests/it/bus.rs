@@ -129,7 +129,7 @@ async fn a_redis_that_cannot_be_used_is_named_and_no_reason_not_to_serve() {
     let checked = portico(&["check", "-c", &pool.config_path().display().to_string()]).await;
     assert_eq!(checked.code, 2, "{checked:?}");
     assert!(
-        checked.stderr.contains("redis.url: ends in what is no database number"),
+        checked.stderr.contains(": redis.url: ends in what is no database number"),
         "{checked:?}"
     );
     assert!(!checked.stderr.contains("hush-hush"), "{checked:?}");
