@@ -79,12 +79,15 @@ pub(super) fn unused(settings: &Settings) -> Vec<String> {
 /// What a configuration amounts to, in one line.
 pub(super) fn summary(settings: &Settings) -> String {
     let inventory = &settings.inventory;
-    let counted =
-        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     [
         counted(inventory.clusters.len(), "cluster"),
         counted(inventory.nodes.len(), "node"),
         counted(inventory.tenants.len(), "tenant"),
     ]
     .join(", ")
+}
+
+/// A number of things, in the singular if it is one.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

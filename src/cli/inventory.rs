@@ -156,8 +156,8 @@ impl Keeper {
     }
 
     /// Puts what a file says in force, here and everywhere; one that nobody has changed since it was read here
-    /// gives way to what others have put in force meanwhile.
-    pub(super) async fn apply(&self, settings: &Settings) {
+    /// gives way to what others have put in force meanwhile. Tells whether it is in force here.
+    pub(super) async fn apply(&self, settings: &Settings) -> bool {
         let mut here = self.here.lock().await;
         let file = print_of(settings, self.store.as_ref());
         if self.is_shared && here.seen.is(&file) {
@@ -165,7 +165,7 @@ impl Keeper {
                 Ok(true) => {}
                 Ok(false) => {
                     warn_of(&here.applied);
-                    return;
+                    return false;
                 }
                 Err(trouble) => {
                     error!(
@@ -173,7 +173,7 @@ impl Keeper {
                          told: {}",
                         Chain(&trouble)
                     );
-                    return;
+                    return false;
                 }
             }
         }
@@ -190,6 +190,7 @@ impl Keeper {
                 Chain(&trouble)
             ),
         }
+        true
     }
 
     /// Whether the store says the same, or nothing yet.

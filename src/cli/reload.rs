@@ -77,8 +77,11 @@ impl Reloader {
                 error!("a certificate stays as it was: {}", Chain(&unusable));
             }
         }
-        self.keeper.apply(&settings).await;
-        info!("configuration read again: {}", check::summary(&settings));
+        if self.keeper.apply(&settings).await {
+            info!("configuration read again: {}", check::summary(&settings));
+        } else {
+            info!("configuration read again; its clusters, nodes and tenants are not in force");
+        }
         let restart_for = self.needs_restart(&settings);
         if !restart_for.is_empty() {
             warn!("changes of {} take effect with the next restart", restart_for.join(", "));

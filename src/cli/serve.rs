@@ -301,12 +301,12 @@ async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fle
     }
     if !dropped.is_empty() {
         warn!(
-            "{} saved meetings are left out, their node or tenant is not in the file; they come back if \
-             it does within a day",
-            dropped.len()
+            "{} left out, as the node or tenant is not in the file; back if it is within a day",
+            check::counted(dropped.len(), "saved meeting")
         );
     }
-    info!("{} meetings were running when we last looked", count - dropped.len());
+    let running = check::counted(count - dropped.len(), "meeting");
+    info!("{running} running when we last looked");
     save_nodes(&fleet, store).await?;
     Ok(fleet)
 }

@@ -46,7 +46,10 @@ pub(super) async fn open(
         }
         StoreKind::Postgres { url } => {
             let open = async || Ok(Postgres::open(url, opening.clone()).await?);
-            Ok(Arc::new(patience.until("opening the store", open).await?))
+            let place = Postgres::place(url)?;
+            let what =
+                format!("opening the store: waiting for PostgreSQL at {place} (`store.url`)");
+            Ok(Arc::new(patience.until(&what, open).await?))
         }
     }
 }

@@ -181,7 +181,7 @@ impl Poll {
             let lost = self.fleet.lose_meetings_on(node.name());
             if lost > 0 {
                 warn!(
-                    "node {}: down for longer than polling.node_down_grace; its {lost} meetings may be \
+                    "node {}: down for longer than polling.node_down_grace; {lost} of its meetings may be \
                      created again elsewhere",
                     node.name()
                 );
@@ -198,7 +198,7 @@ impl Poll {
             info!("node {} is {} (was {})", node.name(), change.to, change.from);
         }
         if !adopted.is_empty() {
-            info!("node {}: found {} meetings that were not known", node.name(), adopted.len());
+            info!("node {}: found meetings that were not known: {}", node.name(), adopted.len());
         }
         self.following.add(Found { over, doubles, outdated });
         let until = Instant::now() + self.settings.interval / 2;

@@ -70,6 +70,8 @@ async fn a_tenant_that_one_reads_answers_on_the_other_within_a_second() {
     // Nor by a signal, as renewing a certificate sends, while nobody has touched the file.
     two.signal("HUP");
     eventually("it is said", async || two.log().matches(warning).count() == 2).await;
+    let read = "configuration read again; its clusters, nodes and tenants are not in force";
+    eventually("nothing else is claimed", async || two.log().contains(read)).await;
     assert!(is_served(&one, "beta").await && is_served(&two, "beta").await);
 
     // Once it is changed it counts; the tenant's meeting runs, so it is served until that ends.

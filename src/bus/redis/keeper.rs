@@ -252,12 +252,13 @@ impl Keeper {
 
     fn welcome(&mut self) {
         let others = self.living.borrow().all().len().saturating_sub(1);
+        let others = match others {
+            1 => "1 other instance".to_owned(),
+            count => format!("{count} other instances"),
+        };
         let (place, instance) = (&self.target.place, &self.settings.instance);
-        if self.was_in_touch {
-            info!("Redis at {place} is back: {instance} is in touch with {others} other instances");
-        } else {
-            info!("Redis at {place}: {instance} is in touch with {others} other instances");
-        }
+        let is_back = if self.was_in_touch { " is back" } else { "" };
+        info!("Redis at {place}{is_back}: {instance} is in touch with {others}");
         self.was_in_touch = true;
         self.trouble = None;
     }

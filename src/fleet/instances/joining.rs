@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep};
 
@@ -94,7 +94,7 @@ impl Fleet {
     }
 
     fn joined(&self, at: Position) {
-        info!("in touch with the other instances");
+        debug!("the bus is followed from here on");
         self.instances.mirror.lock().begin(at);
         self.instances.set_reading(true);
         self.directory.departed.keep(true);
@@ -163,7 +163,7 @@ impl Fleet {
             }
         }
         if dropped + adopted > 0 {
-            info!("the store told of {adopted} meetings, and that {dropped} are gone");
+            info!("told by the store of meetings: {adopted} that run, {dropped} that are gone");
         }
         if !hooks_are_quiet {
             return Err(());

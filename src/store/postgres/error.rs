@@ -37,7 +37,10 @@ pub enum Trouble {
         source: Cause,
     },
     /// No answer in time, or another transaction in the way.
-    #[error("PostgreSQL at {place} did not answer in time: look at its load and its locks")]
+    #[error(
+        "PostgreSQL at {place} did not answer in time: look at its load and its locks, and whether \
+         `store.url` names it"
+    )]
     Slow {
         /// Host, port and database.
         place: Arc<str>,

@@ -226,7 +226,9 @@ impl Writer {
         let begun = Instant::now();
         let old = self.owed.forget_old(begun);
         if old > 0 {
-            log::warn!("{old} meetings that are over stay in the store: they could not be removed");
+            log::warn!(
+                "of meetings that are over stay in the store, as they could not be removed: {old}"
+            );
         }
         let (mut left, mut has_failed) = (self.owed.len(), false);
         while left > 0 && begun.elapsed() < PAY_WITHIN {
