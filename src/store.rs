@@ -11,6 +11,7 @@ mod callbacks;
 mod counters;
 mod embedded;
 mod error;
+mod health;
 mod inventory;
 mod inventory_row;
 mod node_row;
@@ -42,6 +43,7 @@ pub use callbacks::{
 pub use counters::{Count, CountKey, Counters};
 pub use embedded::Embedded;
 pub use error::Error;
+pub use health::Health;
 pub use inventory::{Applied, Inventories, SavedInventory, digest_of};
 pub use postgres::{Postgres, Trouble};
 
@@ -120,11 +122,13 @@ pub struct Opening {
     pub key: Option<Secret>,
     /// Our own clock, ms since 1970, which a server's is compared with; none: it is not.
     pub clock: Option<fn() -> u64>,
+    /// Where operators see whether it can be used.
+    pub health: Health,
 }
 
 impl From<Older> for Opening {
     fn from(older: Older) -> Self {
-        Self { older, key: None, clock: None }
+        Self { older, key: None, clock: None, health: Health::default() }
     }
 }
 

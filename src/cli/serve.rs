@@ -37,7 +37,7 @@ use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Leases, now_ms};
 use crate::model::{AdminState, Inventory, NodeName};
 use crate::node::{Client, ClientSettings};
-use crate::store::{Saved, SavedNode, Store};
+use crate::store::{Health, Saved, SavedNode, Store};
 use crate::tasks::{self, NodeHooks};
 
 /// A node on the same continent connects in a tenth of this.
@@ -128,7 +128,9 @@ impl Portico {
         let runtime = Runtime::new().context("starting the runtime")?;
         signals::prepare(&runtime)?;
         let mut patience = store::Patience::new(&settings, upgrade);
-        let store = runtime.block_on(store::open(&settings, &mut patience))?;
+        let registry = Registry::new();
+        let health = Health::register(&registry)?;
+        let store = runtime.block_on(store::open(&settings, &mut patience, health))?;
         let data_dir = Arc::new(DataDir::take(&settings.data_dir, upgrade)?);
         let file = path.as_deref().unwrap_or(Path::new("configuration"));
         let mut seen = Seen::load(&settings.data_dir);
@@ -159,7 +161,6 @@ impl Portico {
             anyhow::Ok((applied, fleet, counters))
         })?;
 
-        let registry = Registry::new();
         register_process(&registry)?;
         let metrics = tasks::Metrics::register(&registry)?;
         let mut instances = Instances::open(&settings, &fleet, &runtime, &registry)?;

@@ -17,7 +17,7 @@ use crate::admin;
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
 use crate::fleet::now_ms;
-use crate::store::{Embedded, Error, Older, Opening, Postgres, Store};
+use crate::store::{Embedded, Error, Health, Older, Opening, Postgres, Store};
 
 /// Between two attempts to reach the store: at first, and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -36,9 +36,10 @@ const LONGER: Duration = Duration::from_mins(1);
 pub(super) async fn open(
     settings: &Settings,
     patience: &mut Patience,
+    health: Health,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let older = if settings.store.migrate { Older::Migrate } else { Older::Refuse };
-    let opening = Opening { older, key: settings.store.key.clone(), clock: Some(now_ms) };
+    let opening = Opening { older, key: settings.store.key.clone(), clock: Some(now_ms), health };
     match &settings.store.kind {
         StoreKind::Embedded => {
             let open = async || Ok(Embedded::open_as(&settings.data_dir, opening.clone())?);

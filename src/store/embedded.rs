@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::arbiter::{Adding, Arbiter, Claim, Claiming, Saving, Standing};
 use super::op::{Arbitrate, Flag, Op, Saver};
 use super::seal::Seal;
-use super::{Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
+use super::{Error, Health, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
 use crate::model::{Asset, AssetKey, Hook, InstanceId, Meeting, MeetingKey, NodeName, Slug};
 use writer::Job;
 
@@ -72,14 +72,15 @@ impl Embedded {
     /// # Errors
     /// See [`Error`]; each names the file and the remedy.
     pub fn open_as(data_dir: &Path, opening: impl Into<Opening>) -> Result<Self, Error> {
-        let Opening { older, key, .. } = opening.into();
+        let Opening { older, key, health, .. } = opening.into();
         create_private(data_dir)
             .map_err(|error| Error::NoDirectory(data_dir.to_owned(), Arc::new(error)))?;
         let path = Self::file(data_dir);
         let connection = schema::open(&path, older)?;
         let seal = Seal::new(key.as_ref());
         sealing::seal_all(&path, &connection, &seal);
-        Self::start(path.clone(), connection, seal).map_err(|error| Error::from_io(&path, error))
+        Self::start(path.clone(), connection, seal, health)
+            .map_err(|error| Error::from_io(&path, error))
     }
 
     /// Where the database is.
@@ -96,11 +97,11 @@ impl Embedded {
         Ok(SchemaVersion { found, known: schema::PRESENT })
     }
 
-    fn start(path: PathBuf, connection: Connection, seal: Seal) -> io::Result<Self> {
+    fn start(path: PathBuf, db: Connection, seal: Seal, health: Health) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new().name("store".to_owned()).spawn({
             let path = path.clone();
-            move || writer::run(&path, connection, receiver)
+            move || writer::run(&path, db, receiver, &health)
         })?;
         Ok(Self { path, seal, jobs: Some(sender), writer: Some(writer) })
     }
@@ -460,7 +461,7 @@ mod tests {
         let path = dir.path().join(FILE);
         let db = schema::open(&path, Older::Migrate).unwrap();
         db.busy_timeout(std::time::Duration::ZERO).unwrap();
-        let store = Embedded::start(path.clone(), db, Seal::default()).unwrap();
+        let store = Embedded::start(path.clone(), db, Seal::default(), Health::default()).unwrap();
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
 

@@ -188,6 +188,7 @@ async fn a_full_disk_of_the_embedded_store_stops_nobody() {
     database.make_room();
     let all = async || database.saved() == ["algebra", "chemistry"];
     eventually("all is saved", all).await;
+    assert!(pool.metrics().await.get("portico_store_up") > 0.5);
 
     // A start waits for room.
     pool.kill9();

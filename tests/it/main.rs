@@ -56,6 +56,7 @@ mod rules;
 mod seeing;
 mod several;
 mod store_at_start;
+mod store_up;
 mod survival;
 mod tenancy;
 mod tls;

@@ -10,7 +10,7 @@ use super::{assets, op, rows};
 use crate::model::{Asset, AssetKey};
 use crate::store::op::Op;
 use crate::store::seal::Seal;
-use crate::store::{Error, Saved, SavedAsset};
+use crate::store::{Error, Health, Saved, SavedAsset};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 256;
@@ -27,7 +27,8 @@ pub(super) enum Job {
 }
 
 /// Works until every sender is gone and the queue is empty.
-pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
+pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>, health: &Health) {
+    health.set(true);
     let mut batch = Vec::new();
     let mut next = jobs.blocking_recv();
     while let Some(job) = next.take() {
@@ -48,7 +49,7 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
             Job::Write(op, reply) => {
                 batch.push((op, reply));
                 next = drain(&mut jobs, &mut batch);
-                write(path, &mut db, &mut batch);
+                health.set(write(path, &mut db, &mut batch));
             }
         }
         next = next.or_else(|| jobs.blocking_recv());
@@ -71,20 +72,23 @@ fn drain(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<(Op, Reply<()>)>) -> Op
 
 /// Writes all in one transaction. If that fails each is tried alone, so that only the one that
 /// cannot be written fails; except when the database as a whole is held by another process, where
-/// each would wait its full time for the same answer.
-fn write(path: &Path, db: &mut Connection, batch: &mut Vec<(Op, Reply<()>)>) {
+/// each would wait its full time for the same answer. Tells whether the last of them was written.
+fn write(path: &Path, db: &mut Connection, batch: &mut Vec<(Op, Reply<()>)>) -> bool {
     let together = commit(db, batch.iter().map(|(op, _)| op));
     let shared = together.map_err(|error| Error::from_sqlite(path, error));
     let alone =
         batch.len() > 1 && matches!(&shared, Err(error) if !matches!(error, Error::Locked(_)));
+    let mut is_written = true;
     for (op, reply) in batch.drain(..) {
         let result = if alone {
             commit(db, [&op]).map_err(|error| Error::from_sqlite(path, error))
         } else {
             shared.clone()
         };
+        is_written = result.is_ok();
         answer(reply, result);
     }
+    is_written
 }
 
 fn commit<'a>(db: &mut Connection, ops: impl IntoIterator<Item = &'a Op>) -> rusqlite::Result<()> {
@@ -136,7 +140,7 @@ mod tests {
         // A second connection in use keeps the log from being removed when the writer closes.
         let witness = Connection::open(&path).unwrap();
         rows::load(&witness, &Seal::default()).unwrap();
-        run(&path, db, receiver);
+        run(&path, db, receiver, &Health::default());
         assert_eq!(rows::load(&witness, &Seal::default()).unwrap().meetings.len(), BATCH);
         // Each transaction of its own would have logged at least one page.
         let pages = (log.metadata().unwrap().len() - before) / 4096;

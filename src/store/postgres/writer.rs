@@ -27,8 +27,8 @@ use super::outbox::locks;
 use super::session::{Connector, Session};
 use super::target::Target;
 use crate::chain::Chain;
-use crate::store::Error;
 use crate::store::op::{Change, Op};
+use crate::store::{Error, Health};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 256;
@@ -60,6 +60,7 @@ pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     /// Meetings to be forgotten that could not be. Whenever it comes, such a change spares what came after it.
     pub(super) owed: Debts,
+    pub(super) health: Health,
 }
 
 /// A connection with the statements that it knows.
@@ -72,8 +73,10 @@ impl Writer {
     /// Works until every sender is gone and the queue is empty.
     pub(super) async fn run(mut self, mut session: Session) {
         loop {
+            self.health.set(true);
             let mut line = Line { session, statements: HashMap::new() };
             let Some(lost) = self.serve(&mut line).await else { return };
+            self.health.set(false);
             let place = &self.target.place;
             log::error!(
                 "PostgreSQL at {place} is lost: {}; new meetings are saved when it is back",
@@ -268,9 +271,15 @@ impl Writer {
 
     async fn commit_all(&self, line: &mut Line, all: &[Query]) -> Result<(), Failed> {
         match timeout(WITHIN, line.commit(all)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.health.set(true);
+                Ok(())
+            }
             Ok(Err(error)) => {
                 let trouble = Trouble::new(&self.target, &error);
+                if matches!(trouble, Trouble::Full { .. }) {
+                    self.health.set(false);
+                }
                 // A standby that was the primary would go on refusing.
                 let is_lost = line.session.client.is_closed()
                     || error.code().is_none() && error.is_closed()
