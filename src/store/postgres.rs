@@ -128,7 +128,7 @@ impl Postgres {
     /// See [`Trouble`].
     pub async fn version(url: &Secret) -> Result<SchemaVersion, Error> {
         let target = Target::parse(url)?;
-        let session = connect(&Connector::new(&target), &target).await?;
+        let session = connect(&Connector::new(&target).only_reading(), &target).await?;
         let found = schema::version(&target, &session.client).await?;
         Ok(SchemaVersion { found, known: schema::PRESENT })
     }

@@ -1,6 +1,6 @@
 //! What operators are shown of the store while it goes and comes.
 
-use crate::harness::{Config, Pool, Postgres, Tenant, eventually};
+use crate::harness::{Config, Pool, Postgres, Tenant, eventually, portico};
 
 fn config(url: &str) -> Config {
     Config::new()
@@ -29,4 +29,20 @@ async fn a_database_that_is_away_is_shown_and_said_until_it_is_back() {
     server.start();
     is_shown(&pool, true).await;
     pool.tenant("acme").create("algebra").await;
+}
+
+#[tokio::test]
+async fn the_schema_of_a_database_that_is_read_only_is_told() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let pool = Pool::start(config(&server.url(&database))).await;
+    let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
+    server.sql("postgres", &read_only);
+    let path = pool.config_path().display().to_string();
+    let status = portico(&["migrate", "--status", "-c", &path]).await;
+    assert_eq!(status.code, 0, "{status:?}");
+    assert!(status.stdout.contains(", up to date"), "{status:?}");
+    let refused = portico(&["migrate", "-c", &path]).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("is read-only: name the primary"), "{refused:?}");
 }

@@ -42,16 +42,22 @@ pub(super) struct Connector {
     tls: Tls,
     runtime: Handle,
     clock: Option<fn() -> u64>,
+    only_reads: bool,
 }
 
 impl Connector {
     pub(super) fn new(target: &Target) -> Self {
-        Self { tls: target.tls.clone(), runtime: Handle::current(), clock: None }
+        Self { tls: target.tls.clone(), runtime: Handle::current(), clock: None, only_reads: false }
     }
 
     /// Says where a server's clock differs from this one.
     pub(super) fn comparing(self, clock: Option<fn() -> u64>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Takes a server that cannot be written to as well.
+    pub(super) fn only_reading(self) -> Self {
+        Self { only_reads: true, ..self }
     }
 
     fn now_ms(&self) -> Option<u64> {
@@ -122,7 +128,8 @@ impl Session {
         let get = |column| row.try_get::<_, String>(column).map_err(trouble);
         let backend = Backend { pid: row.try_get(0).map_err(trouble)?, started: get(1)? };
         let version: i32 = row.try_get(2).map_err(trouble)?;
-        check(target, version, row.try_get(3).map_err(trouble)?, &get(4)?)?;
+        let is_read_only: bool = row.try_get(3).map_err(trouble)?;
+        check(target, version, is_read_only && !connector.only_reads, &get(4)?)?;
         let shown_ms: i64 = row.try_get(5).map_err(trouble)?;
         if let (Some(asked_ms), Some(heard_ms)) = (asked_ms, heard_ms) {
             let whose = format!("PostgreSQL at {}", target.place);
