@@ -79,7 +79,7 @@ impl Writer {
             self.health.set(false);
             let place = &self.target.place;
             log::error!(
-                "PostgreSQL at {place} is lost: {}; new meetings are saved when it is back",
+                "PostgreSQL at {place} is lost: {}; new meetings are refused until it is back",
                 Chain(&lost)
             );
             let Some(next) = self.connect(line.session, lost).await else { return };
