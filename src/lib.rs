@@ -23,6 +23,7 @@ pub mod model;
 pub mod node;
 pub mod sim;
 mod skew;
+mod sparing;
 pub mod store;
 pub mod tasks;
 #[cfg(test)]

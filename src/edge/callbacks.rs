@@ -22,6 +22,7 @@ pub(super) use outgoing::{Issued, Wanted};
 
 use self::lookups::Lookups;
 use crate::model::Reach;
+use crate::store;
 
 /// Bodies of callbacks that are read at the same time. Each may have some MiB.
 const BODIES_AT_ONCE: usize = 8;
@@ -52,6 +53,11 @@ impl Callbacks {
 
     pub(super) fn reach(&self) -> &Reach {
         &self.reach
+    }
+
+    /// Says that something that a node calls about could not be looked up.
+    pub(super) fn say_lost(&self, what: &str, why: &store::Error) {
+        self.lookups.say_lost(what, why);
     }
 
     pub(super) fn wake(&self) {

@@ -115,7 +115,7 @@ impl Edge {
         for event in events {
             let Some(about) = About::read(&event) else { continue };
             let owner = self.owner_of(&about, node, &snapshot).await.map_err(|trouble| {
-                error!("the meeting of an event cannot be looked up: {}", Chain(&trouble));
+                self.settings.callbacks.say_lost("the meeting of an event", &trouble);
                 StatusCode::SERVICE_UNAVAILABLE
             })?;
             let Some(key) = owner else { continue };

@@ -22,6 +22,7 @@ use crate::bbb::Element;
 use crate::chain::Chain;
 use crate::fleet::{Entry, Fleet, Phase, now_ms};
 use crate::model::{Callback, CallbackKind, NewDelivery, NodeName};
+use crate::sparing::Sparing;
 use crate::store::{self, Store};
 
 /// Ends that are told at the same time; the store writes them together.
@@ -41,6 +42,9 @@ pub struct Ends {
     waiting: Mutex<VecDeque<Arc<Entry>>>,
     /// Internal ids of meetings on nodes that are away, whose end webhooks were told.
     away: Mutex<HashMap<NodeName, HashSet<Box<str>>>>,
+    /// Each end is tried with each poll, and so is each webhook.
+    later: Sparing,
+    hooks_later: Sparing,
 }
 
 impl Ends {
@@ -52,7 +56,8 @@ impl Ends {
         patience: Duration,
     ) -> Self {
         let (waiting, away) = (Mutex::default(), Mutex::default());
-        Self { fleet, store, wake, patience, waiting, away }
+        let (later, hooks_later) = (Sparing::default(), Sparing::default());
+        Self { fleet, store, wake, patience, waiting, away, later, hooks_later }
     }
 
     /// Tells the end of these meetings, which have left the directory, and of those that the store did not take
@@ -69,7 +74,9 @@ impl Ends {
                 match result {
                     Ok(()) => told.push(entry.clone()),
                     Err(error) => {
-                        warn!("the end of a meeting is told later: {}", Chain(&error));
+                        if let Some(more) = self.later.turn() {
+                            warn!("the end of a meeting is told later: {}{more}", Chain(&error));
+                        }
                         self.wait(entry.clone());
                     }
                 }
@@ -104,7 +111,10 @@ impl Ends {
                     self.away.lock().entry(node.clone()).or_default().insert(id.into());
                 }
                 Err(error) => {
-                    return warn!("webhooks are told of an end later: {}", Chain(&error));
+                    if let Some(more) = self.hooks_later.turn() {
+                        warn!("webhooks are told of an end later: {}{more}", Chain(&error));
+                    }
+                    return;
                 }
             }
         }

@@ -173,7 +173,13 @@ async fn a_full_disk_of_the_embedded_store_stops_nobody() {
     let database = Database::of(&pool);
     database.fill();
     // A node remembers whose meeting it is.
-    acme.create("chemistry").await;
+    let front = "meta_endCallbackUrl=https%3A%2F%2Ffront.example.org%2Fend";
+    let create = format!("name=A+meeting&meetingID=chemistry&{front}");
+    acme.get("create", &create).await.success();
+    let metrics = pool.metrics().await;
+    assert!(metrics.get("portico_store_up") < 0.5);
+    let dropped = "portico_callbacks_dropped_total{kind=\"end\",reason=\"store\"}";
+    assert!((metrics.get(dropped) - 1.0).abs() < 0.5);
     for id in ["algebra", "botany", "chemistry"] {
         assert!(joins(&acme, id).await, "{id}");
         acme.get("getMeetingInfo", &format!("meetingID={id}")).await.success();

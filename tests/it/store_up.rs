@@ -1,5 +1,8 @@
 //! What operators are shown of the store while it goes and comes.
 
+use http::Method;
+
+use crate::callbacks::call;
 use crate::harness::{Config, Pool, Postgres, Tenant, eventually, portico};
 
 fn config(url: &str) -> Config {
@@ -45,4 +48,33 @@ async fn the_schema_of_a_database_that_is_read_only_is_told() {
     let refused = portico(&["migrate", "-c", &path]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("is read-only: name the primary"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_outage_is_not_told_with_every_call_nor_as_a_loss_that_it_is_not() {
+    let server = Postgres::start_new();
+    let pool = Pool::start(config(&server.url(&server.create_database()))).await;
+    let acme = pool.tenant("acme");
+    let front = "meta_endCallbackUrl=https%3A%2F%2Ffront.example.org%2Fend";
+    let create = format!("name=A+meeting&meetingID=algebra&{front}");
+    acme.get("create", &create).await.success();
+    server.stop();
+    is_shown(&pool, false).await;
+    // It runs with the callbacks that it was created with.
+    for _ in 0..2 {
+        acme.get("create", &create).await.success();
+    }
+    let dropped = pool.metrics().await.sum("portico_callbacks_dropped_total", &[]);
+    assert!(dropped < 0.5, "{dropped}");
+    // Nodes call again and again.
+    let token = "a7".repeat(24);
+    for _ in 0..5 {
+        let status = call(&acme, Method::GET, &format!("/b3lb/c/{token}")).await;
+        assert_eq!(status, 503);
+    }
+    let said = "a callback cannot be looked up: ";
+    eventually("it is said", async || pool.log().contains(said)).await;
+    let log = pool.log();
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+    assert!(!log.contains("goes on without callbacks"), "{log}");
 }

@@ -119,7 +119,7 @@ impl Edge {
     ) -> Result<Option<Callback>, Reply> {
         let found = self.settings.callbacks.lookups.take_turn(self.store.find_callback(token));
         found.await.ok_or_else(|| unavailable(track))?.map_err(|trouble| {
-            error!("a callback cannot be looked up: {}", Chain(&trouble));
+            self.settings.callbacks.say_lost("a callback", &trouble);
             unavailable(track)
         })
     }
@@ -150,7 +150,7 @@ impl Edge {
         };
         if is_end {
             let meeting = self.meeting_of(callback).await.map_err(|trouble| {
-                error!("the meeting of a callback cannot be looked up: {}", Chain(&trouble));
+                self.settings.callbacks.say_lost("the meeting of a callback", &trouble);
                 unavailable(track)
             })?;
             match meeting {

@@ -6,23 +6,38 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::chain::Chain;
+use crate::sparing::Sparing;
+use crate::store;
+
 const AT_ONCE: usize = 2;
 /// For the place to look a token up.
 const WITHIN: Duration = Duration::from_secs(15);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Lookups(Semaphore);
+pub(super) struct Lookups {
+    places: Semaphore,
+    /// Nodes call again and again.
+    lost: Sparing,
+}
 
 impl Lookups {
     pub(super) fn new() -> Self {
-        Self(Semaphore::new(AT_ONCE))
+        Self { places: Semaphore::new(AT_ONCE), lost: Sparing::default() }
     }
 
     /// Does this when it is its turn; `None` if that takes too long.
     pub(super) async fn take_turn<T>(&self, look_up: impl Future<Output = T>) -> Option<T> {
-        let _place = timeout(WITHIN, self.0.acquire()).await.ok()?.ok()?;
+        let _place = timeout(WITHIN, self.places.acquire()).await.ok()?.ok()?;
         Some(look_up.await)
+    }
+
+    /// Says that something could not be looked up.
+    pub(super) fn say_lost(&self, what: &str, why: &store::Error) {
+        if let Some(more) = self.lost.turn() {
+            log::error!("{what} cannot be looked up: {}{more}", Chain(why));
+        }
     }
 }
 
