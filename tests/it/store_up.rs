@@ -35,6 +35,29 @@ async fn a_database_that_is_away_is_shown_and_said_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_made_anew_is_not_taken_for_the_one_before() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let pool = Pool::start(config(&server.url(&database))).await;
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await;
+    server.sql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"));
+    server.sql("postgres", &format!("CREATE DATABASE {database}"));
+    let said = "is empty, somebody has made it anew: restore a backup";
+    eventually("it is said", async || pool.log().contains(said)).await;
+    is_shown(&pool, false).await;
+    let log = pool.log();
+    assert!(!log.contains(&format!("{database} is back")), "{log}");
+    let join = acme.get("join", "fullName=Ada&meetingID=algebra").await;
+    assert_eq!(join.status, 302, "{}", join.body);
+    let path = pool.config_path().display().to_string();
+    let migrated = portico(&["migrate", "-c", &path]).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    is_shown(&pool, true).await;
+    acme.create("botany").await;
+}
+
+#[tokio::test]
 async fn the_schema_of_a_database_that_is_read_only_is_told() {
     let server = Postgres::shared();
     let database = server.create_database();

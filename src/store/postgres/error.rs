@@ -171,6 +171,15 @@ pub enum Trouble {
         /// The version that is needed.
         known: u32,
     },
+    /// What was there is gone.
+    #[error(
+        "the database {place} is empty, somebody has made it anew: restore a backup; or, to go on without what \
+         it held, run `portico migrate` and restart all instances"
+    )]
+    Emptied {
+        /// Host, port and database.
+        place: Arc<str>,
+    },
     /// A step of the schema failed; it was undone.
     #[error("the schema of {place} cannot be brought to version {known}")]
     Migration {

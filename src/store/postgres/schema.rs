@@ -63,6 +63,17 @@ pub(super) async fn check(target: &Target, client: &Client) -> Result<(), Troubl
     }
 }
 
+/// Refuses a database that is not the one any more that we have served with. A newer version may have brought it
+/// further meanwhile.
+pub(super) async fn check_again(target: &Target, client: &Client) -> Result<(), Trouble> {
+    let (place, known) = (target.place.clone(), PRESENT);
+    match version(target, client).await? {
+        0 => Err(Trouble::Emptied { place }),
+        found if found < known => Err(Trouble::Older { place, found, known }),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the missing steps. Returns the version that the database had before.
 pub(super) async fn migrate(target: &Target, client: &mut Client) -> Result<u32, Trouble> {
     migrate_by(target, client, &MIGRATIONS).await

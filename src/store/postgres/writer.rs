@@ -24,6 +24,7 @@ use super::arbiter;
 use super::debts::Debts;
 use super::error::Trouble;
 use super::outbox::locks;
+use super::schema;
 use super::session::{Connector, Session};
 use super::target::Target;
 use crate::chain::Chain;
@@ -306,7 +307,12 @@ impl Writer {
             let pause = wait.mul_f64(rand::random_range(0.8..1.2));
             let attempt = async {
                 sleep(pause).await;
-                let opening = Session::open(&connector, &target, Some(&backend));
+                let opening = async {
+                    let session = Session::open(&connector, &target, Some(&backend)).await?;
+                    // Also what a server has may have changed.
+                    schema::check_again(&target, &session.client).await?;
+                    Ok(session)
+                };
                 timeout(CONNECT_WITHIN, opening)
                     .await
                     .unwrap_or_else(|_| Err(Trouble::Slow { place: target.place.clone() }))
