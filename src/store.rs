@@ -154,6 +154,8 @@ pub struct Saved {
     pub sealed: Vec<NodeName>,
     /// Rows that could not be understood, or not in all, and are left out; they stay in the store.
     pub skipped: usize,
+    /// What is wrong with the first of these, without what stands there.
+    pub first_skipped: Option<String>,
 }
 
 /// A file of a tenant's look, without its content.

@@ -81,7 +81,8 @@ async fn load_or_refuse(store: &dyn Store) -> anyhow::Result<Option<SavedInvento
     match store.load_inventory().await {
         Err(unreadable) if !unreadable.is_worth_waiting_for() => Err(anyhow::anyhow!(
             "what is in force in the store cannot be read: {}; all instances need the same `store.key`: correct \
-             it, or, to begin anew with this file, stop all instances and DELETE FROM inventory_revisions",
+             it, or, to begin anew with this file, stop all instances and \
+             `DELETE FROM inventory; DELETE FROM inventory_revisions;`",
             Chain(&unreadable)
         )),
         loaded => Ok(loaded?),

@@ -35,7 +35,7 @@ use crate::bus::Membership;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Leases, now_ms};
-use crate::model::{AdminState, Inventory, NodeName};
+use crate::model::{AdminState, NodeName};
 use crate::node::{Client, ClientSettings};
 use crate::store::{Health, Saved, SavedNode, Store};
 use crate::tasks::{self, NodeHooks};
@@ -138,11 +138,11 @@ impl Portico {
             let complete = async || branding::complete(&mut settings, file, store.as_ref()).await;
             patience.until(READING, complete).await?;
             // Before anything is sealed with another key than it was.
-            let open = async || refuse_to_lose(&settings.inventory, &store.load().await?);
+            let open = async || refuse_to_lose(&settings, &store.load().await?);
             patience.until(READING, open).await?;
             let choose = async || inventory::choose(&mut settings, &mut seen, store.as_ref()).await;
             let applied = patience.until(READING, choose).await?;
-            let restore = async || restore(&settings.inventory, store.as_ref()).await;
+            let restore = async || restore(&settings, store.as_ref()).await;
             let mut fleet = patience.until(READING, restore).await?;
             fleet.leases = Leases::of(instances::own_name());
             let fleet = Arc::new(fleet);
@@ -278,14 +278,15 @@ fn load_certificates(listens: &[Listen]) -> anyhow::Result<Vec<Option<Arc<Certif
 }
 
 /// The fleet as it was: meetings, and what operators wanted of nodes.
-async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fleet> {
+async fn restore(settings: &Settings, store: &dyn Store) -> anyhow::Result<Fleet> {
     let saved = store.load().await?;
-    refuse_to_lose(inventory, &saved)?;
-    let Saved { meetings, nodes, hooks, skipped, .. } = saved;
-    if skipped > 0 {
-        warn!("{skipped} rows of the store cannot be understood and are left out");
+    refuse_to_lose(settings, &saved)?;
+    let Saved { meetings, nodes, hooks, skipped, first_skipped, .. } = saved;
+    if let Some(first) = first_skipped {
+        let rows = check::counted(skipped, "saved row");
+        error!("left out what cannot be understood: {rows}, the first: {first}");
     }
-    let fleet = Fleet::new(inventory.clone(), |name| {
+    let fleet = Fleet::new(settings.inventory.clone(), |name| {
         let saved = nodes.iter().find(|node| node.name == *name);
         match saved.map(|node| node.state) {
             None | Some(AdminState::Retired) => AdminState::Ready,
@@ -313,16 +314,22 @@ async fn restore(inventory: &Inventory, store: &dyn Store) -> anyhow::Result<Fle
 }
 
 /// Another `store.key` than the one before hides where retired nodes are.
-fn refuse_to_lose(inventory: &Inventory, saved: &Saved) -> anyhow::Result<()> {
-    let is_in_file = |name: &NodeName| inventory.nodes.iter().any(|node| node.name == *name);
+fn refuse_to_lose(settings: &Settings, saved: &Saved) -> anyhow::Result<()> {
+    let in_file = &settings.inventory.nodes;
+    let is_in_file = |name: &NodeName| in_file.iter().any(|node| node.name == *name);
     let (nodes, meetings) = saved.lost_with_key(is_in_file);
     if nodes.is_empty() {
         return Ok(());
     }
     let names = nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let why = match settings.store.key {
+        Some(_) => "were sealed with another key",
+        None => "are sealed, and it is missing",
+    };
+    let running = check::counted(meetings, "running meeting");
     anyhow::bail!(
-        "store.key: the secrets of nodes that are not in the file ({names}) were sealed with another key, and \
-         {meetings} meetings run there: put the former key back until these are over, or the nodes into the file"
+        "store.key: the secrets of nodes that are not in the file ({names}) {why}; they have {running}: put the \
+         former key back until these are over, or the nodes into the file"
     );
 }
 

@@ -115,9 +115,16 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
     let saved = open(sealing()).await.load_inventory().await.unwrap().unwrap();
     assert_eq!(saved.inventory, inventory);
     // Of the inventory all or nothing.
-    let opened = open(Older::Migrate.into()).await;
-    let refused = opened.load_inventory().await.unwrap_err();
-    assert!(chain(&refused).contains("another key than `store.key`"), "{}", chain(&refused));
+    let another = Some(Secret::new("another key of thirty-two characters"));
+    for (key, said) in
+        [(another, "another key than `store.key`"), (None, "sealed, and `store.key` is missing")]
+    {
+        let opened = open(Opening { key, ..Older::Migrate.into() }).await;
+        let refused = opened.load_inventory().await.unwrap_err();
+        assert!(chain(&refused).contains(said), "{}", chain(&refused));
+        let first = opened.load().await.unwrap().first_skipped.unwrap();
+        assert!(first.contains(said), "{first}");
+    }
     // Without the key it is not known where that node is, but what is wanted of it.
     let own = Meeting { node: node.name.clone(), ..meeting("acme", "there", "there-1") };
     store.put_meeting(&own).await.unwrap();

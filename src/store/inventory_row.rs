@@ -316,10 +316,14 @@ fn to_tenant(
     let slug: Slug = slug.parse().map_err(|_invalid| "no slug")?;
     let open = |place: &str, secret| match secret {
         SecretRow::Clear(value) => Ok(Secret::new(value)),
-        SecretRow::Sealed(sealed) => seal
-            .open(&about(&slug, place), &sealed)
-            .map(Secret::new)
-            .ok_or("a secret was sealed with another key than `store.key`"),
+        SecretRow::Sealed(sealed) => {
+            let opened = seal.open(&about(&slug, place), &sealed).map(Secret::new);
+            opened.ok_or(if seal.has_key() {
+                "a secret was sealed with another key than `store.key`"
+            } else {
+                "a secret is sealed, and `store.key` is missing"
+            })
+        }
     };
     let secrets = row.secrets.into_iter().map(|row| {
         let sub = row.sub_id;

@@ -32,6 +32,8 @@ pub(super) enum Unusable {
     Json(usize),
     #[error("the node's secret was sealed with another key than `store.key`")]
     Sealed,
+    #[error("the node's secret is sealed, and `store.key` is missing")]
+    Keyless,
 }
 
 /// A row that was read, with what is wrong with its description: what an operator wants of a node is known
@@ -50,7 +52,7 @@ impl Saved {
     pub(super) fn take_nodes(&mut self, nodes: Vec<Read>, mut skip: impl FnMut(Unusable)) {
         for (node, unusable) in nodes {
             if let Some(unusable) = unusable {
-                if matches!(unusable, Unusable::Sealed) {
+                if matches!(unusable, Unusable::Sealed | Unusable::Keyless) {
                     self.sealed.push(node.name.clone());
                 }
                 skip(unusable);
@@ -109,7 +111,10 @@ pub(super) fn from_json(name: NodeName, json: &str, seal: &Seal) -> Result<Node,
     let row = serde_json::from_str(json).map_err(|error| Unusable::Json(error.column()))?;
     let Row { cluster, url, secret, sealed_secret, weight, capacity, tags, load_url } = row;
     let secret = match sealed_secret {
-        Some(sealed) => seal.open(name.as_str(), &sealed).ok_or(Unusable::Sealed)?,
+        Some(sealed) => {
+            let why = if seal.has_key() { Unusable::Sealed } else { Unusable::Keyless };
+            seal.open(name.as_str(), &sealed).ok_or(why)?
+        }
         None => secret,
     };
     Ok(Node { name, cluster, url, secret: Secret::new(secret), weight, capacity, tags, load_url })

@@ -5,6 +5,9 @@ use portico::sim;
 use crate::edit;
 use crate::harness::{Client, Config, Pool, Postgres, Tenant, eventually, portico};
 
+/// For a `store.key` that is lost.
+const REMEDY: &str = "DELETE FROM inventory; DELETE FROM inventory_revisions;";
+const NEW_KEY: &str = "the-new-key-of-all-instances-0123456";
 const SECRET: &str = "a secret that is not in the first file";
 
 /// Two instances in front of one node.
@@ -151,7 +154,10 @@ async fn a_start_with_another_key_is_refused_before_it_seals_anything() {
     let in_force = || server.sql(&database, "SELECT * FROM inventory ORDER BY position");
     let before = in_force();
     let yaml = pool.config_yaml();
-    for key in ["  key: a-mistyped-key-0123456789-0123456789", ""] {
+    for (key, why) in [
+        ("  key: a-mistyped-key-0123456789-0123456789", "another key than `store.key`"),
+        ("", "is sealed, and `store.key` is missing"),
+    ] {
         let line = yaml.lines().find(|line| line.contains("the-key-of-all")).expect("it is there");
         let other = yaml.replace(line, key).replace("admin: ", "admin: 127.0.0.1:0 # ");
         let other = other
@@ -161,10 +167,23 @@ async fn a_start_with_another_key_is_refused_before_it_seals_anything() {
         std::fs::write(&path, other).expect("a file");
         let refused = portico(&["serve", "-c", path.to_str().expect("UTF-8")]).await;
         assert_eq!(refused.code, 1, "{}", refused.stderr);
-        let said = "all instances need the same `store.key`";
-        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        for said in [why, "all instances need the same `store.key`", REMEDY] {
+            assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        }
     }
     assert_eq!(in_force(), before);
+
+    // The way out that it names leads to a start, and says once what it cannot read.
+    let mut pool = pool;
+    pool.kill9();
+    server.sql(&database, REMEDY);
+    let mistyped = yaml.replace("the-key-of-all-instances-0123456789", NEW_KEY);
+    pool.rewrite_config(&mistyped);
+    pool.restart().await;
+    let said = "left out what cannot be understood: 1 saved row, the first: ";
+    eventually("it is said", async || pool.log().contains(said)).await;
+    assert_eq!(pool.log().matches("cannot be understood").count(), 1, "{}", pool.log());
+    pool.tenant("acme").create("algebra").await;
 }
 
 #[tokio::test]
@@ -208,14 +227,17 @@ async fn an_embedded_store_whose_secrets_another_key_hides_is_left_as_it_is() {
     // Only the store knows the node from here on.
     let yaml = edit::without_node(&pool.config_yaml(), &name);
     let line = yaml.lines().find(|line| line.contains("the-key-of-this")).expect("it is there");
-    for key in ["  key: a-mistyped-key-0123456789-0123456789", ""] {
+    for (key, why) in [
+        ("  key: a-mistyped-key-0123456789-0123456789", "were sealed with another key"),
+        ("", "are sealed, and it is missing"),
+    ] {
         let path = pool.dir().join("other.yaml");
         std::fs::write(&path, yaml.replace(line, key)).expect("a file");
         let refused = portico(&["serve", "-c", path.to_str().expect("UTF-8")]).await;
         assert_eq!(refused.code, 1, "{}", refused.stderr);
         let said = format!(
-            "store.key: the secrets of nodes that are not in the file ({name}) were sealed with another key, and \
-             1 meetings run there: put the former key back"
+            "store.key: the secrets of nodes that are not in the file ({name}) {why}; they have 1 running \
+             meeting: put the former key back"
         );
         assert!(refused.stderr.contains(&said), "{}", refused.stderr);
         assert!(!refused.stderr.contains("-0123456789"), "{}", refused.stderr);

@@ -16,7 +16,7 @@ const HOOKS: &str = "SELECT id, tenant, sub_id, token, callback_url, meeting_id,
     created_at_ms FROM hooks ORDER BY id";
 
 /// Reads all rows. One that cannot be understood is left out, counted and, the first of them,
-/// logged; an error of the database itself is an error.
+/// told of; an error of the database itself is an error.
 pub(super) fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Saved> {
     let mut skipped = Skipped::default();
     let meetings = all(db, MEETINGS, [], meeting, &mut skipped)?;
@@ -25,13 +25,8 @@ pub(super) fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Saved> {
     let hooks = all(db, HOOKS, [], hook, &mut skipped)?;
     let mut saved = Saved { meetings, hooks, ..Saved::default() };
     saved.take_nodes(nodes, |unusable| skipped.add(unreadable(2, unusable.to_string())));
-    if let Some(first) = skipped.first {
-        log::error!(
-            "{} saved rows cannot be understood and are left out, the first: {first}",
-            skipped.count
-        );
-    }
-    Ok(Saved { skipped: skipped.count, ..saved })
+    let first_skipped = skipped.first.map(|error| error.to_string());
+    Ok(Saved { skipped: skipped.count, first_skipped, ..saved })
 }
 
 /// The meetings of tenants with these ids, by any of their names, each once.

@@ -31,7 +31,7 @@ pub(super) const CALLBACKS: &str = "SELECT tenant, sub_id, meeting_id, token, ki
 pub(super) struct Unreadable(pub(super) String);
 
 /// Reads all rows as of one moment. One that cannot be understood is left out, counted and, the first of
-/// them, logged; an error of the database itself is an error.
+/// them, told of; an error of the database itself is an error.
 pub(super) async fn load(
     db: &Transaction<'_>,
     seal: &Seal,
@@ -43,13 +43,8 @@ pub(super) async fn load(
     let hooks = all(db, HOOKS, hook, &mut skipped).await?;
     let mut saved = Saved { meetings, hooks, ..Saved::default() };
     saved.take_nodes(nodes, |unusable| skipped.add(Unreadable(format!("spec: {unusable}"))));
-    if let Some(Unreadable(first)) = skipped.first {
-        log::error!(
-            "{} saved rows cannot be understood and are left out, the first: {first}",
-            skipped.count
-        );
-    }
-    Ok(Saved { skipped: skipped.count, ..saved })
+    let first_skipped = skipped.first.map(|Unreadable(reason)| reason);
+    Ok(Saved { skipped: skipped.count, first_skipped, ..saved })
 }
 
 #[derive(Default)]
