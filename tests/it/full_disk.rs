@@ -105,14 +105,21 @@ async fn a_start_waits_for_room() {
 async fn a_meeting_that_a_full_disk_does_not_take_is_saved_when_there_is_room() {
     let cluster = Plan::new(config(), 2).without_redis().start().await;
     let [one, other] = [0, 1].map(|number| cluster.instance(number).tenant("acme"));
-    // The claim still had a place.
-    fill(&cluster, &["meetings", "callbacks"]);
+    // The claim and the callbacks still had a place.
+    fill(&cluster, &["meetings"]);
     one.create("algebra").await;
     assert!(joins(&one, "algebra").await);
     says(cluster.instance(0), &["is not saved yet: ", NO_SPACE]).await;
     assert!(cluster.instance(0).metrics().await.get("portico_store_failures_total") > 0.5);
     make_room(&cluster);
     eventually("it is saved", async || saved(&cluster) == "algebra").await;
+
+    fill(&cluster, &["callbacks"]);
+    let reply = one.get("create", "name=A+meeting&meetingID=botany").await;
+    assert!(reply.body.contains("serverUnavailable"), "{}", reply.body);
+    let refused = "a new meeting is refused, as its callbacks are not saved: PostgreSQL at ";
+    says(cluster.instance(0), &[refused, NO_SPACE]).await;
+    make_room(&cluster);
     other.create("algebra").await;
     assert_eq!(cluster.node_calls("create"), 2, "it was asked for where it runs");
     assert!(joins(&other, "algebra").await);

@@ -120,7 +120,7 @@ impl<'a> Order<'a> {
     ) -> Result<Issued<'a>, Refusal> {
         let until = Instant::now() + STORE_WITHIN;
         loop {
-            match first {
+            let known = match first {
                 Ok(issued) => return Ok(issued),
                 Err(trouble) if !edge.store.is_shared() => {
                     return Ok(self.callbacks.drop_all(edge, &self.params, &trouble));
@@ -133,11 +133,11 @@ impl<'a> Order<'a> {
                     );
                     return Err(Refusal::portico(refusal::store_unavailable()));
                 }
-                Err(_passing) => {}
-            }
+                Err(passing) => passing,
+            };
             sleep(CALLBACKS_AFTER).await;
             let again = timeout_at(until, self.issued(edge, node)).await;
-            first = again.unwrap_or(Err(store::Error::Silent));
+            first = again.unwrap_or(Err(known));
         }
     }
 
