@@ -95,7 +95,7 @@ build-tools:
 # Tests and trials start servers of their own from what is installed.
 .PHONY: test-servers
 test-servers:
-	@scripts/need postgres redis sqlite3
+	@scripts/need postgres redis sqlite3 wrk
 
 .PHONY: cargo-deny
 cargo-deny:

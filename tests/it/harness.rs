@@ -42,6 +42,7 @@ mod raw;
 mod redis;
 mod steady;
 mod wait;
+mod wrk;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use client::{Client, Signed, sorted};
@@ -58,3 +59,4 @@ pub(crate) use raw::Raw;
 pub(crate) use redis::Redis;
 pub(crate) use steady::Steady;
 pub(crate) use wait::{PATIENCE, eventually};
+pub(crate) use wrk::Wrk;

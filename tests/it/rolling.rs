@@ -8,7 +8,9 @@ use portico::sim::Node;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::harness::{Balancer, Config, Plan, Pool, Reply, Steady, Tenant, eventually};
+use crate::harness::{
+    Balancer, Client, Config, Plan, Pool, Reply, Steady, Tenant, Wrk, eventually,
+};
 
 /// Front ends at once.
 const FRONT_ENDS: usize = 6;
@@ -133,4 +135,57 @@ async fn two_instances_behind_a_balancer_are_restarted_under_load_and_no_request
     eventually("both serve", goes_on).await;
     assert!(load.expect_no_failure().await > 100);
     eventually("every meeting has ended", async || running(cluster.nodes()) == 0).await;
+}
+
+/// What front ends ask about meetings that run.
+async fn questions(acme: &Client) -> Vec<String> {
+    let mut targets = Vec::new();
+    for number in 0..10 {
+        let id = format!("room{number}");
+        acme.create(&id).await;
+        targets.push(acme.target("join", &format!("fullName=Ada&meetingID={id}")));
+        targets.push(acme.target("getMeetingInfo", &format!("meetingID={id}")));
+        targets.push(acme.target("isMeetingRunning", &format!("meetingID={id}")));
+    }
+    targets.push(acme.target("getMeetings", ""));
+    targets
+}
+
+#[tokio::test]
+async fn an_upgrade_under_wrk_fails_no_request() {
+    let mut pool = Pool::start(Config::new().nodes(3).tenant(Tenant::new("acme"))).await;
+    let targets = questions(&pool.tenant("acme")).await;
+    let load = Wrk::start(pool.address(), &targets, pool.dir());
+    let begun = pool.node_calls("getMeetingInfo");
+    let is_under_load = async || pool.node_calls("getMeetingInfo") > begun + 100;
+    eventually("it is under load", is_under_load).await;
+    pool.signal("USR2");
+    assert!(pool.ended().await.success(), "{}", pool.log());
+    let handed_over = pool.node_calls("getMeetingInfo");
+    let goes_on = async || pool.node_calls("getMeetingInfo") > handed_over + 100;
+    eventually("the new process serves", goes_on).await;
+    assert!(load.expect_no_failure().await > 200);
+}
+
+#[tokio::test]
+async fn restarts_behind_a_balancer_under_wrk_fail_no_request() {
+    let config = Config::new().nodes(3).tenant(Tenant::new("acme")).set("server.drain", "1s");
+    let mut cluster = Plan::new(config, 2).start().await;
+    let balancer = Balancer::bind().await.start(cluster.instances()).await;
+    let targets = questions(&cluster.instance(0).tenant("acme")).await;
+    let load = Wrk::start(balancer.address(), &targets, cluster.instance(0).dir());
+    for index in 0..2 {
+        let begun = cluster.node_calls("getMeetingInfo");
+        let is_under_load = async || cluster.node_calls("getMeetingInfo") > begun + 100;
+        eventually("it is under load", is_under_load).await;
+        let instance = cluster.instance_mut(index);
+        instance.signal("TERM");
+        assert!(instance.ended().await.success(), "{}", instance.log());
+        instance.restart().await;
+        balancer.becomes(index, true).await;
+    }
+    let begun = cluster.node_calls("getMeetingInfo");
+    let goes_on = async || cluster.node_calls("getMeetingInfo") > begun + 100;
+    eventually("both serve", goes_on).await;
+    assert!(load.expect_no_failure().await > 200);
 }
