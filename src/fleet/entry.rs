@@ -296,9 +296,8 @@ impl Entry {
     /// Gives the reserved place back: a poll has counted the meeting, or it is over. Returns whether that is
     /// news.
     pub(super) fn settle(&self) -> bool {
-        // With the ticket of a create that broke off after its meeting was entered: polls tell of it.
-        let Pending { reservation, ticket } = std::mem::take(&mut *self.pending.lock());
-        drop((reservation, ticket));
+        // Not its ticket: until others are told of the meeting, it is what counts there.
+        drop(self.pending.lock().reservation.take());
         !self.is_settled.swap(true, Ordering::Relaxed)
     }
 

@@ -82,7 +82,8 @@ struct Held {
     placing: Placing,
     reservation: Option<Reservation>,
     place: Option<Place>,
-    _claim: HeldClaim,
+    /// Nobody else takes the meeting for a stranger.
+    claim: Option<HeldClaim>,
     until: Instant,
 }
 
@@ -104,6 +105,7 @@ impl Mirror {
             if held.placing.key == meeting.key && held.placing.node == meeting.node {
                 held.reservation = None;
                 held.place = None;
+                held.claim = None;
             }
         }
     }
@@ -272,7 +274,7 @@ impl Fleet {
         let held = Held {
             reservation: node.cloned().map(Reservation::of_others),
             place: tenant.map(|tenant| Place::of_others(tenant.tally.clone(), scope.sub)),
-            _claim: self.claims.hold(&placing.key),
+            claim: Some(self.claims.hold(&placing.key)),
             placing,
             until,
         };

@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 
 use self::pool::Pool;
-use crate::fleet::tests::fixture::{THRESHOLDS, key, reserved, scope};
-use crate::fleet::{Phase, Unplaced};
-use crate::model::{AdminState, Health, Limits};
+use crate::fleet::tests::fixture::{self, THRESHOLDS, key, reserved, scope};
+use crate::fleet::{Phase, Unplaced, identity};
+use crate::model::{AdminState, Health, Limits, MeetingIds};
 
 fn alike(pool: &Pool) {
     let first = pool.view(0);
@@ -171,6 +171,28 @@ async fn a_create_that_fails_or_whose_instance_dies_gives_its_place_back() {
         assert_eq!((reserved(other, "n0"), meetings()), (0, 0));
         assert!(!other.claims.is_claimed(&key));
     }
+}
+
+#[tokio::test]
+async fn a_poll_between_a_create_and_its_telling_makes_room_for_nobody() {
+    let pool = Pool::start(2, 1).await;
+    let [fleet, other] = [&pool.fleets[0], &pool.fleets[1]];
+    let snapshot = fleet.snapshot();
+    let tenant = snapshot.tenant("acme").unwrap();
+    let key = key("acme", "m");
+    let mut place = tenant.admit(key.scope.sub).unwrap();
+    let reservation = fleet.place(tenant, &key, &[], &mut place).await.unwrap();
+    let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
+    let meeting = fixture::meeting(&key, reservation.node().name(), &id, 7);
+    let entry = fleet.directory.enter(meeting, Some(reservation), place, Vec::new());
+    assert!(entry.settle(), "as a poll does that has counted it");
+    pool.quiet().await;
+    let meetings = || other.directory.tally(&key.scope.tenant).whole().meetings;
+    assert_eq!(meetings(), 1, "nobody was told of it yet, so its placement counts");
+    fleet.tell_created(&entry).await;
+    pool.quiet().await;
+    assert_eq!(meetings(), 1);
+    assert!(!other.claims.is_claimed(&key));
 }
 
 #[tokio::test]
