@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock};
 const MAX_STARTS: usize = 5;
 
 /// For all tests that share a server.
-const MAX_CONNECTIONS: u16 = 200;
+const MAX_CONNECTIONS: usize = 200;
 
 /// Says that it runs, waits until the pipe ends or a line comes, and stops the server at once.
 /// After a line the directory stays, for the next start.
@@ -42,7 +42,7 @@ pub(crate) struct Postgres {
     /// The user that the server runs as, where we are root.
     user: Option<String>,
     is_durable: bool,
-    max_connections: u16,
+    max_connections: usize,
     keeper: Mutex<Option<(Child, ChildStdin)>>,
 }
 
@@ -50,6 +50,10 @@ static SHARED: OnceLock<Postgres> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(1);
 
 impl Postgres {
+    /// Connections of a small server.
+    pub(crate) const SMALL: usize = 12;
+    /// Those of them that are its superuser's, as by default.
+    pub(crate) const RESERVED: usize = 3;
     /// The user that everything is done as, with this password over TCP.
     pub(crate) const USER: &str = "tester";
     /// Its password.
@@ -72,10 +76,10 @@ impl Postgres {
 
     /// The same with hardly more connections than an instance of Portico takes.
     pub(crate) fn start_small() -> Self {
-        Self::start_with(false, 12)
+        Self::start_with(false, Self::SMALL)
     }
 
-    fn start_with(is_durable: bool, max_connections: u16) -> Self {
+    fn start_with(is_durable: bool, max_connections: usize) -> Self {
         let bin = binaries();
         let dir = tempfile::Builder::new().prefix("pg-").tempdir().expect("a directory");
         let user = user_of_server();
