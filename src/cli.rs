@@ -1,17 +1,14 @@
 //! Start-up: arguments, assembly, exit codes. Nothing here decides anything about meetings.
 
 mod background;
-mod branding;
 mod check;
 mod data_dir;
 mod demo;
 mod gossip;
 mod instances;
-mod inventory;
 mod logging;
 mod migrate;
 mod reload;
-mod seen;
 mod serve;
 mod services;
 mod signals;

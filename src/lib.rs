@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`cli`] | start-up: arguments, assembly, exit codes |
 //! | [`edge`], [`admin`], [`tasks`] | the drivers: the public side, the operators' side, periodic work |
+//! | [`inventory`] | what operators manage, and who puts it in force |
 //! | [`fleet`] | what is going on right now, in memory |
 //! | [`store`], [`node`], [`bus`] | what must survive; the HTTP client that talks to one node; what instances tell each other |
 //! | [`config`], [`model`], [`bbb`] | plain values: checked settings, our own words, the protocol |
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod fleet;
+pub mod inventory;
 pub mod model;
 pub mod node;
 pub mod sim;

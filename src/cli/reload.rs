@@ -7,12 +7,12 @@ use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use tokio::task::spawn_blocking;
 
-use super::inventory::Keeper;
 use super::signals::hangup;
-use super::{branding, check, environment};
+use super::{check, environment};
 use crate::chain::Chain;
 use crate::config::{self, Settings};
 use crate::edge::Certificate;
+use crate::inventory::{Keeper, branding};
 use crate::store::Store;
 
 /// What is read again on a hangup.

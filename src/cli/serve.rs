@@ -24,20 +24,19 @@ use super::background::{Axum, background};
 use super::data_dir::DataDir;
 use super::gossip::gossip;
 use super::instances::{self, Instances};
-use super::inventory::Keeper;
 use super::reload::{Reloader, follow_hangups};
-use super::seen::Seen;
 use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
 use super::signals::{self, Signals, Successor};
-use super::{DONE, WRONG, branding, check, environment, inventory, store};
+use super::{DONE, WRONG, check, environment, store};
 use crate::admin::Admin;
 use crate::bus::Membership;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Leases, now_ms};
+use crate::inventory::{self, Keeper, Seen, branding};
 use crate::model::{AdminState, NodeName};
 use crate::node::{Client, ClientSettings};
-use crate::store::{Health, Saved, SavedNode, Store};
+use crate::store::{Health, Saved, Store};
 use crate::tasks::{self, NodeHooks};
 
 /// A node on the same continent connects in a tenth of this.
@@ -309,7 +308,7 @@ async fn restore(settings: &Settings, store: &dyn Store) -> anyhow::Result<Fleet
     }
     let running = check::counted(count - dropped.len(), "meeting");
     info!("{running} running when we last looked");
-    save_nodes(&fleet, store).await?;
+    inventory::save_nodes(&fleet, store).await?;
     Ok(fleet)
 }
 
@@ -331,22 +330,6 @@ fn refuse_to_lose(settings: &Settings, saved: &Saved) -> anyhow::Result<()> {
         "store.key: the secrets of nodes that are not in the file ({names}) {why}; they have {running}: put the \
          former key back until these are over, or the nodes into the file"
     );
-}
-
-/// Remembers every node, so that one that is deleted from the file can still serve what runs on it.
-pub(super) async fn save_nodes(
-    fleet: &Fleet,
-    store: &dyn Store,
-) -> Result<(), crate::store::Error> {
-    for node in fleet.snapshot().nodes() {
-        let saved = SavedNode {
-            name: node.name().clone(),
-            state: node.live.admin(),
-            spec: Some(node.spec.clone()),
-        };
-        store.put_node(&saved).await?;
-    }
-    Ok(())
 }
 
 fn register_process(registry: &Registry) -> prometheus::Result<()> {

@@ -16,14 +16,14 @@ use crate::store::Store;
 const NAME: &str = "file-seen";
 
 /// The file as it was last read here.
-pub(super) struct Seen {
+pub struct Seen {
     path: PathBuf,
     last: Option<String>,
 }
 
 impl Seen {
     /// As it was when this was last written into `data_dir`.
-    pub(super) fn load(data_dir: &Path) -> Self {
+    pub fn load(data_dir: &Path) -> Self {
         let path = data_dir.join(NAME);
         let last = fs::read_to_string(&path).ok().map(|text| text.trim().to_owned());
         Self { path, last }

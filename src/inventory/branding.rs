@@ -15,7 +15,7 @@ use crate::store::{SavedAsset, Store};
 /// # Errors
 /// Those of which there is no copy, as mistakes in `file`. Where the store may tell in a while, its trouble; then
 /// nothing has changed.
-pub(super) async fn complete(
+pub async fn complete(
     settings: &mut Settings,
     file: &Path,
     store: &dyn Store,

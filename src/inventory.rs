@@ -1,0 +1,13 @@
+//! What operators manage, and who puts it in force: the file at a start and on SIGHUP, or another instance.
+//!
+//! The store keeps what is in force for all instances; the [`Keeper`] puts it into the fleet and follows what
+//! others put there. Above the fleet and below the drivers, so that each of them may change the inventory.
+
+pub mod branding;
+mod choosing;
+mod keeper;
+mod seen;
+
+pub use choosing::{choose, save_nodes};
+pub use keeper::Keeper;
+pub use seen::Seen;

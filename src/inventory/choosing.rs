@@ -1,0 +1,136 @@
+//! Which inventory is in force at a start: that of the file, or that of the store.
+
+use std::time::Duration;
+
+use humantime::format_rfc3339_seconds;
+use log::{info, warn};
+
+use super::branding;
+use super::seen::{Seen, print_of};
+use crate::chain::Chain;
+use crate::config::{Settings, StoreKind};
+use crate::fleet::Fleet;
+use crate::model::{Inventory, Look};
+use crate::store::{self, Applied, Error, SavedInventory, SavedNode, Store};
+
+/// Chooses between the file and the store at a start, and puts what is chosen in the settings. Returns what is
+/// in force.
+///
+/// A file that was never applied is. One that was, or that has not changed since it was read here, and that
+/// another one has taken the place of since, is older than what the other instances serve. Where there are no
+/// others the file always counts.
+///
+/// # Errors
+/// When the store fails, or when it is shared and `store.key` does not open what is in force.
+pub async fn choose(
+    settings: &mut Settings,
+    seen: &mut Seen,
+    store: &dyn Store,
+) -> anyhow::Result<Applied> {
+    let digest = store::digest_of(&settings.inventory, store);
+    let file = print_of(settings, store);
+    let in_force = store.inventory_in_force().await?;
+    if let Some(same) = in_force.filter(|applied| applied.digest == digest) {
+        branding::save(settings, store).await;
+        seen.put(file);
+        return Ok(same);
+    }
+    if is_shared(settings)
+        && let Some(saved) = load_or_refuse(store).await?
+        && (seen.is(&file) || store.last_applied(&digest).await?.is_some())
+    {
+        let applied = saved.applied.clone();
+        let inventory = resolved(saved, store).await?;
+        // Another version makes another digest of the same.
+        if store::digest_of(&inventory, store) == digest {
+            branding::save(settings, store).await;
+        } else {
+            warn_of(&applied);
+            settings.inventory = inventory;
+        }
+        seen.put(file);
+        return Ok(applied);
+    }
+    branding::save(settings, store).await;
+    let by = name_of(settings);
+    let applied = store.apply_inventory(&settings.inventory, &digest, &by).await?;
+    info!(
+        "the clusters, nodes and tenants of the file are in force as revision {}",
+        applied.revision
+    );
+    seen.put(file);
+    Ok(applied)
+}
+
+pub(super) fn is_shared(settings: &Settings) -> bool {
+    settings.store.kind != StoreKind::Embedded
+}
+
+/// What others serve. Applied over it, a file sealed with another key would be readable to none of them.
+async fn load_or_refuse(store: &dyn Store) -> anyhow::Result<Option<SavedInventory>> {
+    match store.load_inventory().await {
+        Err(unreadable) if !unreadable.is_worth_waiting_for() => Err(anyhow::anyhow!(
+            "what is in force in the store cannot be read: {}; all instances need the same `store.key`: correct \
+             it, or, to begin anew with this file, stop all instances and \
+             `DELETE FROM inventory; DELETE FROM inventory_revisions;`",
+            Chain(&unreadable)
+        )),
+        loaded => Ok(loaded?),
+    }
+}
+
+pub(super) fn warn_of(Applied { by, at_ms, .. }: &Applied) {
+    warn!(
+        "this file is older than what is in force (applied by {by} at {}): bring the newer one here; or, to \
+         apply this one all the same, change anything in it and send SIGHUP",
+        shown(*at_ms)
+    );
+}
+
+/// How operators know this instance.
+pub(super) fn name_of(settings: &Settings) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "unknown" } else { host.trim() };
+    format!("{host} ({})", settings.server.admin)
+}
+
+fn shown(at_ms: u64) -> impl std::fmt::Display {
+    // Year 9999 is the last that can be written so.
+    let at_ms = at_ms.min(253_402_300_799_000);
+    format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(at_ms))
+}
+
+/// With the files of tenants' looks, which come from the store as well.
+pub(super) async fn resolved(saved: SavedInventory, store: &dyn Store) -> Result<Inventory, Error> {
+    let SavedInventory { mut inventory, files, .. } = saved;
+    for file in files {
+        let found = store.find_asset(&file.key).await?;
+        let tenant = inventory.tenants.iter_mut().find(|tenant| tenant.slug == file.key.tenant);
+        match (found.filter(|asset| asset.digest() == file.digest), tenant) {
+            (Some(asset), Some(tenant)) => tenant.branding.set(file.key.kind, Look::File(asset)),
+            // Whoever applies another inventory meanwhile tells us of that one, too.
+            _ => warn!(
+                "tenant {}: there is no copy of {}; it goes without",
+                file.key.tenant,
+                file.path.display()
+            ),
+        }
+    }
+    Ok(inventory)
+}
+
+/// Remembers every node, so that one that is deleted from the file can still serve what runs on it.
+///
+/// # Errors
+/// When the store fails.
+pub async fn save_nodes(fleet: &Fleet, store: &dyn Store) -> Result<(), Error> {
+    for node in fleet.snapshot().nodes() {
+        let saved = SavedNode {
+            name: node.name().clone(),
+            state: node.live.admin(),
+            spec: Some(node.spec.clone()),
+        };
+        store.put_node(&saved).await?;
+    }
+    Ok(())
+}
