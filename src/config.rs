@@ -24,7 +24,7 @@ mod storage;
 mod tenants;
 mod tree;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -197,6 +197,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
                 groups,
                 nodes: clusters.nodes,
                 tenants,
+                managed: BTreeSet::new(),
             },
             missing_assets: Vec::new(),
             lines: HashMap::new(),

@@ -9,5 +9,5 @@ mod keeper;
 mod seen;
 
 pub use choosing::{choose, save_nodes};
-pub use keeper::Keeper;
+pub use keeper::{InForce, Keeper, Unchanged};
 pub use seen::Seen;

@@ -22,7 +22,7 @@ pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use hook::Hook;
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
 pub use instance::InstanceId;
-pub use inventory::Inventory;
+pub use inventory::{Clash, Inventory, Kind, Object, ObjectName, Origin};
 pub use meeting::{Meeting, MeetingKey};
 pub use node::{AdminState, Health, Node};
 pub use reach::{Forbidden, MAX_TARGET_BYTES, Reach};

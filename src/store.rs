@@ -44,7 +44,7 @@ pub use counters::{Count, CountKey, Counters};
 pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
-pub use inventory::{Applied, Inventories, SavedInventory, digest_of};
+pub use inventory::{Applied, Inventories, Part, SavedInventory, digest_of};
 pub use postgres::{Postgres, Trouble};
 
 use crate::model::{

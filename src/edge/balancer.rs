@@ -257,6 +257,7 @@ mod tests {
             groups: vec![ClusterGroup { name: "all".into(), clusters: vec!["main".into()] }],
             nodes: vec![node("a"), node("b"), node("c")],
             tenants: vec![Tenant::sample("acme", &[])],
+            ..Inventory::default()
         };
         Arc::new(Fleet::new(inventory, |_| crate::model::AdminState::Ready))
     }

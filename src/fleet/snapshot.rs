@@ -115,7 +115,7 @@ impl Snapshot {
         runs_on: impl Fn(&NodeName) -> bool,
         runs_for: impl Fn(&Slug) -> bool,
     ) -> Self {
-        let Inventory { clusters, groups, nodes, tenants } = inventory;
+        let Inventory { clusters, groups, nodes, tenants, managed: _ } = inventory;
         let clusters: HashMap<String, Arc<Cluster>> =
             clusters.into_iter().map(|cluster| (cluster.name.clone(), Arc::new(cluster))).collect();
         let mut next = Self::default();

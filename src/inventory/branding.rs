@@ -7,8 +7,8 @@ use log::warn;
 
 use crate::chain::Chain;
 use crate::config::{MissingAsset, Settings};
-use crate::model::{AssetKey, AssetKind, Look};
-use crate::store::{SavedAsset, Store};
+use crate::model::{AssetKey, AssetKind, Inventory, Look};
+use crate::store::{Error, SavedAsset, Store};
 
 /// Puts the copies of files that have vanished in their place.
 ///
@@ -55,16 +55,16 @@ pub async fn complete(
 }
 
 /// Keeps a copy of every file that is in use, and no others. Without a copy all works until a file vanishes.
-pub(super) async fn save(settings: &Settings, store: &dyn Store) {
-    if let Err(trouble) = try_save(settings, store).await {
+pub(super) async fn save(inventory: &Inventory, store: &dyn Store) {
+    if let Err(trouble) = try_save(inventory, store).await {
         warn!("not every file of tenants' branding has a copy in the store: {}", Chain(&trouble));
     }
 }
 
-async fn try_save(settings: &Settings, store: &dyn Store) -> Result<(), crate::store::Error> {
+async fn try_save(inventory: &Inventory, store: &dyn Store) -> Result<(), Error> {
     let saved = store.list_assets().await?;
     let mut used = HashSet::new();
-    for tenant in &settings.inventory.tenants {
+    for tenant in &inventory.tenants {
         for kind in AssetKind::ALL {
             let Some(Look::File(asset)) = tenant.branding.get(kind) else { continue };
             let key = AssetKey { tenant: tenant.slug.clone(), kind };

@@ -10,68 +10,103 @@ use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
 use crate::fleet::Fleet;
-use crate::model::{Inventory, Look};
-use crate::store::{self, Applied, Error, SavedInventory, SavedNode, Store};
+use crate::model::{Clash, Inventory, Look};
+use crate::store::{self, Applied, Error, Part, SavedInventory, SavedNode, Store};
 
-/// Chooses between the file and the store at a start, and puts what is chosen in the settings. Returns what is
-/// in force.
+/// How often another inventory may come before ours until we give up.
+pub(super) const TRIES: usize = 20;
+
+/// Chooses between the file and the store at a start, and puts what is chosen in the settings, with what came
+/// through the API. Returns what is in force.
 ///
 /// A file that was never applied is. One that was, or that has not changed since it was read here, and that
 /// another one has taken the place of since, is older than what the other instances serve. Where there are no
 /// others the file always counts.
 ///
 /// # Errors
-/// When the store fails, or when it is shared and `store.key` does not open what is in force.
+/// When the store fails, when `store.key` does not open what is in force, or when the file and what came
+/// through the API do not go together.
 pub async fn choose(
     settings: &mut Settings,
     seen: &mut Seen,
     store: &dyn Store,
 ) -> anyhow::Result<Applied> {
-    let digest = store::digest_of(&settings.inventory, store);
+    let of_file = settings.inventory.clone();
+    let digest = store::digest_of(&of_file, store);
     let file = print_of(settings, store);
-    let in_force = store.inventory_in_force().await?;
-    if let Some(same) = in_force.filter(|applied| applied.digest == digest) {
-        branding::save(settings, store).await;
-        seen.put(file);
-        return Ok(same);
-    }
-    if is_shared(settings)
-        && let Some(saved) = load_or_refuse(store).await?
-        && (seen.is(&file) || store.last_applied(&digest).await?.is_some())
-    {
-        let applied = saved.applied.clone();
-        let inventory = resolved(saved, store).await?;
-        // Another version makes another digest of the same.
-        if store::digest_of(&inventory, store) == digest {
-            branding::save(settings, store).await;
-        } else {
-            warn_of(&applied);
-            settings.inventory = inventory;
+    for _ in 0..TRIES {
+        let saved = load_or_refuse(settings, store).await?;
+        let in_force = saved.as_ref().map(|saved| saved.applied.clone());
+        let known = match saved {
+            Some(saved) => resolved(saved, store).await?,
+            None => Inventory::default(),
+        };
+        let whole = of_file.clone().with_managed_of(&known);
+        if let Some(applied) = &in_force
+            && applied.digest != digest
+            && is_shared(settings)
+            && (seen.is(&file) || store.last_applied(&digest).await?.is_some())
+        {
+            // Another version makes another digest of the same.
+            if store::digest_of(&known, store) == digest {
+                settings.inventory = whole;
+                branding::save(&settings.inventory, store).await;
+            } else {
+                warn_of(applied);
+                settings.inventory = known;
+            }
+            seen.put(file);
+            return Ok(applied.clone());
         }
-        seen.put(file);
-        return Ok(applied);
+        let clashes = whole.clashes(settings.server.base_domain.as_deref());
+        if !clashes.is_empty() {
+            anyhow::bail!("{}", refusal_of(&clashes));
+        }
+        settings.inventory = whole;
+        let base = in_force.as_ref().map_or(0, |applied| applied.revision);
+        let mut applied = in_force.filter(|applied| applied.digest == digest);
+        if applied.is_none() {
+            let by = name_of(settings);
+            applied = store.apply_inventory(&settings.inventory, &digest, &by, base).await?;
+            if let Some(Applied { revision, .. }) = &applied {
+                info!(
+                    "the clusters, nodes and tenants of the file are in force as revision {revision}"
+                );
+            }
+        }
+        if let Some(applied) = applied {
+            branding::save(&settings.inventory, store).await;
+            seen.put(file);
+            return Ok(applied);
+        }
     }
-    branding::save(settings, store).await;
-    let by = name_of(settings);
-    let applied = store.apply_inventory(&settings.inventory, &digest, &by).await?;
-    info!(
-        "the clusters, nodes and tenants of the file are in force as revision {}",
-        applied.revision
-    );
-    seen.put(file);
-    Ok(applied)
+    anyhow::bail!("others put one inventory after the other in force: start again")
+}
+
+/// What an operator reads whose file does not go together with what came through the API.
+pub(super) fn refusal_of(clashes: &[Clash]) -> String {
+    let clashes: Vec<_> = clashes.iter().map(ToString::to_string).collect();
+    format!(
+        "the file and what came through the API do not go together: change the file, or the other through \
+         the API:\n{}",
+        clashes.join("\n")
+    )
 }
 
 pub(super) fn is_shared(settings: &Settings) -> bool {
     settings.store.kind != StoreKind::Embedded
 }
 
-/// What others serve. Applied over it, a file sealed with another key would be readable to none of them.
-async fn load_or_refuse(store: &dyn Store) -> anyhow::Result<Option<SavedInventory>> {
-    match store.load_inventory().await {
+/// What is in force. Applied over it, a file sealed with another key would be readable to none of the others.
+async fn load_or_refuse(
+    settings: &Settings,
+    store: &dyn Store,
+) -> anyhow::Result<Option<SavedInventory>> {
+    let part = if is_shared(settings) { Part::Whole } else { Part::Managed };
+    match store.load_inventory(part).await {
         Err(unreadable) if !unreadable.is_worth_waiting_for() => Err(anyhow::anyhow!(
-            "what is in force in the store cannot be read: {}; all instances need the same `store.key`: correct \
-             it, or, to begin anew with this file, stop all instances and \
+            "what is in force in the store cannot be read: {}; all instances need the same `store.key`, and what \
+             came through the API needs the one from before: correct it, or, to begin anew with this file, stop all instances and \
              `DELETE FROM inventory; DELETE FROM inventory_revisions;`",
             Chain(&unreadable)
         )),

@@ -1,21 +1,23 @@
 //! What is in force in this process, and how it changes while we serve.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use log::{error, info, warn};
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use super::branding;
-use super::choosing::{is_shared, name_of, resolved, save_nodes, warn_of};
+use super::choosing::{TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of};
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::fleet::Fleet;
-use crate::model::Inventory;
-use crate::store::{self, Applied, Error, Store};
+use crate::model::{Clash, Inventory};
+use crate::store::{self, Applied, Error, Part, Store};
 
 /// The store is asked this often though it tells of changes by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -28,13 +30,36 @@ pub struct Keeper {
     store: Arc<dyn Store>,
     name: String,
     is_shared: bool,
-    here: Mutex<Here>,
+    base_domain: Option<String>,
+    /// Only whoever holds `seen` replaces it.
+    in_force: ArcSwap<InForce>,
+    seen: Mutex<Seen>,
 }
 
 /// What is in force in this process.
-struct Here {
-    applied: Applied,
-    seen: Seen,
+#[derive(Debug)]
+pub struct InForce {
+    /// When it was applied, and by whom.
+    pub applied: Applied,
+    /// All of it.
+    pub inventory: Inventory,
+}
+
+/// Why the inventory is not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unchanged<E> {
+    /// The change itself does not fit what is in force.
+    #[error("{0}")]
+    Refused(E),
+    /// What it would make of the inventory does not go together.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Clashes(Vec<Clash>),
+    /// The store does not take it.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// Others change the inventory all the time.
+    #[error("others change the inventory at the same time: try again")]
+    Busy,
 }
 
 impl Keeper {
@@ -46,20 +71,63 @@ impl Keeper {
         applied: Applied,
         seen: Seen,
     ) -> Self {
-        let here = Mutex::new(Here { applied, seen });
-        Self { fleet, store, name: name_of(settings), is_shared: is_shared(settings), here }
+        let inventory = settings.inventory.clone();
+        Self {
+            fleet,
+            store,
+            name: name_of(settings),
+            is_shared: is_shared(settings),
+            base_domain: settings.server.base_domain.clone(),
+            in_force: ArcSwap::from_pointee(InForce { applied, inventory }),
+            seen: Mutex::new(seen),
+        }
+    }
+
+    /// What is in force now.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.in_force.load_full()
+    }
+
+    /// Changes the inventory, here and everywhere. `edit` gets what is in force, more than once where others
+    /// change it at the same time; what it returns is returned with what is in force then.
+    ///
+    /// # Errors
+    /// When `edit` refuses, when the result does not go together, or when the store fails. Then nothing has changed.
+    pub async fn change<T, E>(
+        &self,
+        by: &str,
+        edit: impl Fn(&mut Inventory) -> Result<T, E>,
+    ) -> Result<(T, Arc<InForce>), Unchanged<E>> {
+        let _one_at_a_time = self.seen.lock().await;
+        for _ in 0..TRIES {
+            self.take_over().await?;
+            let InForce { applied, inventory } = &*self.in_force();
+            let mut next = inventory.clone();
+            let told = edit(&mut next).map_err(Unchanged::Refused)?;
+            let clashes = next.clashes(self.base_domain.as_deref());
+            if !clashes.is_empty() {
+                return Err(Unchanged::Clashes(clashes));
+            }
+            let (digest, base) = (&applied.digest, applied.revision);
+            let Some(applied) = self.store.apply_inventory(&next, digest, by, base).await? else {
+                continue;
+            };
+            self.put_in_force(applied, next).await;
+            return Ok((told, self.in_force()));
+        }
+        Err(Unchanged::Busy)
     }
 
     /// Puts what a file says in force, here and everywhere; one that nobody has changed since it was read here
-    /// gives way to what others have put in force meanwhile. Tells whether it is in force here.
+    /// gives way to what others have put in force meanwhile. Returns whether it is in force.
     pub async fn apply(&self, settings: &Settings) -> bool {
-        let mut here = self.here.lock().await;
+        let mut seen = self.seen.lock().await;
         let file = print_of(settings, self.store.as_ref());
-        if self.is_shared && here.seen.is(&file) {
+        if self.is_shared && seen.is(&file) {
             match self.is_in_force(&settings.inventory).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    warn_of(&here.applied);
+                    warn_of(&self.in_force().applied);
                     return false;
                 }
                 Err(trouble) => {
@@ -72,48 +140,86 @@ impl Keeper {
                 }
             }
         }
-        self.put_in_force(settings.inventory.clone()).await;
-        branding::save(settings, self.store.as_ref()).await;
-        match self.tell(&settings.inventory).await {
-            Ok(applied) => {
-                here.applied = applied;
-                here.seen.put(file);
+        let of_file = &settings.inventory;
+        match self.tell(of_file).await {
+            Ok((applied, whole)) => {
+                self.put_in_force(applied, whole).await;
+                seen.put(file);
             }
-            Err(trouble) => error!(
-                "the file is in force here but not saved, other instances do not know it: send SIGHUP \
-                 again when the store is back: {}",
-                Chain(&trouble)
-            ),
+            Err(Unchanged::Refused(never)) => match never {},
+            Err(Unchanged::Clashes(clashes)) => {
+                error!("clusters, nodes and tenants stay as they were: {}", refusal_of(&clashes));
+                return false;
+            }
+            Err(trouble) => {
+                let InForce { applied, inventory } = &*self.in_force();
+                let whole = of_file.clone().with_managed_of(inventory);
+                let clashes = whole.clashes(self.base_domain.as_deref());
+                if !clashes.is_empty() {
+                    error!(
+                        "clusters, nodes and tenants stay as they were: {}",
+                        refusal_of(&clashes)
+                    );
+                    return false;
+                }
+                self.put_in_force(applied.clone(), whole).await;
+                error!(
+                    "the file is in force here but not saved, other instances do not know it: send SIGHUP \
+                     again when the store is back: {}",
+                    Chain(&trouble)
+                );
+            }
         }
-        true
+        branding::save(&self.in_force().inventory, self.store.as_ref()).await;
         true
     }
 
     /// Whether the store says the same, or nothing yet.
-    async fn is_in_force(&self, inventory: &Inventory) -> Result<bool, Error> {
-        let digest = store::digest_of(inventory, self.store.as_ref());
+    async fn is_in_force(&self, of_file: &Inventory) -> Result<bool, Error> {
+        let digest = store::digest_of(of_file, self.store.as_ref());
         let Some(applied) = self.store.inventory_in_force().await? else { return Ok(true) };
         if applied.digest == digest {
             return Ok(true);
         }
-        let Some(saved) = self.store.load_inventory().await? else { return Ok(true) };
+        let Some(saved) = self.store.load_inventory(Part::Whole).await? else { return Ok(true) };
         let saved = resolved(saved, self.store.as_ref()).await?;
         Ok(store::digest_of(&saved, self.store.as_ref()) == digest)
     }
 
-    async fn tell(&self, inventory: &Inventory) -> Result<Applied, Error> {
-        let digest = store::digest_of(inventory, self.store.as_ref());
-        if let Some(same) = self.store.inventory_in_force().await?
-            && same.digest == digest
-        {
-            return Ok(same);
+    /// Puts what the file says into the store, with what came through the API.
+    async fn tell(
+        &self,
+        of_file: &Inventory,
+    ) -> Result<(Applied, Inventory), Unchanged<Infallible>> {
+        let store = self.store.as_ref();
+        let digest = store::digest_of(of_file, store);
+        for _ in 0..TRIES {
+            let saved = store.load_inventory(Part::Managed).await?;
+            let in_force = saved.as_ref().map(|saved| saved.applied.clone());
+            let known = match saved {
+                Some(saved) => resolved(saved, store).await?,
+                None => Inventory::default(),
+            };
+            let whole = of_file.clone().with_managed_of(&known);
+            if let Some(same) = in_force.as_ref().filter(|applied| applied.digest == digest) {
+                return Ok((same.clone(), whole));
+            }
+            let clashes = whole.clashes(self.base_domain.as_deref());
+            if !clashes.is_empty() {
+                return Err(Unchanged::Clashes(clashes));
+            }
+            let base = in_force.map_or(0, |applied| applied.revision);
+            if let Some(applied) = store.apply_inventory(&whole, &digest, &self.name, base).await? {
+                return Ok((applied, whole));
+            }
         }
-        self.store.apply_inventory(inventory, &digest, &self.name).await
+        Err(Unchanged::Busy)
     }
 
-    async fn put_in_force(&self, inventory: Inventory) {
+    async fn put_in_force(&self, applied: Applied, inventory: Inventory) {
         forget_deleted(&self.fleet, self.store.as_ref(), &inventory).await;
-        self.fleet.apply(inventory);
+        self.fleet.apply(inventory.clone());
+        self.in_force.store(Arc::new(InForce { applied, inventory }));
         if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
             error!("the nodes are in force but not saved: {}", Chain(&trouble));
         }
@@ -141,23 +247,29 @@ impl Keeper {
     }
 
     async fn catch_up(&self) -> Result<(), Error> {
-        let mut here = self.here.lock().await;
-        let in_force = self.store.inventory_in_force().await?;
+        let _one_at_a_time = self.seen.lock().await;
+        self.take_over().await
+    }
+
+    /// Takes over what is in force elsewhere, if that is another one.
+    async fn take_over(&self) -> Result<(), Error> {
+        let here = self.in_force();
+        let next = self.store.inventory_in_force().await?;
         // Numbers go back where a backup of the database is restored.
         let is_known = |next: &Applied| {
             (next.revision, &next.digest) == (here.applied.revision, &here.applied.digest)
         };
-        if in_force.is_none_or(|next| is_known(&next)) {
+        if next.is_none_or(|next| is_known(&next)) {
             return Ok(());
         }
-        let Some(saved) = self.store.load_inventory().await? else { return Ok(()) };
+        let Some(saved) = self.store.load_inventory(Part::Whole).await? else { return Ok(()) };
         let applied = saved.applied.clone();
-        self.put_in_force(resolved(saved, self.store.as_ref()).await?).await;
+        let inventory = resolved(saved, self.store.as_ref()).await?;
         info!(
             "clusters, nodes and tenants are in force as {} has applied them, revision {}",
             applied.by, applied.revision
         );
-        here.applied = applied;
+        self.put_in_force(applied, inventory).await;
         Ok(())
     }
 }

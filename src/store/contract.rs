@@ -111,8 +111,10 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
     assert!(open(sealing()).await.load().await.unwrap().nodes.contains(&node));
     the_last_inventory_is_in_force(store).await;
     let inventory = inventory();
-    store.apply_inventory(&inventory, "sealed", "edge").await.unwrap();
-    let saved = open(sealing()).await.load_inventory().await.unwrap().unwrap();
+    let base = store.inventory_in_force().await.unwrap().map_or(0, |applied| applied.revision);
+    store.apply_inventory(&inventory, "sealed", "edge", base).await.unwrap().unwrap();
+    let saved =
+        open(sealing()).await.load_inventory(crate::store::Part::Whole).await.unwrap().unwrap();
     assert_eq!(saved.inventory, inventory);
     // Of the inventory all or nothing.
     let another = Some(Secret::new("another key of thirty-two characters"));
@@ -120,7 +122,7 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
         [(another, "another key than `store.key`"), (None, "sealed, and `store.key` is missing")]
     {
         let opened = open(Opening { key, ..Older::Migrate.into() }).await;
-        let refused = opened.load_inventory().await.unwrap_err();
+        let refused = opened.load_inventory(crate::store::Part::Whole).await.unwrap_err();
         assert!(chain(&refused).contains(said), "{}", chain(&refused));
         let first = opened.load().await.unwrap().first_skipped.unwrap();
         assert!(first.contains(said), "{first}");

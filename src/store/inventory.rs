@@ -17,7 +17,7 @@ pub(super) const REMEMBERED: i64 = 1000;
 pub struct Applied {
     /// Grows; the highest is in force.
     pub revision: u64,
-    /// Of what was applied.
+    /// Of what the file says.
     pub digest: String,
     /// Who did.
     pub by: String,
@@ -36,6 +36,15 @@ pub struct SavedInventory {
     pub files: Vec<SavedAsset>,
 }
 
+/// What of an inventory is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// What came through the API.
+    Managed,
+}
+
 /// The part of a [`Store`] that keeps the inventory.
 #[async_trait]
 pub trait Inventories: Send + Sync {
@@ -45,25 +54,27 @@ pub trait Inventories: Send + Sync {
     /// When this digest was last applied, as far as that is remembered.
     async fn last_applied(&self, digest: &str) -> Result<Option<Applied>, Error>;
 
-    /// The inventory in force, all of it or none.
-    async fn load_inventory(&self) -> Result<Option<SavedInventory>, Error>;
+    /// The inventory in force, all of this part of it or none.
+    async fn load_inventory(&self, part: Part) -> Result<Option<SavedInventory>, Error>;
 
-    /// Puts an inventory in force in place of the last one.
+    /// Puts an inventory in force in place of that of the revision `base`, 0 being none at all. Nothing where
+    /// another one is in force by then. `digest` is of what the file says.
     async fn apply_inventory(
         &self,
         inventory: &Inventory,
         digest: &str,
         by: &str,
-    ) -> Result<Applied, Error>;
+        base: u64,
+    ) -> Result<Option<Applied>, Error>;
 
     /// Changes soon after somebody has put another inventory in force, and whenever that may have been
     /// missed. `None` where nobody else can. Costs a connection for as long as it is kept.
     fn inventory_changes(&self) -> Option<watch::Receiver<u64>>;
 }
 
-/// Tells inventories apart. Secrets take part by their marks.
+/// Tells inventories apart by what the file says. Secrets take part by their marks.
 pub fn digest_of(inventory: &Inventory, store: &dyn Store) -> String {
-    let mut marked = inventory.clone();
+    let mut marked = inventory.of_file();
     let mark = |secret: &mut Secret| *secret = Secret::new(store.mark_of(secret));
     marked.nodes.iter_mut().for_each(|node| mark(&mut node.secret));
     for tenant in &mut marked.tenants {

@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::seal::Seal;
 use super::{SavedAsset, node_row};
 use crate::model::{
-    AssetKey, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Limits, Look,
-    MeetingIds, NodeName, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret, Slug, SubId,
-    Tenant, TenantSecret,
+    AssetKey, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind, Limits,
+    Look, MeetingIds, NodeName, ObjectName, Origin, Policy, RecordingSettings, Rule, RuleMode,
+    Rules, Secret, Slug, SubId, Tenant, TenantSecret,
 };
 
 /// One row of the inventory.
 pub(super) struct Object {
     pub(super) kind: &'static str,
     pub(super) name: String,
+    /// Who manages it: the file or the API.
+    pub(super) origin: &'static str,
     pub(super) spec: String,
 }
 
@@ -23,6 +25,23 @@ const CLUSTER: &str = "cluster";
 const GROUP: &str = "group";
 const NODE: &str = "node";
 const TENANT: &str = "tenant";
+
+fn word_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Cluster => CLUSTER,
+        Kind::ClusterGroup => GROUP,
+        Kind::Node => NODE,
+        Kind::Tenant => TENANT,
+    }
+}
+
+/// A row as it is read back.
+pub(super) struct SavedRow {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) origin: String,
+    pub(super) spec: String,
+}
 
 #[derive(Serialize, Deserialize)]
 struct ClusterRow {
@@ -122,9 +141,13 @@ struct RecordingRow {
 
 /// All rows of an inventory, in its order.
 pub(super) fn objects(inventory: &Inventory, seal: &Seal) -> Vec<Object> {
-    let Inventory { clusters, groups, nodes, tenants } = inventory;
+    let Inventory { clusters, groups, nodes, tenants, managed: _ } = inventory;
     let mut all = Vec::new();
-    let mut push = |kind, name: &str, spec| all.push(Object { kind, name: name.to_owned(), spec });
+    let mut push = |kind, name: &str, spec| {
+        let object = ObjectName::new(kind, name);
+        let origin = inventory.origin(&object).as_str();
+        all.push(Object { kind: word_of(kind), name: object.name, origin, spec });
+    };
     for Cluster { name, checksum, policy } in clusters {
         let policy = match *policy {
             Policy::Predictive => PolicyRow::Predictive,
@@ -136,16 +159,20 @@ pub(super) fn objects(inventory: &Inventory, seal: &Seal) -> Vec<Object> {
                 cpu_max,
             }) => PolicyRow::B3lb { attendee_factor, meeting_factor, cpu_iterations, cpu_max },
         };
-        push(CLUSTER, name, json(&ClusterRow { checksum: checksum.as_str().to_owned(), policy }));
+        push(
+            Kind::Cluster,
+            name,
+            json(&ClusterRow { checksum: checksum.as_str().to_owned(), policy }),
+        );
     }
     for ClusterGroup { name, clusters } in groups {
-        push(GROUP, name, json(&GroupRow { clusters: clusters.clone() }));
+        push(Kind::ClusterGroup, name, json(&GroupRow { clusters: clusters.clone() }));
     }
     for node in nodes {
-        push(NODE, node.name.as_str(), node_row::to_json(node, seal));
+        push(Kind::Node, node.name.as_str(), node_row::to_json(node, seal));
     }
     for tenant in tenants {
-        push(TENANT, tenant.slug.as_str(), json(&from_tenant(tenant, seal)));
+        push(Kind::Tenant, tenant.slug.as_str(), json(&from_tenant(tenant, seal)));
     }
     all
 }
@@ -259,32 +286,42 @@ fn from_rules(rules: &Rules) -> RulesRow {
 /// # Errors
 /// Which one makes no sense, without what stands in it.
 pub(super) fn read(
-    rows: impl IntoIterator<Item = (String, String, String)>,
+    rows: impl IntoIterator<Item = SavedRow>,
     seal: &Seal,
 ) -> Result<(Inventory, Vec<SavedAsset>), String> {
     let (mut inventory, mut files) = (Inventory::default(), Vec::new());
-    for (kind, name, spec) in rows {
+    for SavedRow { kind, name, origin, spec } in rows {
+        let is_managed = origin == Origin::Api.as_str();
         let wrong = |reason: &str| format!("{kind} {name}: {reason}");
-        match kind.as_str() {
-            CLUSTER => {
+        let known = match kind.as_str() {
+            CLUSTER => Kind::Cluster,
+            GROUP => Kind::ClusterGroup,
+            NODE => Kind::Node,
+            TENANT => Kind::Tenant,
+            _ => return Err(wrong("of a newer version")),
+        };
+        if is_managed {
+            inventory.managed.insert(ObjectName::new(known, name.as_str()));
+        }
+        match known {
+            Kind::Cluster => {
                 let row: ClusterRow = parse(&spec).map_err(|reason| wrong(&reason))?;
                 inventory.clusters.push(to_cluster(&name, &row).map_err(wrong)?);
             }
-            GROUP => {
+            Kind::ClusterGroup => {
                 let GroupRow { clusters } = parse(&spec).map_err(|reason| wrong(&reason))?;
                 inventory.groups.push(ClusterGroup { name, clusters });
             }
-            NODE => {
+            Kind::Node => {
                 let node = node_row::from_json(NodeName::new(name.as_str()), &spec, seal);
                 inventory.nodes.push(node.map_err(|unusable| wrong(&unusable.to_string()))?);
             }
-            TENANT => {
+            Kind::Tenant => {
                 let row: TenantRow = parse(&spec).map_err(|reason| wrong(&reason))?;
                 let (tenant, own) = to_tenant(&name, row, seal).map_err(wrong)?;
                 inventory.tenants.push(tenant);
                 files.extend(own);
             }
-            _ => return Err(wrong("of a newer version")),
         }
     }
     Ok((inventory, files))

@@ -41,6 +41,7 @@ pub(in crate::fleet) fn inventory(nodes: Vec<Node>, policy: Policy) -> Inventory
         groups: vec![ClusterGroup { name: "all".to_owned(), clusters: vec!["main".to_owned()] }],
         nodes,
         tenants: vec![tenant("acme", &[]), tenant("other", &[])],
+        ..Inventory::default()
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{HUSH, retired_node};
 use crate::bbb::Algorithm;
 use crate::model::{
-    Asset, AssetKey, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Limits,
-    Look, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret, Slug, Tenant,
+    Asset, AssetKey, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind,
+    Limits, Look, MeetingIds, ObjectName, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret,
+    Slug, Tenant,
 };
-use crate::store::{SavedAsset, SavedInventory, Store, digest_of};
+use crate::store::{Applied, Part, SavedAsset, SavedInventory, Store, digest_of};
 
 /// With everything set that there is.
 pub(in crate::store) fn inventory() -> Inventory {
@@ -64,42 +65,55 @@ pub(in crate::store) fn inventory() -> Inventory {
         groups: vec![ClusterGroup { name: "all".to_owned(), clusters }],
         nodes,
         tenants: vec![full, Tenant::sample("other", &[0])],
+        ..Inventory::default()
     }
 }
 
 pub(in crate::store) async fn the_last_inventory_is_in_force(store: &dyn Store) {
     assert_eq!(store.inventory_in_force().await.unwrap(), None);
-    assert_eq!(store.load_inventory().await.unwrap(), None);
+    assert_eq!(store.load_inventory(Part::Whole).await.unwrap(), None);
     let mut first = inventory();
-    let one = store.apply_inventory(&first, "one", "edge-1 (ü)").await.unwrap();
+    first.managed.insert(ObjectName::new(Kind::Tenant, "other"));
+    let apply = async |inventory: &Inventory, digest: &str, by: &str, base: Option<&Applied>| {
+        let base = base.map_or(0, |base| base.revision);
+        store.apply_inventory(inventory, digest, by, base).await.unwrap()
+    };
+    let one = apply(&first, "one", "edge-1 (ü)", None).await.unwrap();
+    assert_eq!(apply(&first, "late", "edge-2", None).await, None);
     assert_eq!((one.digest.as_str(), one.by.as_str()), ("one", "edge-1 (ü)"));
     // A store's clock is no test's, but nor is it that of another year.
     assert!(one.at_ms.abs_diff(crate::fleet::now_ms()) < 60 * 60 * 1000, "{one:?}");
-    let saved = store.load_inventory().await.unwrap();
+    let saved = store.load_inventory(Part::Whole).await.unwrap();
     let expected =
         SavedInventory { applied: one.clone(), inventory: first.clone(), files: Vec::new() };
     assert_eq!(saved, Some(expected));
+
+    let saved = store.load_inventory(Part::Managed).await.unwrap().unwrap();
+    let slugs: Vec<_> = saved.inventory.tenants.iter().map(|tenant| tenant.slug.as_str()).collect();
+    assert_eq!((slugs.as_slice(), saved.inventory.nodes.len()), (["other"].as_slice(), 0));
+    assert_eq!(saved.inventory.managed, first.managed);
 
     // Of a file only its name and digest.
     let asset = Arc::new(Asset::new("conf/a.css".into(), b"p {}".to_vec()));
     first.tenants[1].branding.set(AssetKind::Css, Look::File(asset.clone()));
     first.tenants.swap(0, 1);
     first.nodes.pop();
-    let two = store.apply_inventory(&first, "two", "edge-2").await.unwrap();
+    let two = apply(&first, "two", "edge-2", Some(&one)).await.unwrap();
+    assert_eq!(apply(&first, "late", "edge-2", Some(&one)).await, None);
     assert!(two.revision > one.revision);
     assert_eq!(store.inventory_in_force().await.unwrap(), Some(two.clone()));
     assert_eq!(store.last_applied("one").await.unwrap(), Some(one));
     assert_eq!(store.last_applied("three").await.unwrap(), None);
-    let saved = store.load_inventory().await.unwrap().unwrap();
+    let saved = store.load_inventory(Part::Whole).await.unwrap().unwrap();
     let key = AssetKey { tenant: "other".parse::<Slug>().unwrap(), kind: AssetKind::Css };
     let file = SavedAsset { key, path: "conf/a.css".into(), digest: asset.digest().to_owned() };
     assert_eq!(saved.files, [file]);
     first.tenants[0].branding = Branding::default();
-    assert_eq!((saved.applied, saved.inventory), (two, first));
+    assert_eq!((saved.applied, saved.inventory), (two.clone(), first));
 
-    let again = store.apply_inventory(&Inventory::default(), "one", "edge-1").await.unwrap();
+    let again = apply(&Inventory::default(), "one", "edge-1", Some(&two)).await.unwrap();
     assert_eq!(store.last_applied("one").await.unwrap(), Some(again.clone()));
-    let saved = store.load_inventory().await.unwrap().unwrap();
+    let saved = store.load_inventory(Part::Whole).await.unwrap().unwrap();
     assert_eq!((saved.applied, saved.inventory), (again, Inventory::default()));
 }
 
@@ -126,6 +140,7 @@ pub(in crate::store) async fn any_change_makes_another_digest(store: &dyn Store)
         digest(&|all| all.clusters[0].policy = Policy::B3scale),
         digest(&|all| all.groups[0].clusters.reverse()),
         digest(&|all| all.tenants[1].limits.meetings = 9),
+        digest(&|all| _ = all.managed.insert(ObjectName::new(Kind::Tenant, "other"))),
     ];
     let all: std::collections::HashSet<_> = others.iter().chain([&same]).collect();
     assert_eq!(all.len(), others.len() + 1);

@@ -8,8 +8,8 @@ use super::Embedded;
 use super::rows::{integer, unreadable};
 use crate::model::Inventory;
 use crate::store::Error;
-use crate::store::inventory::{Applied, Inventories, REMEMBERED, SavedInventory};
-use crate::store::inventory_row::{self, Object};
+use crate::store::inventory::{Applied, Inventories, Part, REMEMBERED, SavedInventory};
+use crate::store::inventory_row::{self, Object, SavedRow};
 use crate::store::seal::Seal;
 
 #[async_trait]
@@ -32,9 +32,9 @@ impl Inventories for Embedded {
         .await
     }
 
-    async fn load_inventory(&self) -> Result<Option<SavedInventory>, Error> {
+    async fn load_inventory(&self, part: Part) -> Result<Option<SavedInventory>, Error> {
         let seal = self.seal.clone();
-        self.read(move |db| load(db, &seal)).await
+        self.read(move |db| load(db, part, &seal)).await
     }
 
     async fn apply_inventory(
@@ -42,10 +42,11 @@ impl Inventories for Embedded {
         inventory: &Inventory,
         digest: &str,
         by: &str,
-    ) -> Result<Applied, Error> {
+        base: u64,
+    ) -> Result<Option<Applied>, Error> {
         let objects = inventory_row::objects(inventory, &self.seal);
         let (digest, by) = (digest.to_owned(), by.to_owned());
-        self.read(move |db| apply(db, &objects, &digest, &by)).await
+        self.read(move |db| apply(db, &objects, &digest, &by, base)).await
     }
 
     fn inventory_changes(&self) -> Option<watch::Receiver<u64>> {
@@ -68,23 +69,39 @@ fn applied(row: &Row<'_>) -> rusqlite::Result<Applied> {
     Ok(Applied { revision, digest: row.get(1)?, by: row.get(2)?, at_ms })
 }
 
-fn load(db: &Connection, seal: &Seal) -> rusqlite::Result<Option<SavedInventory>> {
+fn load(db: &Connection, part: Part, seal: &Seal) -> rusqlite::Result<Option<SavedInventory>> {
     let moment = Transaction::new_unchecked(db, TransactionBehavior::Deferred)?;
     let Some(applied) = in_force(&moment)? else { return Ok(None) };
-    let mut statement = moment
-        .prepare("SELECT kind, name, spec FROM inventory WHERE revision = ?1 ORDER BY position")?;
-    let rows = statement
-        .query_map([i64::try_from(applied.revision).unwrap_or(i64::MAX)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
+    let mut statement = moment.prepare(
+        "SELECT kind, name, origin, spec FROM inventory
+            WHERE revision = ?1 AND (?2 OR origin = 'api') ORDER BY position",
+    )?;
+    let revision = i64::try_from(applied.revision).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![revision, part == Part::Whole], |row| {
+        Ok(SavedRow {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            origin: row.get(2)?,
+            spec: row.get(3)?,
+        })
+    })?;
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let read = inventory_row::read(rows, seal);
-    let (inventory, files) = read.map_err(|reason| unreadable(2, reason))?;
+    let (inventory, files) = read.map_err(|reason| unreadable(3, reason))?;
     Ok(Some(SavedInventory { applied, inventory, files }))
 }
 
-fn apply(db: &Connection, objects: &[Object], digest: &str, by: &str) -> rusqlite::Result<Applied> {
+fn apply(
+    db: &Connection,
+    objects: &[Object],
+    digest: &str,
+    by: &str,
+    base: u64,
+) -> rusqlite::Result<Option<Applied>> {
     let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    if in_force(&moment)?.map_or(0, |applied| applied.revision) != base {
+        return Ok(None);
+    }
     let applied = moment.query_row(
         "INSERT INTO inventory_revisions (digest, applied_by, applied_at_ms)
          VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER))
@@ -98,12 +115,12 @@ fn apply(db: &Connection, objects: &[Object], digest: &str, by: &str) -> rusqlit
     moment.execute("DELETE FROM inventory", [])?;
     let mut put = moment.prepare(
         "INSERT INTO inventory (revision, position, kind, name, origin, spec)
-         VALUES (?1, ?2, ?3, ?4, 'file', ?5)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    for (position, Object { kind, name, spec }) in (0_i64..).zip(objects) {
-        put.execute(params![revision, position, kind, name, spec])?;
+    for (position, Object { kind, name, origin, spec }) in (0_i64..).zip(objects) {
+        put.execute(params![revision, position, kind, name, origin, spec])?;
     }
     drop(put);
     moment.commit()?;
-    Ok(applied)
+    Ok(Some(applied))
 }

@@ -109,7 +109,7 @@ mod tests {
             node.spec.as_mut().unwrap().secret = Secret::new(HUSH);
             store.put_node(&node).await.unwrap();
         }
-        store.apply_inventory(&contract::inventory(), "digest", "edge").await.unwrap();
+        store.apply_inventory(&contract::inventory(), "digest", "edge", 0).await.unwrap();
         drop(store);
         // As an older version has left it.
         let db = Connection::open(dir.path().join(FILE)).unwrap();
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(that_tell(&dir), [FILE]);
         let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();
         assert_eq!(that_tell(&dir), Vec::<String>::new(), "while it is open");
-        let saved = sealed.load_inventory().await.unwrap().unwrap();
+        let saved = sealed.load_inventory(crate::store::Part::Whole).await.unwrap().unwrap();
         assert_eq!((saved.inventory, &*saved.applied.digest), (contract::inventory(), "digest"));
         let nodes = sealed.load().await.unwrap().nodes;
         let known = |secret: &Secret| secret.expose() == HUSH;

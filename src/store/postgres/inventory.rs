@@ -16,28 +16,30 @@ use super::{OPEN_WITHIN, Postgres};
 use crate::chain::Chain;
 use crate::model::Inventory;
 use crate::store::Error;
-use crate::store::inventory::{Applied, Inventories, REMEMBERED, SavedInventory};
-use crate::store::inventory_row;
+use crate::store::inventory::{Applied, Inventories, Part, REMEMBERED, SavedInventory};
+use crate::store::inventory_row::{self, SavedRow};
 
 const IN_FORCE: &str = "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
     ORDER BY revision DESC LIMIT 1";
 const LAST: &str = "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
     WHERE digest = $1 ORDER BY revision DESC LIMIT 1";
 /// Of one moment, as it is one statement: the next revision takes the rows of this one away.
-const LOAD: &str = "SELECT revision, digest, applied_by, applied_at_ms, kind, name, spec
+const LOAD: &str = "SELECT revision, digest, applied_by, applied_at_ms, kind, name, origin, spec
     FROM (SELECT * FROM inventory_revisions ORDER BY revision DESC LIMIT 1) AS applied
-        LEFT JOIN inventory USING (revision) ORDER BY position";
+        LEFT JOIN (SELECT * FROM inventory WHERE $1 OR origin = 'api') AS part USING (revision)
+    ORDER BY position";
 const APPLY: &str = "WITH applied AS (
-        INSERT INTO inventory_revisions (digest, applied_by, applied_at_ms)
-            VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-            RETURNING revision, digest, applied_by, applied_at_ms),
+        INSERT INTO inventory_revisions (digest, applied_by, applied_at_ms, follows)
+            SELECT $1, $2, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $8::bigint
+                WHERE (SELECT coalesce(max(revision), 0) FROM inventory_revisions) = $8::bigint
+            ON CONFLICT DO NOTHING RETURNING revision, digest, applied_by, applied_at_ms),
     put AS (INSERT INTO inventory (revision, position, kind, name, origin, spec)
-        SELECT revision, position, kind, name, 'file', spec
-            FROM applied, unnest($3::text[], $4::text[], $5::text[])
-                WITH ORDINALITY AS object (kind, name, spec, position)),
+        SELECT revision, position, kind, name, origin, spec
+            FROM applied, unnest($3::text[], $4::text[], $5::text[], $6::text[])
+                WITH ORDINALITY AS object (kind, name, origin, spec, position)),
     gone AS (DELETE FROM inventory USING applied WHERE inventory.revision < applied.revision),
     forgotten AS (DELETE FROM inventory_revisions AS old USING applied
-        WHERE old.revision <= applied.revision - $6::bigint)
+        WHERE old.revision <= applied.revision - $7::bigint)
     SELECT revision, digest, applied_by, applied_at_ms,
         pg_notify('portico_inventory', revision::text)::text FROM applied";
 
@@ -58,9 +60,9 @@ impl Inventories for Postgres {
         Ok(reader.read_all(&rows, applied)?.pop())
     }
 
-    async fn load_inventory(&self) -> Result<Option<SavedInventory>, Error> {
+    async fn load_inventory(&self, part: Part) -> Result<Option<SavedInventory>, Error> {
         let reader = self.reader().await?;
-        let rows = reader.rows(LOAD, &[]).await?;
+        let rows = reader.rows(LOAD, &[&(part == Part::Whole)]).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let applied = reader.read_all(std::slice::from_ref(first), applied)?.pop();
         let Some(applied) = applied else { return Ok(None) };
@@ -75,18 +77,19 @@ impl Inventories for Postgres {
         inventory: &Inventory,
         digest: &str,
         by: &str,
-    ) -> Result<Applied, Error> {
+        base: u64,
+    ) -> Result<Option<Applied>, Error> {
         let objects = inventory_row::objects(inventory, &self.seal);
         let kinds: Vec<&str> = objects.iter().map(|object| object.kind).collect();
         let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
+        let origins: Vec<&str> = objects.iter().map(|object| object.origin).collect();
+        let base = i64::try_from(base).unwrap_or(i64::MAX);
         let specs: Vec<&str> = objects.iter().map(|object| object.spec.as_str()).collect();
         let reader = self.reader().await?;
         let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-            &[&digest, &by, &kinds, &names, &specs, &REMEMBERED];
+            &[&digest, &by, &kinds, &names, &origins, &specs, &REMEMBERED, &base];
         let rows = reader.rows(APPLY, params).await?;
-        let place = self.target.place.clone();
-        let none = || Trouble::Row { place, reason: "no revision was made".to_owned() };
-        Ok(reader.read_all(&rows, applied)?.pop().ok_or_else(none)?)
+        Ok(reader.read_all(&rows, applied)?.pop())
     }
 
     fn inventory_changes(&self) -> Option<watch::Receiver<u64>> {
@@ -154,9 +157,9 @@ fn applied(row: &Row) -> Result<Applied, Unreadable> {
 }
 
 /// Nothing for an empty inventory, which has no rows.
-fn object(row: &Row) -> Result<Option<(String, String, String)>, Unreadable> {
+fn object(row: &Row) -> Result<Option<SavedRow>, Unreadable> {
     let Some(kind) = get::<Option<String>>(row, 4)? else { return Ok(None) };
-    Ok(Some((kind, get(row, 5)?, get(row, 6)?)))
+    Ok(Some(SavedRow { kind, name: get(row, 5)?, origin: get(row, 6)?, spec: get(row, 7)? }))
 }
 
 fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
