@@ -49,13 +49,13 @@ impl MissingAsset {
 
 pub(super) fn read(item: &Item<'_>, tenant: Option<&Slug>) -> Option<Branding> {
     item.fields(|fields| {
-        let look = |kind: AssetKind, kinds: &[Kind]| {
+        let look = |kind: AssetKind| {
             let key = tenant.map(|tenant| AssetKey { tenant: tenant.clone(), kind });
-            look(&fields.optional(kind.as_str()), kinds, key)
+            look(&fields.optional(kind.as_str()), kinds_of(kind), key)
         };
-        let logo = look(AssetKind::Logo, &[SVG, PNG, JPG, JPEG, GIF, WEBP]);
-        let slide = look(AssetKind::Slide, &[PDF, PNG, JPG, JPEG, GIF, WEBP, SVG]);
-        let css = look(AssetKind::Css, &[CSS]);
+        let logo = look(AssetKind::Logo);
+        let slide = look(AssetKind::Slide);
+        let css = look(AssetKind::Css);
         let force_item = fields.optional("force");
         let force = force_item.flag().unwrap_or(false);
         if force && fields.optional("slide").is_absent() {
@@ -76,6 +76,10 @@ fn look(item: &Item<'_>, kinds: &[Kind], key: Option<AssetKey>) -> Option<Look> 
     })?;
     if let Some(url) = url {
         return Some(Look::Url(url.to_owned()));
+    }
+    if item.reading.is_remote {
+        item.refuse("an http or https URL; files are uploaded");
+        return None;
     }
     let path = item.path()?;
     let reason = match check(&path, kinds) {
@@ -107,6 +111,34 @@ fn is_gone(path: &Path) -> bool {
 fn kind_of<'k>(path: &Path, kinds: &'k [Kind]) -> Option<&'k Kind> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     kinds.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension))
+}
+
+/// Whether these bytes are what a file of this name is for.
+///
+/// # Errors
+/// What is wrong with them, to stand after the name.
+pub fn check_upload(of: AssetKind, name: &Path, bytes: &[u8]) -> Result<(), String> {
+    let kinds = kinds_of(of);
+    let Some((extension, holds)) = kind_of(name, kinds) else {
+        let extensions: Vec<_> = kinds.iter().map(|(extension, _)| *extension).collect();
+        return Err(format!("is of another type than {}", extensions.join(", ")));
+    };
+    match bytes {
+        [] => Err("is empty".to_owned()),
+        bytes if bytes.len() as u64 > MAX_BYTES => {
+            Err(format!("is larger than {}", bytesize::ByteSize(MAX_BYTES)))
+        }
+        bytes if !holds(bytes) => Err(format!("does not hold what its name says, {extension}")),
+        _ => Ok(()),
+    }
+}
+
+fn kinds_of(of: AssetKind) -> &'static [Kind] {
+    match of {
+        AssetKind::Logo => &[SVG, PNG, JPG, JPEG, GIF, WEBP],
+        AssetKind::Slide => &[PDF, PNG, JPG, JPEG, GIF, WEBP, SVG],
+        AssetKind::Css => &[CSS],
+    }
 }
 
 fn check(path: &Path, kinds: &[Kind]) -> Result<Vec<u8>, String> {

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::reader::{Item, Names};
+use super::reader::{Fields, Item, Names};
 use super::scalars::Zero;
 use super::secrets::FORMS;
 use crate::bbb::Algorithm;
@@ -36,76 +36,86 @@ pub(super) fn read(item: &Item<'_>) -> Section {
     let mut nodes = Vec::new();
     let clusters = item.list(|item| {
         item.fields(|fields| {
-            let name_item = fields.required("name", "a name of its own");
-            let name = name_item.name();
-            if let Some(name) = name {
-                names.claim(&name_item, name);
-            }
-            let checksum = fields.optional("checksum").algorithm().unwrap_or(DEFAULT_CHECKSUM);
-            let policy = policy(&fields.optional("policy")).unwrap_or_default();
-            let cluster = name.unwrap_or_default();
-            nodes.extend(
-                fields
-                    .optional("nodes")
-                    .list(|item| node(item, cluster, &mut node_names, &mut node_urls)),
-            );
-            Some(Cluster { name: name?.to_owned(), checksum, policy })
+            let cluster = cluster(fields, &mut names);
+            let name = cluster.as_ref().map_or("", |cluster| &cluster.name);
+            nodes.extend(fields.optional("nodes").list(|item| {
+                item.fields(|fields| node(fields, name, &mut node_names, &mut node_urls))
+            }));
+            cluster
         })
     });
     Section { clusters, nodes, names }
 }
 
+/// A cluster without its nodes.
+pub(super) fn cluster(fields: &Fields<'_, '_>, names: &mut Names) -> Option<Cluster> {
+    let name_item = fields.required("name", "a name of its own");
+    let name = name_item.name();
+    if let Some(name) = name {
+        names.claim(&name_item, name);
+    }
+    let checksum = fields.optional("checksum").algorithm().unwrap_or(DEFAULT_CHECKSUM);
+    let policy = policy(&fields.optional("policy")).unwrap_or_default();
+    Some(Cluster { name: name?.to_owned(), checksum, policy })
+}
+
 /// The groups, and the names by which tenants refer to them.
 pub(super) fn groups(item: &Item<'_>, clusters: &Names) -> (Vec<ClusterGroup>, Names) {
     let mut names = Names::new("cluster group");
-    let groups = item.list(|item| {
-        item.fields(|fields| {
-            let name_item = fields.required("name", "a name of its own");
-            let name = name_item.name();
-            if let Some(name) = name {
-                names.claim(&name_item, name);
-            }
-            let mut members = Names::new("cluster");
-            let clusters = fields.optional("clusters").list(|item| {
-                let name = item.text("the name of a cluster")?;
-                clusters.require(item, name);
-                members.claim(item, name);
-                Some(name.to_owned())
-            });
-            Some(ClusterGroup { name: name?.to_owned(), clusters })
-        })
-    });
+    let groups = item.list(|item| item.fields(|fields| group(fields, clusters, &mut names)));
     (groups, names)
 }
 
-fn node(item: &Item<'_>, cluster: &str, names: &mut Names, urls: &mut Names) -> Option<Node> {
-    item.fields(|fields| {
-        let name_item = fields.required("name", "a name of its own");
-        let name = name_item.word();
-        if let Some(name) = name {
-            names.claim(&name_item, name);
-        }
-        let url_item =
-            fields.required("url", "the URL that `bbb-conf --secret` prints on the node");
-        let url = api_url(&url_item);
-        if let Some(url) = &url {
-            urls.claim(&url_item, url.as_str());
-        }
-        let secret = fields.required("secret", FORMS).secret();
-        let weight = fields.optional("weight").number(Zero::Refused).unwrap_or(DEFAULT_WEIGHT);
-        let capacity = fields.optional("capacity").whole(1..=MAX_CAPACITY);
-        let tags = fields.optional("tags").words();
-        let load_url = fields.optional("load_url").http_url();
-        Some(Node {
-            name: NodeName::new(name?),
-            cluster: cluster.to_owned(),
-            url: url?,
-            secret: secret?,
-            weight,
-            capacity: capacity.unwrap_or(DEFAULT_CAPACITY),
-            tags,
-            load_url,
-        })
+pub(super) fn group(
+    fields: &Fields<'_, '_>,
+    clusters: &Names,
+    names: &mut Names,
+) -> Option<ClusterGroup> {
+    let name_item = fields.required("name", "a name of its own");
+    let name = name_item.name();
+    if let Some(name) = name {
+        names.claim(&name_item, name);
+    }
+    let mut members = Names::new("cluster");
+    let clusters = fields.optional("clusters").list(|item| {
+        let name = item.text("the name of a cluster")?;
+        clusters.require(item, name);
+        members.claim(item, name);
+        Some(name.to_owned())
+    });
+    Some(ClusterGroup { name: name?.to_owned(), clusters })
+}
+
+pub(super) fn node(
+    fields: &Fields<'_, '_>,
+    cluster: &str,
+    names: &mut Names,
+    urls: &mut Names,
+) -> Option<Node> {
+    let name_item = fields.required("name", "a name of its own");
+    let name = name_item.word();
+    if let Some(name) = name {
+        names.claim(&name_item, name);
+    }
+    let url_item = fields.required("url", "the URL that `bbb-conf --secret` prints on the node");
+    let url = api_url(&url_item);
+    if let Some(url) = &url {
+        urls.claim(&url_item, url.as_str());
+    }
+    let secret = fields.required("secret", FORMS).secret();
+    let weight = fields.optional("weight").number(Zero::Refused).unwrap_or(DEFAULT_WEIGHT);
+    let capacity = fields.optional("capacity").whole(1..=MAX_CAPACITY);
+    let tags = fields.optional("tags").words();
+    let load_url = fields.optional("load_url").http_url();
+    Some(Node {
+        name: NodeName::new(name?),
+        cluster: cluster.to_owned(),
+        url: url?,
+        secret: secret?,
+        weight,
+        capacity: capacity.unwrap_or(DEFAULT_CAPACITY),
+        tags,
+        load_url,
     })
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Reading<'a> {
     pub(super) warnings: RefCell<Vec<String>>,
     /// Whether a secret stands in the file itself.
     pub(super) has_inline_secrets: Cell<bool>,
+    /// It comes over the network: whoever writes it must not learn what is in our files and environment.
+    pub(super) is_remote: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -43,6 +45,7 @@ impl<'a> Reading<'a> {
             lines: RefCell::default(),
             warnings: RefCell::default(),
             has_inline_secrets: Cell::default(),
+            is_remote: false,
         }
     }
 }
@@ -277,12 +280,19 @@ impl<'a> Fields<'a, '_> {
 pub(super) struct Names {
     what: &'static str,
     taken: HashMap<String, String>,
+    /// Others are not here to be compared.
+    is_open: bool,
 }
 
 impl Names {
     /// `what` they name, such as `node`.
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, taken: HashMap::new() }
+        Self { what, taken: HashMap::new(), is_open: false }
+    }
+
+    /// Among names that are known elsewhere, where it is looked whether they exist.
+    pub(super) fn elsewhere(what: &'static str) -> Self {
+        Self { is_open: true, ..Self::new(what) }
     }
 
     /// Takes a name for an item, or notes who has it.
@@ -304,7 +314,7 @@ impl Names {
 
     /// Notes a mistake when an item refers to a name that nobody has.
     pub(super) fn require(&self, item: &Item<'_>, name: &str) {
-        if self.contains(name) {
+        if self.is_open || self.contains(name) {
             return;
         }
         let mut names: Vec<_> = self.taken.keys().map(String::as_str).collect();

@@ -29,7 +29,7 @@ impl Item<'_> {
     }
 
     fn secret_or_empty(&self) -> Option<Secret> {
-        let text = if self.is_mapping() {
+        let text = if self.is_mapping() && !self.reading.is_remote {
             self.fields(|fields| {
                 let (file, env) = (fields.optional("file"), fields.optional("env"));
                 match (file.is_absent(), env.is_absent()) {

@@ -18,14 +18,7 @@ const MAX_SUB_ID: u16 = 999;
 const RATES: RangeInclusive<u32> = 0..=1_000_000;
 
 pub(super) fn read(item: &Item<'_>, groups: &Names, base_domain: Option<&str>) -> Vec<Tenant> {
-    let mut shared = Shared {
-        groups,
-        slugs: Names::new("slug"),
-        domains: Names::new("domain"),
-        default_at: None,
-        plain_at: None,
-        domain_items: Vec::new(),
-    };
+    let mut shared = Shared::among(groups);
     let tenants = item.list(|item| tenant(item, &mut shared));
     if let Some(base_domain) = base_domain {
         shared.refuse_stolen_domains(base_domain);
@@ -34,7 +27,7 @@ pub(super) fn read(item: &Item<'_>, groups: &Names, base_domain: Option<&str>) -
 }
 
 /// What tenants must not have twice.
-struct Shared<'a, 'n> {
+pub(super) struct Shared<'a, 'n> {
     groups: &'n Names,
     slugs: Names,
     domains: Names,
@@ -43,7 +36,18 @@ struct Shared<'a, 'n> {
     domain_items: Vec<(Option<Slug>, Item<'a>, String)>,
 }
 
-impl Shared<'_, '_> {
+impl<'n> Shared<'_, 'n> {
+    pub(super) fn among(groups: &'n Names) -> Self {
+        Self {
+            groups,
+            slugs: Names::new("slug"),
+            domains: Names::new("domain"),
+            default_at: None,
+            plain_at: None,
+            domain_items: Vec::new(),
+        }
+    }
+
     /// A domain of one tenant that is another's name under the base domain would take its requests.
     fn refuse_stolen_domains(&self, base_domain: &str) {
         for (owner, item, domain) in &self.domain_items {
@@ -60,7 +64,7 @@ impl Shared<'_, '_> {
     }
 }
 
-fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option<Tenant> {
+pub(super) fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option<Tenant> {
     item.fields(|fields| {
         let slug_item = fields.required("slug", "a short name of its own, such as acme");
         let slug = slug(&slug_item);

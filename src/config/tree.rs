@@ -38,6 +38,29 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
+/// JSON has no lines to remember: all of it is on the first.
+impl From<&serde_json::Value> for Node {
+    fn from(json: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(flag) => Value::Scalar(flag.to_string()),
+            Json::Number(number) => Value::Scalar(number.to_string()),
+            Json::String(text) => Value::Scalar(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(Self::from).collect()),
+            Json::Object(fields) => {
+                let entry = |(key, value): (&String, &Json)| Entry {
+                    key: key.clone(),
+                    line: 1,
+                    node: Self::from(value),
+                };
+                Value::Map(fields.iter().map(entry).collect())
+            }
+        };
+        Self { line: 1, value }
+    }
+}
+
 /// Why, and where, a text is no YAML that we can read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Malformed {
