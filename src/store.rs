@@ -14,6 +14,7 @@ mod error;
 mod health;
 mod inventory;
 mod inventory_row;
+mod ledger;
 mod node_row;
 mod op;
 mod postgres;
@@ -45,6 +46,7 @@ pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
 pub use inventory::{Applied, Inventories, Part, SavedInventory, digest_of};
+pub use ledger::Ledger;
 pub use postgres::{Postgres, Trouble};
 
 use crate::model::{
@@ -60,7 +62,9 @@ use crate::model::{
 /// A write whose future is dropped may or may not happen; one that was begun later still comes
 /// after it.
 #[async_trait]
-pub trait Store: Arbiter + Callbacks + Counters + Inventories + Send + Sync + 'static {
+pub trait Store:
+    Arbiter + Callbacks + Counters + Inventories + Ledger + Send + Sync + 'static
+{
     /// Whether a write succeeds at this moment. It changes nothing.
     async fn probe(&self) -> Result<(), Error>;
 

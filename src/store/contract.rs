@@ -4,6 +4,7 @@ mod arbiter;
 mod assets;
 mod counters;
 mod inventory;
+mod ledger;
 
 use std::collections::HashMap;
 
@@ -20,6 +21,7 @@ pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
 pub(super) use self::inventory::{
     any_change_makes_another_digest, inventory, the_last_inventory_is_in_force,
 };
+pub(super) use self::ledger::{a_revoked_token_stays_revoked, changes_come_back_the_latest_first};
 use super::{Adding, Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,

@@ -12,6 +12,7 @@ mod callbacks;
 mod counters;
 mod expire;
 mod inventory;
+mod ledger;
 mod op;
 mod outbox;
 mod rows;
@@ -329,6 +330,8 @@ mod tests {
         contract::a_saved_meeting_is_not_written_over_by_another(&fresh().1).await;
         contract::a_breakout_room_is_claimed_by_the_name_it_is_created_as(&fresh().1).await;
         contract::counts_add_up(&fresh().1).await;
+        contract::a_revoked_token_stays_revoked(&fresh().1).await;
+        contract::changes_come_back_the_latest_first(&fresh().1).await;
         contract::the_last_inventory_is_in_force(&fresh().1).await;
         contract::any_change_makes_another_digest(&fresh().1).await;
         let (dir, one) = fresh();

@@ -13,6 +13,7 @@ mod counters;
 mod debts;
 mod error;
 mod inventory;
+mod ledger;
 mod outbox;
 mod rows;
 mod schema;

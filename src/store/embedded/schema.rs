@@ -21,10 +21,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0007_held.sql"),
     include_str!("../../../migrations/embedded/0008_counters.sql"),
     include_str!("../../../migrations/embedded/0009_inventory.sql"),
+    include_str!("../../../migrations/embedded/0010_ledger.sql"),
 ];
 
 /// The `user_version` of the present schema.
-pub(super) const PRESENT: u32 = 9;
+pub(super) const PRESENT: u32 = 10;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -24,10 +24,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
     ("V4__counters", include_str!("../../../migrations/postgres/0004_counters.sql")),
     ("V5__inventory", include_str!("../../../migrations/postgres/0005_inventory.sql")),
     ("V6__inventory_chain", include_str!("../../../migrations/postgres/0006_inventory_chain.sql")),
+    ("V7__ledger", include_str!("../../../migrations/postgres/0007_ledger.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 6;
+pub(super) const PRESENT: u32 = 7;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -36,6 +36,8 @@ async fn it_keeps_the_contract() {
     contract::a_saved_meeting_is_not_written_over_by_another(&fresh().await).await;
     contract::a_breakout_room_is_claimed_by_the_name_it_is_created_as(&fresh().await).await;
     contract::counts_add_up(&fresh().await).await;
+    contract::a_revoked_token_stays_revoked(&fresh().await).await;
+    contract::changes_come_back_the_latest_first(&fresh().await).await;
     contract::the_last_inventory_is_in_force(&fresh().await).await;
     contract::any_change_makes_another_digest(&fresh().await).await;
     let database = Server::shared().create_database();
