@@ -1,10 +1,12 @@
 //! The operators' side: metrics, and whether we live and are ready. Never public.
 
+mod api;
 mod instances;
 mod metrics;
 mod tenants;
 mod waiting;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,10 +19,15 @@ use log::error;
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
 
+pub use api::{Desk, ROOT, Scope};
 pub use waiting::waiting;
 
 use crate::fleet::Fleet;
 use crate::model::Health;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
 
 /// What the admin listener shows.
 #[derive(Clone)]
@@ -39,8 +46,12 @@ impl Admin {
         Self { fleet, registry, leaving, is_ready: Arc::default() }
     }
 
-    /// The routes: `/metrics`, `/healthz`, `/readyz`.
-    pub fn router(self) -> Router {
+    /// The routes: `/metrics`, `/healthz`, `/readyz`; with those of the API.
+    pub fn router(self, desk: Desk) -> Router {
+        self.signs_of_life().merge(desk.router())
+    }
+
+    fn signs_of_life(self) -> Router {
         Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(async || "ok\n"))

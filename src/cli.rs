@@ -14,6 +14,7 @@ mod services;
 mod signals;
 mod simulate;
 mod store;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,11 @@ enum Command {
         #[arg(long)]
         status: bool,
     },
+    /// Tokens of the operators' API
+    Token {
+        #[command(subcommand)]
+        what: token::What,
+    },
     /// Try it out: simulated nodes, one tenant and the edge in one process
     Demo(demo::Args),
     /// Stand in for something that is not there
@@ -87,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Serve { config, upgrade } => serve::serve(&config, upgrade),
         Command::Check { config } => check::check(&config),
         Command::Migrate { config, status } => migrate::migrate(&config, status),
+        Command::Token { what } => token::token(&what),
         Command::Demo(args) => demo::demo(&args),
         Command::Simulate { what } => simulate::simulate(what),
     };

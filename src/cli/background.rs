@@ -12,6 +12,8 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
 
+use crate::admin::Peer;
+
 /// Also bounds how long an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,7 +48,14 @@ impl ServerApp for Axum {
         stream: Stream,
         _shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let service = TowerToHyperService::new(self.0.clone());
+        let digest = stream.get_socket_digest();
+        let address = digest.as_deref().and_then(|digest| digest.peer_addr());
+        let peer = address.and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        let app = match peer {
+            Some(peer) => self.0.clone().layer(axum::Extension(Peer(peer))),
+            None => self.0.clone(),
+        };
+        let service = TowerToHyperService::new(app);
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)

@@ -68,7 +68,7 @@ pub(super) fn unused(settings: &Settings) -> Vec<String> {
             "tenants[].recording",
             tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
         ),
-        ("api", settings.api.jwt_secret.is_some() || settings.api.public),
+        ("api.public", settings.api.public),
     ]
     .into_iter()
     .filter(|(_, is_set)| *is_set)

@@ -28,7 +28,7 @@ use super::reload::{Reloader, follow_hangups};
 use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment, store};
-use crate::admin::Admin;
+use crate::admin::{Admin, Desk};
 use crate::bus::Membership;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
@@ -194,8 +194,12 @@ impl Portico {
         }
 
         let (leaving, is_leaving) = watch::channel(false);
+        let keeper = Keeper::new(fleet.clone(), store.clone(), &settings, applied, seen);
+        let keeper = Arc::new(keeper);
+        let key = settings.api.jwt_secret.clone();
+        let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), key);
         let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving);
-        let mut service = Service::new("admin".to_owned(), Axum(admin.router()));
+        let mut service = Service::new("admin".to_owned(), Axum(admin.router(desk)));
         service.add_tcp(&settings.server.admin.to_string());
         service.threads = Some(1);
         server.add_service(service);
@@ -232,7 +236,6 @@ impl Portico {
         };
         let overlap = settings.server.grace + OVERLAP;
         let overlapping = fleet.clone();
-        let keeper = Arc::new(Keeper::new(fleet, store.clone(), &settings, applied, seen));
         let follower = keeper.clone();
         server.add_service(background("inventory", move |stop| {
             let follower = follower.clone();

@@ -38,12 +38,20 @@ impl Branding {
 
     /// Puts one of the three in place.
     pub fn set(&mut self, kind: AssetKind, look: Look) {
-        let slot = match kind {
+        *self.slot(kind) = Some(look);
+    }
+
+    /// Takes one of the three away.
+    pub fn remove(&mut self, kind: AssetKind) {
+        *self.slot(kind) = None;
+    }
+
+    fn slot(&mut self, kind: AssetKind) -> &mut Option<Look> {
+        match kind {
             AssetKind::Logo => &mut self.logo,
             AssetKind::Slide => &mut self.slide,
             AssetKind::Css => &mut self.css,
-        };
-        *slot = Some(look);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) use cluster::{Cluster, Plan};
 pub(crate) use config::{Config, Tenant};
 pub(crate) use failure::{assert_failed, failed};
 pub(crate) use front::{Front, Heard};
-pub(crate) use http::Reply;
+pub(crate) use http::{Reply, request};
 pub(crate) use masked::masked;
 pub(crate) use pool::Pool;
 pub(crate) use postgres::Postgres;

@@ -6,6 +6,7 @@
 mod harness;
 
 mod answers;
+mod api;
 mod b3lb;
 mod backup;
 mod bodies;

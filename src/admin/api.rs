@@ -1,0 +1,171 @@
+//! Portico's own REST API, under `/api/portico/v1`.
+//!
+//! `caller.rs` says who calls, `objects.rs` what all objects of the inventory have in common, `documents.rs`
+//! their shapes; each kind has its routes in a file of its own. The description of the API is made from these
+//! routes, so it cannot say anything else than they do.
+
+mod caller;
+mod clusters;
+mod documents;
+mod nodes;
+mod objects;
+mod page;
+mod problem;
+mod tenants;
+mod tokens;
+mod trail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use self::caller::Gate;
+pub use self::caller::Scope;
+use self::problem::Problem;
+use crate::fleet::Fleet;
+use crate::inventory::Keeper;
+use crate::model::Secret;
+use crate::store::Store;
+
+/// Where the API is.
+pub const ROOT: &str = "/api/portico/v1";
+/// The largest documents are tenants with a thousand rules.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// What the API works on.
+#[derive(Clone)]
+pub struct Desk {
+    fleet: Arc<Fleet>,
+    keeper: Arc<Keeper>,
+    store: Arc<dyn Store>,
+    gate: Arc<Gate>,
+}
+
+impl Desk {
+    /// An API whose tokens are signed with `key`; without it everybody is refused.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        keeper: Arc<Keeper>,
+        store: Arc<dyn Store>,
+        key: Option<Secret>,
+    ) -> Self {
+        let gate = Arc::new(Gate::new(key, store.clone()));
+        Self { fleet, keeper, store, gate }
+    }
+
+    /// All routes of the API.
+    pub fn router(self) -> Router {
+        let (router, description) = routes().with_state(self).split_for_parts();
+        let description = serde_json::to_value(&description).unwrap_or_default();
+        let (json, html) = (Bytes::from(description.to_string()), page::page(&description));
+        let json = ([(header::CONTENT_TYPE, "application/json")], json);
+        let html = ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html.into_string());
+        router
+            .route(&format!("{ROOT}/openapi.json"), get(async move || json.clone()))
+            .route(&format!("{ROOT}/docs"), get(async move || html.clone()))
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+    }
+}
+
+fn routes() -> OpenApiRouter<Desk> {
+    let api = clusters::routes()
+        .merge(nodes::routes())
+        .merge(tenants::routes())
+        .merge(tokens::routes())
+        .merge(trail::routes());
+    OpenApiRouter::with_openapi(describe()).nest(ROOT, api).fallback(unknown)
+}
+
+fn describe() -> OpenApi {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let mut description = OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Portico")
+                .version("1")
+                .description(Some(
+                    "Clusters, nodes and tenants of one door in front of a pool of BigBlueButton servers. What \
+                     stands in the configuration file is read-only here.",
+                ))
+                .build(),
+        )
+        .build();
+    let components = description.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    description
+}
+
+async fn unknown() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such path in this API")
+}
+
+/// A body of JSON; what is wrong with it is told as a problem.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejected) => Err(Problem::new(rejected.status(), rejected.body_text())),
+        }
+    }
+}
+
+/// A query string; what is wrong with it is told as a problem.
+struct Query<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> axum::extract::FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &S,
+    ) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejected) => Err(Problem::fields([(String::new(), rejected.body_text())])),
+        }
+    }
+}
+
+/// A moment in RFC 3339.
+fn time(at_ms: u64) -> Value {
+    // Year 9999 is the last that can be written so.
+    let at = Duration::from_millis(at_ms.min(253_402_300_799_000));
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + at).to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_with_who_may() {
+        let (_, description) = routes().split_for_parts();
+        let json = serde_json::to_value(&description).expect("JSON");
+        assert_eq!(json["openapi"].as_str().map(|version| version.starts_with("3.1")), Some(true));
+        let paths = json["paths"].as_object().expect("paths");
+        assert!(paths.len() >= 8, "{paths:?}");
+        for (path, item) in paths {
+            assert!(path.starts_with(ROOT), "{path}");
+            for (method, operation) in item.as_object().expect("operations") {
+                let place = format!("{method} {path}");
+                assert!(operation["summary"].is_string(), "{place}: a summary");
+                assert!(operation["responses"]["401"].is_object(), "{place}: 401");
+                assert!(operation["security"].is_array(), "{place}: security");
+            }
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The objects of the inventory as JSON: the shapes of the configuration file.
+//!
+//! What stands in them is checked where the file is, too (`config::read_object`); these types say which keys and
+//! kinds of values there are, here and in the description of the API. Secrets are taken and never given.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{
+    AssetKind, B3lbFactors, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node, Object, Policy,
+    Rule, RuleMode, Rules, Tenant, TenantSecret,
+};
+
+/// A set of nodes that share one load policy.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterDocument {
+    /// Unique name.
+    #[schema(min_length = 1, example = "main")]
+    pub(super) name: String,
+    /// Which hash signs requests to its nodes: sha1, sha256, sha384 or sha512. Default sha256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "sha256")]
+    checksum: Option<String>,
+    /// How its nodes' load is computed. Default predictive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyDocument>,
+}
+
+/// How the load of a node is computed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum PolicyDocument {
+    /// `predictive`, `b3lb` or `b3scale`.
+    #[schema(example = "predictive")]
+    Word(String),
+    /// B3LB's formula with other factors than its own.
+    B3lb {
+        /// The factors.
+        b3lb: FactorsDocument,
+    },
+}
+
+/// Factors of B3LB's formula.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FactorsDocument {
+    /// Load of one attendee. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    attendee_factor: Option<f64>,
+    /// Load of one meeting. Default 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    meeting_factor: Option<f64>,
+    /// Terms of the CPU polynomial. Default 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 100)]
+    cpu_iterations: Option<u32>,
+    /// What the CPU polynomial approaches at full load. Default 5000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    cpu_max: Option<f64>,
+}
+
+/// A set of clusters; a tenant is given one.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupDocument {
+    /// Unique name.
+    #[schema(min_length = 1, example = "default")]
+    pub(super) name: String,
+    /// Names of its clusters.
+    #[serde(default)]
+    clusters: Vec<String>,
+}
+
+/// A `BigBlueButton` server.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeDocument {
+    /// Unique name.
+    #[schema(min_length = 1, example = "bbb01")]
+    pub(super) name: String,
+    /// Name of its cluster.
+    #[schema(example = "main")]
+    cluster: String,
+    /// As `bbb-conf --secret` prints it.
+    #[schema(example = "https://bbb01.example.org/bigbluebutton/api")]
+    url: String,
+    /// As `bbb-conf --secret` prints it. Needed for a new node, and never given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
+    pub(super) secret: Option<String>,
+    /// Capacity relative to the other nodes, above 0. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0)]
+    weight: Option<f64>,
+    /// Attendees that a node of weight 1 is meant to carry. Default 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    capacity: Option<u32>,
+    /// Labels that tenants can require.
+    #[serde(default)]
+    tags: Vec<String>,
+    /// B3LB's CPU script.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_url: Option<String>,
+}
+
+/// A customer of the API.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TenantDocument {
+    /// Unique short name.
+    #[schema(min_length = 1, example = "acme")]
+    pub(super) slug: String,
+    /// What people call it. Default: the slug.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Whether requests to an unknown host are its own. Default false.
+    #[serde(default)]
+    default: bool,
+    /// Its own host names.
+    #[serde(default)]
+    domains: Vec<String>,
+    /// The cluster group that carries its meetings.
+    #[schema(example = "default")]
+    cluster_group: String,
+    /// Tags that a node must have to carry its meetings.
+    #[serde(default)]
+    required_tags: Vec<String>,
+    /// Its API secrets, the main one (`sub_id` 0) among them.
+    #[serde(default)]
+    pub(super) secrets: Vec<SecretDocument>,
+    /// Hashes it may sign with. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checksums: Option<Vec<String>>,
+    /// Limits over all its secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<TenantLimitsDocument>,
+    /// Rules on parameters, for all its secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<RulesDocument>,
+    /// How its meetings are called on the nodes: scoped or plain. Default scoped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meeting_ids: Option<String>,
+    /// Its look. Files are uploaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) branding: Option<BrandingDocument>,
+    /// What becomes of its recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<RecordingDocument>,
+    /// Opens B3LB's statistics and metrics of this tenant. Never given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
+    pub(super) stats_token: Option<String>,
+}
+
+/// One API secret of a tenant.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretDocument {
+    /// 0 is the main secret.
+    #[schema(maximum = 999)]
+    pub(super) sub_id: u16,
+    /// The value. Needed for a new secret, and never given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
+    pub(super) secret: Option<String>,
+    /// A second value, for rollover; empty: none. Never given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
+    pub(super) secret2: Option<String>,
+    /// Limits of this secret alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<SecretLimitsDocument>,
+    /// Rules of this secret, after the tenant's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<RulesDocument>,
+}
+
+/// Upper bounds of a tenant on what runs at once; 0 is none.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct TenantLimitsDocument {
+    /// Meetings.
+    meetings: u32,
+    /// Attendees in them.
+    attendees: u32,
+    /// Whether the attendees are counted at joins, too.
+    limit_joins: bool,
+    /// Requests in a second.
+    #[schema(maximum = 1_000_000)]
+    requests_per_second: u32,
+}
+
+/// Upper bounds of a secret on what runs at once; 0 is none.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct SecretLimitsDocument {
+    /// Meetings.
+    meetings: u32,
+    /// Attendees in them.
+    attendees: u32,
+    /// Whether the attendees are counted at joins, too.
+    limit_joins: bool,
+}
+
+/// Rules on the parameters of calls, in their order.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct RulesDocument {
+    /// On `create`.
+    create: Vec<RuleDocument>,
+    /// On `join`.
+    join: Vec<RuleDocument>,
+}
+
+/// A rule on one parameter.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RuleDocument {
+    /// The parameter.
+    #[schema(example = "record")]
+    name: String,
+    /// block, set, override, max or append.
+    #[schema(example = "override")]
+    mode: String,
+    /// What it becomes; every mode but block needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "false")]
+    value: Option<String>,
+}
+
+/// A tenant's look.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct BrandingDocument {
+    /// URL of the logo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo: Option<String>,
+    /// URL of the first slides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slide: Option<String>,
+    /// URL of the style sheet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    css: Option<String>,
+    /// Whether the slides also take the place of those that a front end sends.
+    force: bool,
+}
+
+/// What becomes of recordings.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RecordingDocument {
+    /// Whether meetings may be recorded. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    /// Recordings go after so many days; 0: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 36_500)]
+    retention_days: Option<u32>,
+}
+
+/// Whether secrets are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// For ourselves only: to be read again.
+    Shown,
+    /// For everybody.
+    Hidden,
+}
+
+impl Secrets {
+    fn of(self, secret: &crate::model::Secret) -> Option<String> {
+        (self == Self::Shown).then(|| secret.expose().to_owned())
+    }
+}
+
+/// An object as JSON. Looks that are files are left out.
+pub(super) fn write(object: &Object, secrets: Secrets) -> serde_json::Value {
+    let written = match object {
+        Object::Cluster(cluster) => serde_json::to_value(of_cluster(cluster)),
+        Object::ClusterGroup(ClusterGroup { name, clusters }) => {
+            serde_json::to_value(GroupDocument { name: name.clone(), clusters: clusters.clone() })
+        }
+        Object::Node(node) => serde_json::to_value(of_node(node, secrets)),
+        Object::Tenant(tenant) => serde_json::to_value(of_tenant(tenant, secrets)),
+    };
+    written.expect("a struct of texts and numbers is JSON")
+}
+
+fn of_cluster(cluster: &Cluster) -> ClusterDocument {
+    let word = |word: &str| PolicyDocument::Word(word.to_owned());
+    ClusterDocument {
+        name: cluster.name.clone(),
+        checksum: Some(cluster.checksum.as_str().to_owned()),
+        policy: Some(match cluster.policy {
+            Policy::Predictive => word("predictive"),
+            Policy::B3scale => word("b3scale"),
+            Policy::B3lb(B3lbFactors {
+                attendee_factor,
+                meeting_factor,
+                cpu_iterations,
+                cpu_max,
+            }) => PolicyDocument::B3lb {
+                b3lb: FactorsDocument {
+                    attendee_factor: Some(attendee_factor),
+                    meeting_factor: Some(meeting_factor),
+                    cpu_iterations: Some(cpu_iterations),
+                    cpu_max: Some(cpu_max),
+                },
+            },
+        }),
+    }
+}
+
+fn of_node(node: &Node, secrets: Secrets) -> NodeDocument {
+    NodeDocument {
+        name: node.name.as_str().to_owned(),
+        cluster: node.cluster.clone(),
+        url: node.url.to_string(),
+        secret: secrets.of(&node.secret),
+        weight: Some(node.weight),
+        capacity: Some(node.capacity),
+        tags: node.tags.clone(),
+        load_url: node.load_url.as_ref().map(ToString::to_string),
+    }
+}
+
+fn of_tenant(tenant: &Tenant, secrets: Secrets) -> TenantDocument {
+    let look = |kind| match tenant.branding.get(kind) {
+        Some(Look::Url(url)) => Some(url.clone()),
+        _ => None,
+    };
+    let Limits { meetings, attendees, limit_joins, requests_per_second } = tenant.limits;
+    TenantDocument {
+        slug: tenant.slug.as_str().to_owned(),
+        name: Some(tenant.name.clone()),
+        default: tenant.is_default,
+        domains: tenant.domains.clone(),
+        cluster_group: tenant.cluster_group.clone(),
+        required_tags: tenant.required_tags.clone(),
+        secrets: tenant.secrets.iter().map(|secret| of_secret(secret, secrets)).collect(),
+        checksums: Some(tenant.checksums.iter().map(|hash| hash.as_str().to_owned()).collect()),
+        limits: Some(TenantLimitsDocument {
+            meetings,
+            attendees,
+            limit_joins,
+            requests_per_second,
+        }),
+        params: Some(of_rules(&tenant.rules)),
+        meeting_ids: Some(
+            match tenant.meeting_ids {
+                MeetingIds::Scoped => "scoped",
+                MeetingIds::Plain => "plain",
+            }
+            .to_owned(),
+        ),
+        branding: Some(BrandingDocument {
+            logo: look(AssetKind::Logo),
+            slide: look(AssetKind::Slide),
+            css: look(AssetKind::Css),
+            force: tenant.branding.force,
+        }),
+        recording: Some(RecordingDocument {
+            enabled: Some(tenant.recording.enabled),
+            retention_days: Some(tenant.recording.retention_days),
+        }),
+        stats_token: tenant.stats_token.as_ref().and_then(|token| secrets.of(token)),
+    }
+}
+
+fn of_secret(secret: &TenantSecret, secrets: Secrets) -> SecretDocument {
+    let Limits { meetings, attendees, limit_joins, .. } = secret.limits;
+    SecretDocument {
+        sub_id: secret.sub_id.get(),
+        secret: secrets.of(&secret.secret),
+        secret2: secret.secret2.as_ref().and_then(|value| secrets.of(value)),
+        limits: Some(SecretLimitsDocument { meetings, attendees, limit_joins }),
+        params: Some(of_rules(&secret.rules)),
+    }
+}
+
+fn of_rules(rules: &Rules) -> RulesDocument {
+    let documents = |rules: &[Rule]| {
+        let document = |rule: &Rule| {
+            let (mode, value) = match &rule.mode {
+                RuleMode::Block => ("block", None),
+                RuleMode::Set(value) => ("set", Some(value.clone())),
+                RuleMode::Override(value) => ("override", Some(value.clone())),
+                RuleMode::Max(most) => ("max", Some(most.to_string())),
+                RuleMode::Append(value) => ("append", Some(value.clone())),
+            };
+            RuleDocument { name: rule.name.clone(), mode: mode.to_owned(), value }
+        };
+        rules.iter().map(document).collect()
+    };
+    RulesDocument { create: documents(&rules.create), join: documents(&rules.join) }
+}

@@ -1,0 +1,139 @@
+//! Nodes, and what operators want of them.
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::Caller;
+use super::documents::NodeDocument;
+use super::objects::{self, Listing, Page};
+use super::problem::{Changing, Problem, Refused};
+use super::{Body, Desk, Query};
+use crate::model::{AdminState, Kind, NodeName, ObjectName};
+use crate::store::SavedNode;
+
+pub(super) fn routes() -> OpenApiRouter<Desk> {
+    OpenApiRouter::new()
+        .routes(routes!(list_nodes, add_node))
+        .routes(routes!(get_node, change_node, remove_node))
+        .routes(routes!(set_state))
+}
+
+/// All nodes.
+#[utoipa::path(get, path = "/nodes", tag = "nodes", security(("token" = [])), params(Page),
+    responses((status = 200, description = "A page of nodes", body = Listing<NodeDocument>), Refused))]
+async fn list_nodes(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Result<Response, Problem> {
+    caller.may_read()?;
+    objects::list(&desk, Kind::Node, &page, |_| true).map(IntoResponse::into_response)
+}
+
+/// Adds a node.
+#[utoipa::path(post, path = "/nodes", tag = "nodes", security(("token" = [])), request_body = NodeDocument,
+    responses((status = 201, description = "Added", body = NodeDocument, headers(("ETag" = String), ("Location" = String))),
+        Changing))]
+async fn add_node(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Body(document): Body<Value>,
+) -> Result<Response, Problem> {
+    caller.may_write()?;
+    objects::create::<NodeDocument>(&desk, &caller, Kind::Node, document).await
+}
+
+/// One node.
+#[utoipa::path(get, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
+    params(("name" = String, Path)),
+    responses((status = 200, description = "The node", body = NodeDocument, headers(("ETag" = String))), Refused))]
+async fn get_node(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    caller.may_read()?;
+    objects::get(&desk, &ObjectName::new(Kind::Node, name))
+}
+
+/// Changes a node by a JSON merge patch (RFC 7396); what the patch does not name stays.
+#[utoipa::path(patch, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, description = "Changed", body = NodeDocument, headers(("ETag" = String))), Changing))]
+async fn change_node(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Body(patch): Body<Value>,
+) -> Result<Response, Problem> {
+    caller.may_write()?;
+    let name = ObjectName::new(Kind::Node, name);
+    objects::patch::<NodeDocument>(&desk, &caller, &name, &headers, &patch).await
+}
+
+/// Removes a node.
+#[utoipa::path(delete, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 204, description = "Removed"), Changing))]
+async fn remove_node(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.may_write()?;
+    objects::delete(&desk, &caller, &ObjectName::new(Kind::Node, name), &headers).await
+}
+
+/// What an operator wants of a node.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StateDocument {
+    /// ready, cordoned or draining.
+    #[schema(example = "cordoned")]
+    state: String,
+}
+
+/// Sets what is wanted of a node, also of one of the file: ready (takes meetings), cordoned (runs what it
+/// has) or draining (cordoned, and reports when it is empty).
+#[utoipa::path(put, path = "/nodes/{name}/state", tag = "nodes", security(("token" = [])),
+    params(("name" = String, Path)), request_body = StateDocument,
+    responses((status = 200, description = "The node", body = NodeDocument), Changing))]
+async fn set_state(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(document): Body<Value>,
+) -> Result<Response, Problem> {
+    caller.may_write()?;
+    let wanted: StateDocument = objects::typed(&document)?;
+    let object = ObjectName::new(Kind::Node, name);
+    let name = NodeName::new(object.name.as_str());
+    let snapshot = desk.fleet.peek();
+    let node = snapshot.node(name.as_str()).ok_or_else(|| Problem::not_found(&object))?.clone();
+    let wanted = match wanted.state.parse() {
+        Ok(AdminState::Retired) | Err(()) => {
+            let detail = format!("{:?} is not one of ready, cordoned, draining", wanted.state);
+            return Err(Problem::fields([("state".to_owned(), detail)]));
+        }
+        Ok(state) => state,
+    };
+    let before = node.live.admin();
+    if before == AdminState::Retired {
+        return Err(Problem::conflict(format!("{object} is retired: it goes when it is empty")));
+    }
+    let saved = SavedNode { name: name.clone(), state: wanted, spec: Some(node.spec.clone()) };
+    desk.store.put_node(&saved).await?;
+    desk.fleet.set_node_state(&name, wanted);
+    let change = |state: AdminState| Some(json!({"state": state.as_str()}).to_string());
+    objects::write_down(&desk, &caller, "state", &object, change(before), change(wanted)).await;
+    objects::get(&desk, &object)
+}

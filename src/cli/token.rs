@@ -1,0 +1,99 @@
+//! `portico token`: signs tokens of the operators' API with the key of the configuration.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{DONE, WRONG, environment};
+use crate::admin::Scope;
+use crate::bbb::jwt;
+use crate::config;
+use crate::fleet::now_ms;
+use crate::model::Slug;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum What {
+    /// Print a new token
+    Create(Create),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Configuration file, whose `api.jwt_secret` signs
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// What it may do
+    #[arg(long, value_enum)]
+    scope: Words,
+    /// The tenant whose affairs it may see, with the scope `tenant`
+    #[arg(long, value_name = "SLUG", required_if_eq("scope", "tenant"))]
+    tenant: Option<Slug>,
+    /// For how long it is good, such as 30d; without it for ever, or until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    expires: Option<Duration>,
+    /// Whom it is for, as the log and the trail of changes will say
+    #[arg(long, value_name = "NAME", default_value = "portico")]
+    subject: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Words {
+    /// Everything
+    Admin,
+    /// See everything, change nothing
+    Operator,
+    /// What a node may tell of itself
+    Node,
+    /// See what is one tenant's
+    Tenant,
+}
+
+impl From<Words> for Scope {
+    fn from(word: Words) -> Self {
+        match word {
+            Words::Admin => Self::Admin,
+            Words::Operator => Self::Operator,
+            Words::Node => Self::Node,
+            Words::Tenant => Self::Tenant,
+        }
+    }
+}
+
+pub(super) fn token(what: &What) -> anyhow::Result<u8> {
+    let What::Create(wanted) = what;
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let settings = match config::load(&wanted.config, &environment) {
+        Ok(settings) => settings,
+        Err(report) => {
+            writeln!(err, "{report}")?;
+            return Ok(WRONG);
+        }
+    };
+    let Some(key) = settings.api.jwt_secret else {
+        let file = wanted.config.display();
+        writeln!(err, "{file}: api.jwt_secret is missing: it signs tokens; 32 characters or more")?;
+        return Ok(WRONG);
+    };
+    if wanted.tenant.is_some() && wanted.scope != Words::Tenant {
+        writeln!(err, "--tenant goes with --scope tenant only")?;
+        return Ok(WRONG);
+    }
+    let issued = now_ms() / 1000;
+    let mut claims = json!({
+        "scope": Scope::from(wanted.scope).claim(),
+        "sub": wanted.subject,
+        "jti": hex::encode(rand::random::<[u8; 12]>()),
+        "iat": issued,
+    });
+    if let Some(tenant) = &wanted.tenant {
+        claims["tenant"] = tenant.as_str().into();
+    }
+    if let Some(expires) = wanted.expires {
+        claims["exp"] = issued.saturating_add(expires.as_secs()).into();
+    }
+    writeln!(out, "{}", jwt::hs384(&claims, key.expose()))?;
+    Ok(DONE)
+}
