@@ -86,6 +86,9 @@ pub trait Store:
     /// Keeps what is known of a node beyond the file, in place of what was kept before.
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error>;
 
+    /// Keeps what a node is; what is wanted of it stays as it is known, unless the node was retired.
+    async fn describe_node(&self, node: &SavedNode) -> Result<(), Error>;
+
     /// Forgets a node, unless a meeting is kept that runs there.
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error>;
 

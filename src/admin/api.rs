@@ -20,9 +20,12 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
+use log::error;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -74,6 +77,7 @@ impl Desk {
             .route(&format!("{ROOT}/openapi.json"), get(async move || json.clone()))
             .route(&format!("{ROOT}/docs"), get(async move || html.clone()))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(from_fn(to_the_end))
     }
 }
 
@@ -103,6 +107,15 @@ fn describe() -> OpenApi {
     let components = description.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     description
+}
+
+/// A call goes on when its client has gone: a change must not stop halfway, and stand in no trail.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    tokio::spawn(next.run(request)).await.unwrap_or_else(|stopped| {
+        error!("an API call ended by itself: {stopped}");
+        let detail = "this is a mistake of ours; the log says more";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+    })
 }
 
 async fn unknown() -> Problem {

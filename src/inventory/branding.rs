@@ -1,6 +1,5 @@
 //! Tenants' looks and the store: what is there is kept, what has vanished comes from there.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use log::warn;
@@ -54,16 +53,23 @@ pub async fn complete(
     if lost.is_empty() { Ok(()) } else { Err(MissingAsset::refuse(file, lost).into()) }
 }
 
-/// Keeps a copy of every file that is in use, and no others. Without a copy all works until a file vanishes.
-pub(super) async fn save(inventory: &Inventory, store: &dyn Store) {
-    if let Err(trouble) = try_save(inventory, store).await {
+/// Keeps a copy of every file that is to be in use. Without a copy all works until a file vanishes. It comes before
+/// the inventory is in force: whoever is told of that looks for them at once.
+pub(super) async fn keep(inventory: &Inventory, store: &dyn Store) {
+    if let Err(trouble) = try_keep(inventory, store).await {
         warn!("not every file of tenants' branding has a copy in the store: {}", Chain(&trouble));
     }
 }
 
-async fn try_save(inventory: &Inventory, store: &dyn Store) -> Result<(), Error> {
+/// Forgets the copies of files that are not in use any more.
+pub(super) async fn forget_unused(inventory: &Inventory, store: &dyn Store) {
+    if let Err(trouble) = try_forget(inventory, store).await {
+        warn!("copies of files that nobody uses stay in the store: {}", Chain(&trouble));
+    }
+}
+
+async fn try_keep(inventory: &Inventory, store: &dyn Store) -> Result<(), Error> {
     let saved = store.list_assets().await?;
-    let mut used = HashSet::new();
     for tenant in &inventory.tenants {
         for kind in AssetKind::ALL {
             let Some(Look::File(asset)) = tenant.branding.get(kind) else { continue };
@@ -74,11 +80,20 @@ async fn try_save(inventory: &Inventory, store: &dyn Store) -> Result<(), Error>
             if !saved.iter().any(is_kept) {
                 store.put_asset(&key, asset).await?;
             }
-            used.insert(key);
         }
     }
-    for SavedAsset { key, .. } in saved.iter().filter(|saved| !used.contains(&saved.key)) {
-        store.remove_asset(key).await?;
+    Ok(())
+}
+
+async fn try_forget(inventory: &Inventory, store: &dyn Store) -> Result<(), Error> {
+    let has_file = |key: &AssetKey| {
+        let tenant = inventory.tenants.iter().find(|tenant| tenant.slug == key.tenant);
+        tenant.is_some_and(|tenant| matches!(tenant.branding.get(key.kind), Some(Look::File(_))))
+    };
+    for SavedAsset { key, .. } in store.list_assets().await? {
+        if !has_file(&key) {
+            store.remove_asset(&key).await?;
+        }
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub async fn choose(
         let saved = load_or_refuse(settings, store).await?;
         let in_force = saved.as_ref().map(|saved| saved.applied.clone());
         let known = match saved {
-            Some(saved) => resolved(saved, store).await?,
+            Some(saved) => resolved(saved, store).await?.inventory,
             None => Inventory::default(),
         };
         let whole = of_file.clone().with_managed_of(&known);
@@ -49,8 +49,8 @@ pub async fn choose(
         {
             // Another version makes another digest of the same.
             if store::digest_of(&known, store) == digest {
+                branding::keep(&whole, store).await;
                 settings.inventory = whole;
-                branding::save(&settings.inventory, store).await;
             } else {
                 warn_of(applied);
                 settings.inventory = known;
@@ -62,6 +62,7 @@ pub async fn choose(
         if !clashes.is_empty() {
             anyhow::bail!("{}", refusal_of(&clashes));
         }
+        branding::keep(&whole, store).await;
         settings.inventory = whole;
         let base = in_force.as_ref().map_or(0, |applied| applied.revision);
         let mut applied = in_force.filter(|applied| applied.digest == digest);
@@ -75,7 +76,7 @@ pub async fn choose(
             }
         }
         if let Some(applied) = applied {
-            branding::save(&settings.inventory, store).await;
+            branding::forget_unused(&settings.inventory, store).await;
             seen.put(file);
             return Ok(applied);
         }
@@ -107,7 +108,7 @@ async fn load_or_refuse(
         Err(unreadable) if !unreadable.is_worth_waiting_for() => Err(anyhow::anyhow!(
             "what is in force in the store cannot be read: {}; all instances need the same `store.key`, and what \
              came through the API needs the one from before: correct it, or, to begin anew with this file, stop all instances and \
-             `DELETE FROM inventory; DELETE FROM inventory_revisions;`",
+             `DELETE FROM inventory; DELETE FROM inventory_revisions;`, which takes what came through the API away",
             Chain(&unreadable)
         )),
         loaded => Ok(loaded?),
@@ -135,23 +136,35 @@ fn shown(at_ms: u64) -> impl std::fmt::Display {
     format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(at_ms))
 }
 
+/// An inventory with the files of tenants' looks, as far as there are copies.
+pub(super) struct Resolved {
+    pub(super) inventory: Inventory,
+    /// Without the others it must not be written back: they would be gone.
+    pub(super) is_whole: bool,
+}
+
 /// With the files of tenants' looks, which come from the store as well.
-pub(super) async fn resolved(saved: SavedInventory, store: &dyn Store) -> Result<Inventory, Error> {
+pub(super) async fn resolved(saved: SavedInventory, store: &dyn Store) -> Result<Resolved, Error> {
     let SavedInventory { mut inventory, files, .. } = saved;
+    let mut is_whole = true;
     for file in files {
         let found = store.find_asset(&file.key).await?;
         let tenant = inventory.tenants.iter_mut().find(|tenant| tenant.slug == file.key.tenant);
-        match (found.filter(|asset| asset.digest() == file.digest), tenant) {
-            (Some(asset), Some(tenant)) => tenant.branding.set(file.key.kind, Look::File(asset)),
+        if let (Some(asset), Some(tenant)) =
+            (found.filter(|asset| asset.digest() == file.digest), tenant)
+        {
+            tenant.branding.set(file.key.kind, Look::File(asset));
+        } else {
             // Whoever applies another inventory meanwhile tells us of that one, too.
-            _ => warn!(
+            is_whole = false;
+            warn!(
                 "tenant {}: there is no copy of {}; it goes without",
                 file.key.tenant,
                 file.path.display()
-            ),
+            );
         }
     }
-    Ok(inventory)
+    Ok(Resolved { inventory, is_whole })
 }
 
 /// Remembers every node, so that one that is deleted from the file can still serve what runs on it.
@@ -165,7 +178,8 @@ pub async fn save_nodes(fleet: &Fleet, store: &dyn Store) -> Result<(), Error> {
             state: node.live.admin(),
             spec: Some(node.spec.clone()),
         };
-        store.put_node(&saved).await?;
+        // What is wanted of a node is for those to write who change it.
+        store.describe_node(&saved).await?;
     }
     Ok(())
 }

@@ -11,12 +11,14 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use super::branding;
-use super::choosing::{TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of};
+use super::choosing::{
+    Resolved, TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of,
+};
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::fleet::Fleet;
-use crate::model::{Clash, Inventory};
+use crate::model::{Asset, AssetKey, Clash, Inventory};
 use crate::store::{self, Applied, Error, Part, Store};
 
 /// The store is asked this often though it tells of changes by itself.
@@ -43,6 +45,18 @@ pub struct InForce {
     pub applied: Applied,
     /// All of it.
     pub inventory: Inventory,
+    standing: Standing,
+}
+
+/// How what is in force here stands to what the store has. Only what is the same may be changed and written back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The same.
+    Same,
+    /// A file that the store could not be told of.
+    Alone,
+    /// The same without a file of somebody's look, of which there was no copy.
+    Incomplete,
 }
 
 /// Why the inventory is not changed.
@@ -57,6 +71,12 @@ pub enum Unchanged<E> {
     /// The store does not take it.
     #[error(transparent)]
     Store(#[from] Error),
+    /// What is in force here is not what the store has.
+    #[error(
+        "what is in force here is not in the store, or a file of a tenant's look is missing there: send SIGHUP \
+         again, or upload the file"
+    )]
+    Unsaved,
     /// Others change the inventory all the time.
     #[error("others change the inventory at the same time: try again")]
     Busy,
@@ -78,7 +98,11 @@ impl Keeper {
             name: name_of(settings),
             is_shared: is_shared(settings),
             base_domain: settings.server.base_domain.clone(),
-            in_force: ArcSwap::from_pointee(InForce { applied, inventory }),
+            in_force: ArcSwap::from_pointee(InForce {
+                applied,
+                inventory,
+                standing: Standing::Same,
+            }),
             seen: Mutex::new(seen),
         }
     }
@@ -98,21 +122,41 @@ impl Keeper {
         by: &str,
         edit: impl Fn(&mut Inventory) -> Result<T, E>,
     ) -> Result<(T, Arc<InForce>), Unchanged<E>> {
+        self.change_with(by, edit, None).await
+    }
+
+    /// The same with a file of a tenant's look, which is kept when it is clear that the change is good.
+    ///
+    /// # Errors
+    /// As for [`Self::change`].
+    pub async fn change_with<T, E>(
+        &self,
+        by: &str,
+        edit: impl Fn(&mut Inventory) -> Result<T, E>,
+        file: Option<&(AssetKey, Arc<Asset>)>,
+    ) -> Result<(T, Arc<InForce>), Unchanged<E>> {
         let _one_at_a_time = self.seen.lock().await;
         for _ in 0..TRIES {
             self.take_over().await?;
-            let InForce { applied, inventory } = &*self.in_force();
+            let InForce { applied, inventory, standing } = &*self.in_force();
+            if *standing != Standing::Same {
+                return Err(Unchanged::Unsaved);
+            }
             let mut next = inventory.clone();
             let told = edit(&mut next).map_err(Unchanged::Refused)?;
             let clashes = next.clashes(self.base_domain.as_deref());
             if !clashes.is_empty() {
                 return Err(Unchanged::Clashes(clashes));
             }
+            if let Some((key, asset)) = file {
+                self.store.put_asset(key, asset).await?;
+            }
             let (digest, base) = (&applied.digest, applied.revision);
             let Some(applied) = self.store.apply_inventory(&next, digest, by, base).await? else {
                 continue;
             };
-            self.put_in_force(applied, next).await;
+            self.put_in_force(applied, next, Standing::Same).await;
+            branding::forget_unused(&self.in_force().inventory, self.store.as_ref()).await;
             return Ok((told, self.in_force()));
         }
         Err(Unchanged::Busy)
@@ -143,8 +187,12 @@ impl Keeper {
         let of_file = &settings.inventory;
         match self.tell(of_file).await {
             Ok((applied, whole)) => {
-                self.put_in_force(applied, whole).await;
+                self.put_in_force(applied, whole, Standing::Same).await;
                 seen.put(file);
+            }
+            Err(busy @ Unchanged::Busy) => {
+                error!("clusters, nodes and tenants stay as they were: {busy}");
+                return false;
             }
             Err(Unchanged::Refused(never)) => match never {},
             Err(Unchanged::Clashes(clashes)) => {
@@ -152,7 +200,7 @@ impl Keeper {
                 return false;
             }
             Err(trouble) => {
-                let InForce { applied, inventory } = &*self.in_force();
+                let InForce { applied, inventory, .. } = &*self.in_force();
                 let whole = of_file.clone().with_managed_of(inventory);
                 let clashes = whole.clashes(self.base_domain.as_deref());
                 if !clashes.is_empty() {
@@ -162,7 +210,7 @@ impl Keeper {
                     );
                     return false;
                 }
-                self.put_in_force(applied.clone(), whole).await;
+                self.put_in_force(applied.clone(), whole, Standing::Alone).await;
                 error!(
                     "the file is in force here but not saved, other instances do not know it: send SIGHUP \
                      again when the store is back: {}",
@@ -170,7 +218,7 @@ impl Keeper {
                 );
             }
         }
-        branding::save(&self.in_force().inventory, self.store.as_ref()).await;
+        branding::forget_unused(&self.in_force().inventory, self.store.as_ref()).await;
         true
     }
 
@@ -182,7 +230,7 @@ impl Keeper {
             return Ok(true);
         }
         let Some(saved) = self.store.load_inventory(Part::Whole).await? else { return Ok(true) };
-        let saved = resolved(saved, self.store.as_ref()).await?;
+        let saved = resolved(saved, self.store.as_ref()).await?.inventory;
         Ok(store::digest_of(&saved, self.store.as_ref()) == digest)
     }
 
@@ -198,9 +246,13 @@ impl Keeper {
             let in_force = saved.as_ref().map(|saved| saved.applied.clone());
             let known = match saved {
                 Some(saved) => resolved(saved, store).await?,
-                None => Inventory::default(),
+                None => Resolved { inventory: Inventory::default(), is_whole: true },
             };
-            let whole = of_file.clone().with_managed_of(&known);
+            if !known.is_whole {
+                return Err(Unchanged::Unsaved);
+            }
+            let whole = of_file.clone().with_managed_of(&known.inventory);
+            branding::keep(&whole, store).await;
             if let Some(same) = in_force.as_ref().filter(|applied| applied.digest == digest) {
                 return Ok((same.clone(), whole));
             }
@@ -216,10 +268,10 @@ impl Keeper {
         Err(Unchanged::Busy)
     }
 
-    async fn put_in_force(&self, applied: Applied, inventory: Inventory) {
+    async fn put_in_force(&self, applied: Applied, inventory: Inventory, standing: Standing) {
         forget_deleted(&self.fleet, self.store.as_ref(), &inventory).await;
         self.fleet.apply(inventory.clone());
-        self.in_force.store(Arc::new(InForce { applied, inventory }));
+        self.in_force.store(Arc::new(InForce { applied, inventory, standing }));
         if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
             error!("the nodes are in force but not saved: {}", Chain(&trouble));
         }
@@ -227,11 +279,12 @@ impl Keeper {
 
     /// Takes over what others put in force, until `stop` turns true.
     pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
-        let Some(mut changes) = self.store.inventory_changes() else { return };
+        // Alone, others are only the other process of an upgrade, and what was cut short here.
+        let mut changes = self.store.inventory_changes();
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = changed(&mut changes) => {}
+                () = changed(changes.as_mut()) => {}
                 () = self.fleet.instances.inventory_wanted() => {}
                 () = sleep(LOOK_EVERY) => {}
             }
@@ -256,29 +309,34 @@ impl Keeper {
         let here = self.in_force();
         let next = self.store.inventory_in_force().await?;
         // Numbers go back where a backup of the database is restored.
-        let is_known = |next: &Applied| {
-            (next.revision, &next.digest) == (here.applied.revision, &here.applied.digest)
-        };
-        if next.is_none_or(|next| is_known(&next)) {
+        let is_known = next.is_none_or(|next| next == here.applied);
+        if is_known && here.standing != Standing::Incomplete {
             return Ok(());
         }
         let Some(saved) = self.store.load_inventory(Part::Whole).await? else { return Ok(()) };
         let applied = saved.applied.clone();
-        let inventory = resolved(saved, self.store.as_ref()).await?;
+        let Resolved { inventory, is_whole } = resolved(saved, self.store.as_ref()).await?;
+        if is_known && !is_whole {
+            return Ok(());
+        }
         info!(
             "clusters, nodes and tenants are in force as {} has applied them, revision {}",
             applied.by, applied.revision
         );
-        self.put_in_force(applied, inventory).await;
+        let standing = if is_whole { Standing::Same } else { Standing::Incomplete };
+        self.put_in_force(applied, inventory, standing).await;
         Ok(())
     }
 }
 
-async fn changed(changes: &mut watch::Receiver<u64>) {
-    if changes.changed().await.is_err() {
-        // Nobody listens any more; the clock still does.
-        std::future::pending::<()>().await;
+async fn changed(changes: Option<&mut watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
     }
+    // Nobody listens any more; the clock still does.
+    std::future::pending::<()>().await;
 }
 
 /// Nodes that go at once; those with meetings are retired and go when they are empty.

@@ -1,9 +1,9 @@
 //! What operators manage, all of it at one moment.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::{Cluster, ClusterGroup, MeetingIds, Node, Scope, Tenant};
+use super::{Cluster, ClusterGroup, MeetingIds, Node, Scope, Slug, Tenant};
 
 /// Clusters, groups, nodes and tenants. Names are unique and every name that is referred to exists.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -146,6 +146,29 @@ impl Inventory {
         clusters.chain(groups).chain(nodes).chain(tenants)
     }
 
+    /// One of the objects.
+    pub fn get(&self, object: &ObjectName) -> Option<Object> {
+        let name = object.name.as_str();
+        match object.kind {
+            Kind::Cluster => {
+                let found = self.clusters.iter().find(|cluster| cluster.name == name);
+                found.cloned().map(Object::Cluster)
+            }
+            Kind::ClusterGroup => {
+                let found = self.groups.iter().find(|group| group.name == name);
+                found.cloned().map(Object::ClusterGroup)
+            }
+            Kind::Node => {
+                let found = self.nodes.iter().find(|node| node.name.as_str() == name);
+                found.cloned().map(Object::Node)
+            }
+            Kind::Tenant => {
+                let found = self.tenants.iter().find(|tenant| tenant.slug.as_str() == name);
+                found.cloned().map(|tenant| Object::Tenant(Box::new(tenant)))
+            }
+        }
+    }
+
     /// Adds an object of the API, or puts it in the place of the one of its name.
     pub fn put(&mut self, object: Object) {
         self.managed.insert(object.name());
@@ -248,13 +271,13 @@ impl Inventory {
 
     /// A domain of one tenant that is another's name under the base domain would take its requests.
     fn find_stolen(&self, base_domain: &str, found: &mut Clashes) {
+        let slugs: HashSet<&Slug> = self.tenants.iter().map(|tenant| &tenant.slug).collect();
         for tenant in &self.tenants {
             for domain in &tenant.domains {
                 let label =
                     domain.strip_suffix(base_domain).and_then(|rest| rest.strip_suffix('.'));
                 let Some(scope) = label.and_then(Scope::parse) else { continue };
-                let is_other = scope.tenant != tenant.slug
-                    && self.tenants.iter().any(|other| other.slug == scope.tenant);
+                let is_other = scope.tenant != tenant.slug && slugs.contains(&scope.tenant);
                 if is_other {
                     found.all.push(Clash {
                         object: ObjectName::new(Kind::Tenant, tenant.slug.as_str()),

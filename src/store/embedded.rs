@@ -33,7 +33,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::arbiter::{Adding, Arbiter, Claim, Claiming, Saving, Standing};
-use super::op::{Arbitrate, Flag, Op, Saver};
+use super::op::{Arbitrate, Flag, Op};
 use super::seal::Seal;
 use super::{Error, Health, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
 use crate::model::{Asset, AssetKey, Hook, InstanceId, Meeting, MeetingKey, NodeName, Slug};
@@ -111,23 +111,6 @@ impl Embedded {
         self.ask(|reply| Job::Write(op, reply)).await
     }
 
-    async fn save(&self, meeting: &Meeting, claim: Option<&Claim>) -> Result<Saving, Error> {
-        for _ in 0..arbiter::LOOKS {
-            let is_kept = Flag::default();
-            let claim = claim.cloned().map(Box::new);
-            let saver = Saver { meeting: meeting.clone().into(), claim, is_kept: is_kept.clone() };
-            self.write(Op::Arbitrate(Arbitrate::Save(saver))).await?;
-            if is_kept.get() {
-                return Ok(Saving::Kept);
-            }
-            let key = meeting.key.clone();
-            if let Some(other) = self.read(move |db| rows::find_key(db, &key)).await?.pop() {
-                return Ok(Saving::Other(other.into()));
-            }
-        }
-        Err(Error::Locked(self.path.clone()))
-    }
-
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -203,6 +186,10 @@ impl Store for Embedded {
 
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error> {
         self.write(Op::put_node(node, &self.seal)).await
+    }
+
+    async fn describe_node(&self, node: &SavedNode) -> Result<(), Error> {
+        self.write(Op::describe_node(node, &self.seal)).await
     }
 
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {

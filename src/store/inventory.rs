@@ -9,7 +9,7 @@ use super::seal::Seal;
 use super::{Error, SavedAsset, Store};
 use crate::model::{AssetKind, Inventory, Look, Secret};
 
-/// How many times of applying are remembered.
+/// How many digests are remembered.
 pub(super) const REMEMBERED: i64 = 1000;
 
 /// An inventory that was applied.

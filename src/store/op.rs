@@ -24,6 +24,7 @@ pub(in crate::store) enum Op {
         name: NodeName,
         state: AdminState,
         spec: Option<String>,
+        keeps_state: bool,
     },
     RemoveNode(NodeName),
     Callbacks(Change),
@@ -47,7 +48,13 @@ impl Op {
     /// Keeps a node, with its secret sealed.
     pub(in crate::store) fn put_node(node: &SavedNode, seal: &Seal) -> Self {
         let spec = node.spec.as_ref().map(|spec| node_row::to_json(spec, seal));
-        Self::PutNode { name: node.name.clone(), state: node.state, spec }
+        Self::PutNode { name: node.name.clone(), state: node.state, spec, keeps_state: false }
+    }
+
+    /// The same without what is wanted of it, if that is known.
+    pub(in crate::store) fn describe_node(node: &SavedNode, seal: &Seal) -> Self {
+        let spec = node.spec.as_ref().map(|spec| node_row::to_json(spec, seal));
+        Self::PutNode { name: node.name.clone(), state: node.state, spec, keeps_state: true }
     }
 }
 

@@ -272,6 +272,10 @@ impl Store for Postgres {
         self.write(Op::put_node(node, &self.seal)).await
     }
 
+    async fn describe_node(&self, node: &SavedNode) -> Result<(), Error> {
+        self.write(Op::describe_node(node, &self.seal)).await
+    }
+
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {
         self.write(Op::RemoveNode(name.clone())).await
     }

@@ -9,9 +9,11 @@ use arc_swap::ArcSwapOption;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use hmac::{Hmac, KeyInit, Mac};
 use log::{info, warn};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use sha2::Sha256;
 use tokio::time::Instant;
 
 use super::Desk;
@@ -77,11 +79,18 @@ pub(super) struct Caller {
     scopes: Vec<Scope>,
     /// The only tenant that it may see.
     tenant: Option<String>,
-    /// For the log and the trail: the subject and the id of its token.
+    /// For the trail: the subject and the id of its token.
     pub(super) name: String,
+    /// For the log, where no person is named: the id of its token.
+    pub(super) token: String,
 }
 
 impl Caller {
+    /// By whom an inventory was applied, as every instance will log it.
+    pub(super) fn signature(&self) -> String {
+        format!("the API (token {})", self.token)
+    }
+
     /// Goes on for those who may see everything.
     pub(super) fn may_read(&self) -> Result<(), Problem> {
         self.may(&[Scope::Admin, Scope::Operator])
@@ -170,16 +179,23 @@ impl Gate {
             return Err("the token has expired");
         }
         let words = [&claims.jti, &claims.sub, &claims.scope];
-        if claims.jti.is_empty() || words.iter().any(|word| word.len() > MAX_CLAIM_BYTES) {
-            return Err("the token has no id (jti), or one that is too long");
+        let is_odd =
+            |word: &&String| word.len() > MAX_CLAIM_BYTES || word.contains(char::is_control);
+        if claims.jti.is_empty() || words.iter().any(is_odd) {
+            return Err("the token has no id (jti), or an odd one");
         }
-        if self.is_revoked(&claims.jti).await {
-            return Err("the token was revoked");
+        match self.is_revoked(&claims.jti).await {
+            Some(false) => {}
+            Some(true) => return Err("the token was revoked"),
+            None => {
+                return Err("whether the token was revoked cannot be told while the store is away");
+            }
         }
         self.remember(&claims).await;
         Ok(Caller {
             scopes: claims.scope.split_whitespace().filter_map(Scope::from_claim).collect(),
             name: format!("{} ({})", claims.sub, claims.jti),
+            token: claims.jti,
             tenant: claims.tenant,
         })
     }
@@ -204,14 +220,15 @@ impl Gate {
         Problem::unauthorized(reason)
     }
 
-    /// While the store cannot be asked, what was known last holds.
-    async fn is_revoked(&self, id: &str) -> bool {
+    /// While the store cannot be asked, what was known last holds; nothing where nothing is known.
+    async fn is_revoked(&self, id: &str) -> Option<bool> {
         let known = self.revoked.load_full();
         if let Some(known) = &known
             && known.read_at.elapsed() < REVOKED_KNOWN_FOR
         {
-            return known.ids.contains(id);
+            return Some(known.ids.contains(id));
         }
+        let read_at = Instant::now();
         match self.store.tokens().await {
             Ok(tokens) => {
                 let ids: HashSet<_> = tokens
@@ -220,26 +237,43 @@ impl Gate {
                     .map(|token| token.id)
                     .collect();
                 let is_revoked = ids.contains(id);
-                self.revoked.store(Some(Arc::new(Revoked { ids, read_at: Instant::now() })));
-                is_revoked
+                self.revoked.store(Some(Arc::new(Revoked { ids, read_at })));
+                Some(is_revoked)
             }
             Err(trouble) => {
                 warn!("API: revoked tokens cannot be read: {}", Chain(&trouble));
-                known.is_some_and(|known| known.ids.contains(id))
+                known.map(|known| known.ids.contains(id))
             }
         }
     }
 
-    /// From the next call on, also at this instance.
-    pub(super) fn forget_revoked(&self) {
-        self.revoked.store(None);
+    /// From the next call on, whatever becomes of the store.
+    pub(super) fn revoke(&self, id: &str) {
+        self.revoked.rcu(|known| {
+            let (mut ids, read_at) = match known {
+                Some(known) => (known.ids.clone(), known.read_at),
+                None => return None,
+            };
+            ids.insert(id.to_owned());
+            Some(Arc::new(Revoked { ids, read_at }))
+        });
+    }
+
+    /// Tells texts apart for those who know `api.jwt_secret`, and nobody else.
+    pub(super) fn mark(&self, text: &str) -> Vec<u8> {
+        let key = self.key.as_ref().map_or("", Secret::expose);
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key.as_bytes())
+            .expect("an HMAC takes keys of any length");
+        mac.update(b"etag ");
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().to_vec()
     }
 
     async fn remember(&self, claims: &Claims) {
         if !self.seen.lock().insert(claims.jti.clone()) {
             return;
         }
-        info!("API: token {} of {} is used", claims.jti, claims.sub);
+        info!("API: token {} is used for the first time here", claims.jti);
         let token = Token {
             id: claims.jti.clone(),
             scopes: claims.scope.clone(),

@@ -31,7 +31,7 @@ async fn list_clusters(
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::Cluster, &page, |_| true).map(IntoResponse::into_response)
+    objects::list(&desk, Kind::Cluster, &page).map(IntoResponse::into_response)
 }
 
 /// Adds a cluster.
@@ -100,7 +100,7 @@ async fn list_groups(
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::ClusterGroup, &page, |_| true).map(IntoResponse::into_response)
+    objects::list(&desk, Kind::ClusterGroup, &page).map(IntoResponse::into_response)
 }
 
 /// Adds a cluster group.

@@ -33,7 +33,7 @@ async fn list_nodes(
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::Node, &page, |_| true).map(IntoResponse::into_response)
+    objects::list(&desk, Kind::Node, &page).map(IntoResponse::into_response)
 }
 
 /// Adds a node.

@@ -1,6 +1,7 @@
 //! What clusters, groups, nodes and tenants have in common: they are listed, shown, added, changed and removed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -24,9 +25,8 @@ use crate::config;
 use crate::fleet::now_ms;
 use crate::inventory::InForce;
 use crate::model::{
-    AssetKind, Branding, Change, Inventory, Kind, Look, Object, ObjectName, Origin,
+    Asset, AssetKey, AssetKind, Branding, Change, Inventory, Kind, Look, Object, ObjectName, Origin,
 };
-use crate::store;
 
 /// Objects on a page, unless a client asks for another number.
 const USUAL_LIMIT: usize = 100;
@@ -84,24 +84,8 @@ pub(super) fn page<T>(items: BTreeMap<String, T>, page: &Page) -> Result<Listing
     Ok(Listing { items, next })
 }
 
-/// All objects of a kind.
-pub(super) fn all(inventory: &Inventory, kind: Kind) -> Vec<Object> {
-    match kind {
-        Kind::Cluster => inventory.clusters.iter().cloned().map(Object::Cluster).collect(),
-        Kind::ClusterGroup => inventory.groups.iter().cloned().map(Object::ClusterGroup).collect(),
-        Kind::Node => inventory.nodes.iter().cloned().map(Object::Node).collect(),
-        Kind::Tenant => inventory
-            .tenants
-            .iter()
-            .cloned()
-            .map(|tenant| Object::Tenant(Box::new(tenant)))
-            .collect(),
-    }
-}
-
 fn find(inventory: &Inventory, name: &ObjectName) -> Result<Object, Problem> {
-    let found = all(inventory, name.kind).into_iter().find(|object| object.name() == *name);
-    found.ok_or_else(|| Problem::not_found(name))
+    inventory.get(name).ok_or_else(|| Problem::not_found(name))
 }
 
 /// Where an object is found.
@@ -120,11 +104,7 @@ fn path_of(name: &ObjectName) -> String {
 fn tag_of(desk: &Desk, object: &Object, origin: Origin) -> String {
     let mut digest = Sha256::new();
     digest.update(origin.as_str());
-    digest.update(
-        desk.store.mark_of(&crate::model::Secret::new(
-            documents::write(object, Secrets::Shown).to_string(),
-        )),
-    );
+    digest.update(desk.gate.mark(&documents::write(object, Secrets::Shown).to_string()));
     if let Object::Tenant(tenant) = object {
         for kind in AssetKind::ALL {
             if let Some(Look::File(asset)) = tenant.branding.get(kind) {
@@ -156,6 +136,20 @@ fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem
             "{name} stands in the configuration file: change it there and send SIGHUP"
         ))),
     }
+}
+
+/// The people of a running meeting would be sent to another server, which does not have it.
+fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
+    let Object::Node(node) = object else { return Ok(()) };
+    let snapshot = desk.fleet.peek();
+    let moves = snapshot.node(node.name.as_str()).is_some_and(|known| known.spec.url != node.url);
+    if moves && desk.fleet.directory.runs_on(&node.name) {
+        return Err(Problem::conflict(format!(
+            "meetings run on node {} at another URL: wait until it is empty, or give the new server another name",
+            node.name
+        )));
+    }
+    Ok(())
 }
 
 /// An object as everybody may see it.
@@ -205,18 +199,14 @@ pub(super) fn view(desk: &Desk, in_force: &InForce, object: &Object) -> Map<Stri
     view
 }
 
-pub(super) fn list(
-    desk: &Desk,
-    kind: Kind,
-    asked: &Page,
-    is_wanted: impl Fn(&Object) -> bool,
-) -> Result<Json<Listing<Value>>, Problem> {
+pub(super) fn list(desk: &Desk, kind: Kind, asked: &Page) -> Result<Json<Listing<Value>>, Problem> {
     let in_force = desk.keeper.in_force();
-    let wanted = all(&in_force.inventory, kind).into_iter().filter(is_wanted);
-    let items = wanted
-        .map(|object| (object.name().name, Value::Object(view(desk, &in_force, &object))))
-        .collect();
-    page(items, asked).map(Json)
+    let names = in_force.inventory.names().filter(|name| name.kind == kind);
+    let Listing { items, next } =
+        page(names.map(|name| (name.name.clone(), name)).collect(), asked)?;
+    let objects = items.iter().filter_map(|name| in_force.inventory.get(name));
+    let items = objects.map(|object| Value::Object(view(desk, &in_force, &object))).collect();
+    Ok(Json(Listing { items, next }))
 }
 
 pub(super) fn get(desk: &Desk, name: &ObjectName) -> Result<Response, Problem> {
@@ -268,10 +258,11 @@ pub(super) async fn create<D: DeserializeOwned>(
         if find(inventory, &name).is_ok() {
             return Err(Problem::conflict(format!("there is a {name} already")));
         }
+        check_address(desk, &object)?;
         inventory.put(object.clone());
         Ok(())
     };
-    let changed = desk.keeper.change(&caller.name, edit).await;
+    let changed = desk.keeper.change(&caller.signature(), edit).await;
     let ((), in_force) = changed.map_err(|why| Problem::unchanged(why, &name))?;
     record(desk, caller, "create", &name, None, Some(&object)).await;
     let mut response = shown(desk, &in_force, &object, StatusCode::CREATED);
@@ -306,10 +297,11 @@ pub(super) async fn patch<D: DeserializeOwned>(
             let detail = "cannot be changed: add another one and remove this one".to_owned();
             return Err(Problem::fields([(field.to_owned(), detail)]));
         }
+        check_address(desk, &object)?;
         inventory.put(object.clone());
         Ok((before, object))
     };
-    let changed = desk.keeper.change(&caller.name, edit).await;
+    let changed = desk.keeper.change(&caller.signature(), edit).await;
     let ((before, after), in_force) = changed.map_err(|why| Problem::unchanged(why, name))?;
     record(desk, caller, "update", name, Some(&before), Some(&after)).await;
     Ok(shown(desk, &in_force, &after, StatusCode::OK))
@@ -353,7 +345,7 @@ pub(super) async fn delete(
         inventory.remove(name);
         Ok(before)
     };
-    let changed = desk.keeper.change(&caller.name, edit).await;
+    let changed = desk.keeper.change(&caller.signature(), edit).await;
     let (before, _) = changed.map_err(|why| Problem::unchanged(why, name))?;
     record(desk, caller, "delete", name, Some(&before), None).await;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -379,14 +371,14 @@ fn users_of(inventory: &Inventory, name: &ObjectName) -> Vec<String> {
     users.iter().map(ToString::to_string).collect()
 }
 
-/// Changes the look of a tenant. `save` comes first: what is in force must be in the store.
+/// Changes the look of a tenant, with a file that it is to have.
 pub(super) async fn edit_tenant(
     desk: &Desk,
     caller: &Caller,
     name: &ObjectName,
     headers: &HeaderMap,
     edit: impl Fn(&mut Branding),
-    save: impl AsyncFnOnce() -> Result<(), store::Error>,
+    file: Option<&(AssetKey, Arc<Asset>)>,
 ) -> Result<Response, Problem> {
     let change = |inventory: &mut Inventory| {
         let before = find(inventory, name)?;
@@ -400,10 +392,7 @@ pub(super) async fn edit_tenant(
         inventory.put(after.clone());
         Ok((before, after))
     };
-    // As it would be, before anything is kept for it.
-    change(&mut desk.keeper.in_force().inventory.clone())?;
-    save().await?;
-    let changed = desk.keeper.change(&caller.name, change).await;
+    let changed = desk.keeper.change_with(&caller.signature(), change, file).await;
     let ((before, after), in_force) = changed.map_err(|why| Problem::unchanged(why, name))?;
     record(desk, caller, "update", name, Some(&before), Some(&after)).await;
     Ok(shown(desk, &in_force, &after, StatusCode::OK))
@@ -440,13 +429,13 @@ pub(super) async fn write_down(
         before,
         after,
     };
-    keep(desk, change).await;
+    keep(desk, caller, change).await;
 }
 
 /// Keeps a change in the trail. It is made already, so a store that fails now does not undo it.
-pub(super) async fn keep(desk: &Desk, change: Change) {
-    let Change { who, action, object, .. } = &change;
-    info!("API: {action} of {object} by {who}");
+pub(super) async fn keep(desk: &Desk, caller: &Caller, change: Change) {
+    let Change { action, object, .. } = &change;
+    info!("API: {action} of {object} by token {}", caller.token);
     if let Err(trouble) = desk.store.add_change(&change).await {
         error!("API: a change is not in the trail: {}", Chain(&trouble));
     }

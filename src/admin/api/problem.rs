@@ -12,6 +12,9 @@ use crate::inventory::Unchanged;
 use crate::model::{Clash, ObjectName};
 use crate::store;
 
+/// Whoever has made more mistakes than these is told of the rest when they are mended.
+const MAX_FIELDS: usize = 100;
+
 /// Why a request was refused (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -73,8 +76,8 @@ impl Problem {
 
     /// Fields that are wrong, by their paths.
     pub(super) fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
-        let errors: Vec<_> =
-            fields.into_iter().map(|(field, detail)| FieldProblem { field, detail }).collect();
+        let fields = fields.into_iter().take(MAX_FIELDS);
+        let errors: Vec<_> = fields.map(|(field, detail)| FieldProblem { field, detail }).collect();
         let detail = errors.first().map(|first| match first.field.as_str() {
             "" => first.detail.clone(),
             field => format!("{field}: {}", first.detail),
@@ -99,6 +102,10 @@ impl Problem {
             Unchanged::Refused(problem) => problem,
             Unchanged::Clashes(clashes) => Self::clashes(&clashes, changed),
             Unchanged::Store(trouble) => trouble.into(),
+            Unchanged::Unsaved => Self::conflict(
+                "what is in force at this instance is not in the store, or a file of a tenant's look is missing there: \
+                 send SIGHUP again, or upload the file",
+            ),
             Unchanged::Busy => Self {
                 retry_after_s: Some(1),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "others change it at the same time")

@@ -17,7 +17,7 @@ use super::objects::{self, Listing, Page};
 use super::problem::{Changing, Problem, Refused};
 use super::{Body, Desk, Query};
 use crate::config;
-use crate::model::{Asset, AssetKey, AssetKind, Kind, Look, ObjectName};
+use crate::model::{Asset, AssetKey, AssetKind, Branding, Kind, Look, ObjectName};
 
 /// As a node takes it.
 const MAX_FILE_BYTES: usize = 31 * 1024 * 1024;
@@ -38,7 +38,7 @@ async fn list_tenants(
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::Tenant, &page, |_| true).map(IntoResponse::into_response)
+    objects::list(&desk, Kind::Tenant, &page).map(IntoResponse::into_response)
 }
 
 /// Adds a tenant.
@@ -119,18 +119,10 @@ async fn put_file(
     })?;
     let asset = Arc::new(Asset::new(name, bytes));
     let tenant = ObjectName::new(Kind::Tenant, slug);
-    let parsed = tenant.name.parse().map_err(|_no_slug| Problem::not_found(&tenant))?;
-    objects::edit_tenant(
-        &desk,
-        &caller,
-        &tenant,
-        &headers,
-        |branding| {
-            branding.set(kind, Look::File(asset.clone()));
-        },
-        async || desk.store.put_asset(&AssetKey { tenant: parsed, kind }, &asset).await,
-    )
-    .await
+    let slug = tenant.name.parse().map_err(|_no_slug| Problem::not_found(&tenant))?;
+    let set = |branding: &mut Branding| branding.set(kind, Look::File(asset.clone()));
+    let file = (AssetKey { tenant: slug, kind }, asset.clone());
+    objects::edit_tenant(&desk, &caller, &tenant, &headers, set, Some(&file)).await
 }
 
 /// Removes a part of the tenant's look, be it a file or a URL.
@@ -146,15 +138,8 @@ async fn remove_file(
     caller.may_write()?;
     let kind = part_of(&part)?;
     let tenant = ObjectName::new(Kind::Tenant, slug);
-    objects::edit_tenant(
-        &desk,
-        &caller,
-        &tenant,
-        &headers,
-        |branding| branding.remove(kind),
-        async || Ok(()),
-    )
-    .await
+    let remove = |branding: &mut Branding| branding.remove(kind);
+    objects::edit_tenant(&desk, &caller, &tenant, &headers, remove, None).await
 }
 
 fn part_of(part: &str) -> Result<AssetKind, Problem> {

@@ -80,11 +80,11 @@ async fn revoke_token(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.may_write()?;
-    if id.len() > super::caller::MAX_CLAIM_BYTES {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no token has so long an id"));
+    if id.len() > super::caller::MAX_CLAIM_BYTES || id.contains(char::is_control) {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no token has such an id"));
     }
     desk.store.revoke_token(&id, now_ms()).await?;
-    desk.gate.forget_revoked();
+    desk.gate.revoke(&id);
     let what = crate::model::Change {
         at_ms: now_ms(),
         who: caller.name.clone(),
@@ -93,6 +93,6 @@ async fn revoke_token(
         before: None,
         after: Some(json!({"id": id}).to_string()),
     };
-    objects::keep(&desk, what).await;
+    objects::keep(&desk, &caller, what).await;
     Ok(StatusCode::NO_CONTENT)
 }

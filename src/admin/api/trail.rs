@@ -13,8 +13,9 @@ use super::problem::{Problem, Refused};
 use super::{Desk, Query, time};
 use crate::model::Change;
 
-const USUAL_LIMIT: u32 = 100;
-const MAX_LIMIT: u32 = 1000;
+const USUAL_LIMIT: u32 = 20;
+/// Some documents are large.
+const MAX_LIMIT: u32 = 100;
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(list_changes))
@@ -25,8 +26,8 @@ pub(super) fn routes() -> OpenApiRouter<Desk> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Before {
-    /// How many at most. Default 100.
-    #[param(minimum = 1, maximum = 1000)]
+    /// How many at most. Default 20.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
     /// Only changes with smaller numbers.
     before: Option<u64>,
@@ -62,7 +63,7 @@ async fn list_changes(
     caller.may_read()?;
     let limit = asked.limit.unwrap_or(USUAL_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        let wrong = ("limit".to_owned(), "is not a number of 1 to 1000".to_owned());
+        let wrong = ("limit".to_owned(), "is not a number of 1 to 100".to_owned());
         return Err(Problem::fields([wrong]));
     }
     let changes = desk.store.changes(asked.before, limit).await?;

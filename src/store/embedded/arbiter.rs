@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows;
+use super::{Embedded, rows};
 use crate::model::{InstanceId, Meeting, MeetingKey};
-use crate::store::arbiter::{Claim, LEASE, Standing};
-use crate::store::op::{Arbitrate, Saver};
+use crate::store::Error;
+use crate::store::arbiter::{Claim, LEASE, Saving, Standing};
+use crate::store::op::{Arbitrate, Flag, Op, Saver};
 
 /// How often something that vanishes while it is looked at is looked for.
 pub(super) const LOOKS: usize = 3;
@@ -29,6 +30,30 @@ pub(super) fn apply(op: &Arbitrate, db: &Connection) -> rusqlite::Result<()> {
             is_kept.set(super::op::put_hook(db, hook, "INSERT OR IGNORE")? > 0);
             Ok(())
         }
+    }
+}
+
+impl Embedded {
+    /// Saves a meeting unless there is another one.
+    pub(super) async fn save(
+        &self,
+        meeting: &Meeting,
+        claim: Option<&Claim>,
+    ) -> Result<Saving, Error> {
+        for _ in 0..LOOKS {
+            let is_kept = Flag::default();
+            let claim = claim.cloned().map(Box::new);
+            let saver = Saver { meeting: meeting.clone().into(), claim, is_kept: is_kept.clone() };
+            self.write(Op::Arbitrate(Arbitrate::Save(saver))).await?;
+            if is_kept.get() {
+                return Ok(Saving::Kept);
+            }
+            let key = meeting.key.clone();
+            if let Some(other) = self.read(move |db| rows::find_key(db, &key)).await?.pop() {
+                return Ok(Saving::Other(other.into()));
+            }
+        }
+        Err(Error::Locked(self.path.clone()))
     }
 }
 

@@ -110,8 +110,9 @@ fn apply(
         applied,
     )?;
     let revision = i64::try_from(applied.revision).unwrap_or(i64::MAX);
-    let forgotten = "DELETE FROM inventory_revisions WHERE revision <= ?1";
-    moment.execute(forgotten, [revision - REMEMBERED])?;
+    let forgotten = "DELETE FROM inventory_revisions WHERE digest = ?1 AND revision < ?2
+        OR revision NOT IN (SELECT revision FROM inventory_revisions ORDER BY revision DESC LIMIT ?3)";
+    moment.execute(forgotten, params![digest, revision, REMEMBERED])?;
     moment.execute("DELETE FROM inventory", [])?;
     let mut put = moment.prepare(
         "INSERT INTO inventory (revision, position, kind, name, origin, spec)

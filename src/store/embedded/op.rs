@@ -31,9 +31,14 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
             is_removed.set(rows > 0);
             rows
         }
-        Op::PutNode { name, state, spec } => db
-            .prepare_cached("INSERT OR REPLACE INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)")?
-            .execute(params![name.as_str(), state.as_str(), spec])?,
+        Op::PutNode { name, state, spec, keeps_state } => db
+            .prepare_cached(
+                "INSERT INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,
+                     state = CASE WHEN ?4 AND nodes.state <> 'retired' THEN nodes.state
+                         ELSE excluded.state END",
+            )?
+            .execute(params![name.as_str(), state.as_str(), spec, keeps_state])?,
         Op::PutAsset(key, asset) => assets::put(db, key, asset)?,
         Op::RemoveAsset(key) => assets::remove(db, key)?,
         Op::RemoveNode(name) => db

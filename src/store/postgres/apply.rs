@@ -78,14 +78,17 @@ pub(super) fn queries(op: &Op) -> Vec<Query> {
             )
             .telling_if(is_removed)
         }
-        Op::PutNode { name, state, spec } => Query::new(
+        Op::PutNode { name, state, spec, keeps_state } => Query::new(
             "INSERT INTO nodes (name, state, spec) VALUES ($1, $2, $3)
-                ON CONFLICT (name) DO UPDATE SET state = excluded.state, spec = excluded.spec",
+                ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,
+                    state = CASE WHEN $4 AND nodes.state <> 'retired' THEN nodes.state
+                        ELSE excluded.state END",
             vec![
                 text(name.as_str()),
                 word(state.as_str()),
                 // JSON escapes a NUL by itself.
                 Box::new(spec.clone()),
+                Box::new(*keeps_state),
             ],
         ),
         Op::RemoveNode(name) => Query::new(

@@ -39,7 +39,8 @@ const APPLY: &str = "WITH applied AS (
                 WITH ORDINALITY AS object (kind, name, origin, spec, position)),
     gone AS (DELETE FROM inventory USING applied WHERE inventory.revision < applied.revision),
     forgotten AS (DELETE FROM inventory_revisions AS old USING applied
-        WHERE old.revision <= applied.revision - $7::bigint)
+        WHERE old.digest = applied.digest AND old.revision < applied.revision OR old.revision NOT IN (
+            SELECT revision FROM inventory_revisions ORDER BY revision DESC LIMIT $7::bigint))
     SELECT revision, digest, applied_by, applied_at_ms,
         pg_notify('portico_inventory', revision::text)::text FROM applied";
 
