@@ -19,7 +19,7 @@ use log::error;
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
 
-pub use api::{Desk, ROOT, Scope};
+pub use api::{Desk, Own, ROOT, Scope, Tools};
 pub use waiting::waiting;
 
 use crate::fleet::Fleet;

@@ -41,7 +41,7 @@ use tokio::sync::watch;
 
 pub use claims::{Claim, Claims};
 pub use clock::now_ms;
-pub use directory::Directory;
+pub use directory::{Directory, Sought};
 pub use doubles::{Double, Seen, Verdict, judge};
 pub use entry::{Entry, Phase};
 pub use health::{Change, Thresholds};

@@ -5,14 +5,21 @@
 //! routes, so it cannot say anything else than they do.
 
 mod caller;
+mod capacity;
 mod clusters;
 mod documents;
+mod explanation;
+mod meetings;
 mod nodes;
 mod objects;
+mod own;
 mod page;
+mod probe;
 mod problem;
+mod removal;
 mod tenants;
 mod tokens;
+mod tools;
 mod trail;
 
 use std::sync::Arc;
@@ -34,7 +41,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::caller::Gate;
 pub use self::caller::Scope;
+pub use self::own::Own;
 use self::problem::Problem;
+pub use self::tools::Tools;
 use crate::fleet::Fleet;
 use crate::inventory::Keeper;
 use crate::model::Secret;
@@ -52,6 +61,7 @@ pub struct Desk {
     keeper: Arc<Keeper>,
     store: Arc<dyn Store>,
     gate: Arc<Gate>,
+    tools: Tools,
 }
 
 impl Desk {
@@ -61,9 +71,10 @@ impl Desk {
         keeper: Arc<Keeper>,
         store: Arc<dyn Store>,
         key: Option<Secret>,
+        tools: Tools,
     ) -> Self {
         let gate = Arc::new(Gate::new(key, store.clone()));
-        Self { fleet, keeper, store, gate }
+        Self { fleet, keeper, store, gate, tools }
     }
 
     /// All routes of the API.
@@ -84,6 +95,10 @@ impl Desk {
 fn routes() -> OpenApiRouter<Desk> {
     let api = clusters::routes()
         .merge(nodes::routes())
+        .merge(meetings::routes())
+        .merge(explanation::routes())
+        .merge(probe::routes())
+        .merge(capacity::routes())
         .merge(tenants::routes())
         .merge(tokens::routes())
         .merge(trail::routes());

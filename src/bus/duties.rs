@@ -24,6 +24,11 @@ impl Duties {
         self.0.as_ref().is_none_or(|living| living.borrow().is_ours(what))
     }
 
+    /// Who is alive, and does what; nothing where instances do not know of each other.
+    pub fn living(&self) -> Option<Living> {
+        self.0.as_ref().map(|living| living.borrow().clone())
+    }
+
     /// Those at this moment; what changes from here on ends [`Duties::changed`].
     pub fn mark_unchanged(&mut self) {
         if let Some(living) = &mut self.0 {

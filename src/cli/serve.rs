@@ -28,7 +28,7 @@ use super::reload::{Reloader, follow_hangups};
 use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment, store};
-use crate::admin::{Admin, Desk};
+use crate::admin::{Admin, Desk, Own, Tools};
 use crate::bus::Membership;
 use crate::config::{self, Listen, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
@@ -197,7 +197,12 @@ impl Portico {
         let keeper = Keeper::new(fleet.clone(), store.clone(), &settings, applied, seen);
         let keeper = Arc::new(keeper);
         let key = settings.api.jwt_secret.clone();
-        let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), key);
+        let tools = Tools {
+            client: client.clone(),
+            duties: duties.clone(),
+            own: Own::of(&settings.server),
+        };
+        let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), key, tools);
         let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving);
         let mut service = Service::new("admin".to_owned(), Axum(admin.router(desk)));
         service.add_tcp(&settings.server.admin.to_string());

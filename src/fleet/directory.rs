@@ -4,6 +4,8 @@
 //! other. An entry is found by its key while it is `Running` or `Ended`, by its internal id always; a
 //! `Lost` one waits for its node to come back.
 
+mod pages;
+
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use papaya::Equivalent;
 use parking_lot::Mutex;
+
+pub use pages::Sought;
 
 use super::departed::{Departed, Fate};
 use super::entry::{Entry, Phase};

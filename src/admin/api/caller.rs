@@ -107,6 +107,17 @@ impl Caller {
         if is_own { Ok(()) } else { self.may_read() }
     }
 
+    /// The only tenant whose things it may see, or nothing where it may see everybody's; goes on for those only.
+    pub(super) fn may_read_some(&self) -> Result<Option<&str>, Problem> {
+        let own = self.tenant.as_deref().filter(|_| self.scopes.contains(&Scope::Tenant));
+        match (self.may_read(), own) {
+            (Ok(()), _) => Ok(None),
+            (Err(_), Some(own)) => Ok(Some(own)),
+            // A token of scope tenant that names no tenant sees nobody's.
+            (Err(refused), None) => Err(refused),
+        }
+    }
+
     fn may(&self, scopes: &[Scope]) -> Result<(), Problem> {
         if scopes.iter().any(|scope| self.scopes.contains(scope)) {
             return Ok(());

@@ -5,7 +5,8 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use url::Url;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,14 +14,15 @@ use super::caller::Caller;
 use super::documents::NodeDocument;
 use super::objects::{self, Listing, Page};
 use super::problem::{Changing, Problem, Refused};
-use super::{Body, Desk, Query};
-use crate::model::{AdminState, Kind, NodeName, ObjectName};
+use super::{Body, Desk, Query, removal};
+use crate::config;
+use crate::model::{AdminState, Kind, NodeName, Object, ObjectName};
 use crate::store::SavedNode;
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
         .routes(routes!(list_nodes, add_node))
-        .routes(routes!(get_node, change_node, remove_node))
+        .routes(routes!(get_node, change_node, removal::remove_node))
         .routes(routes!(set_state))
 }
 
@@ -36,16 +38,35 @@ async fn list_nodes(
     objects::list(&desk, Kind::Node, &page).map(IntoResponse::into_response)
 }
 
+/// How a node is added.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Adding {
+    /// Whether it is asked first, and refused where something is wrong with it. Default false.
+    #[serde(default)]
+    probe: bool,
+}
+
 /// Adds a node.
-#[utoipa::path(post, path = "/nodes", tag = "nodes", security(("token" = [])), request_body = NodeDocument,
+#[utoipa::path(post, path = "/nodes", tag = "nodes", security(("token" = [])), params(Adding),
+    request_body = NodeDocument,
     responses((status = 201, description = "Added", body = NodeDocument, headers(("ETag" = String), ("Location" = String))),
         Changing))]
 async fn add_node(
     State(desk): State<Desk>,
     caller: Caller,
+    Query(adding): Query<Adding>,
     Body(document): Body<Value>,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
+    objects::typed::<NodeDocument>(&document)?;
+    if let Object::Node(node) = config::read_object(Kind::Node, &document)? {
+        desk.must_not_be_us(&node.url).await?;
+        if adding.probe {
+            desk.must_answer(&node).await?;
+        }
+    }
     objects::create::<NodeDocument>(&desk, &caller, Kind::Node, document).await
 }
 
@@ -75,22 +96,13 @@ async fn change_node(
     Body(patch): Body<Value>,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
+    // One that is none is told as such below.
+    let url = patch.get("url").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+    if let Some(url) = url {
+        desk.must_not_be_us(&url).await?;
+    }
     let name = ObjectName::new(Kind::Node, name);
     objects::patch::<NodeDocument>(&desk, &caller, &name, &headers, &patch).await
-}
-
-/// Removes a node.
-#[utoipa::path(delete, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
-    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204, description = "Removed"), Changing))]
-async fn remove_node(
-    State(desk): State<Desk>,
-    caller: Caller,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    caller.may_write()?;
-    objects::delete(&desk, &caller, &ObjectName::new(Kind::Node, name), &headers).await
 }
 
 /// What an operator wants of a node.

@@ -57,22 +57,38 @@ pub(super) struct Listing<T> {
     next: Option<String>,
 }
 
+impl<T> Listing<T> {
+    /// A page that may have another one behind the object of this name.
+    pub(super) fn new(items: Vec<T>, last: Option<String>) -> Self {
+        Self { items, next: last.map(|name| URL_SAFE_NO_PAD.encode(name)) }
+    }
+}
+
+impl Page {
+    /// These words of a query.
+    pub(super) fn new(limit: Option<usize>, cursor: Option<String>) -> Self {
+        Self { limit, cursor }
+    }
+
+    /// How many at most, and behind which name.
+    pub(super) fn read(&self) -> Result<(usize, Option<String>), Problem> {
+        let wrong =
+            |field: &str, detail: &str| Problem::fields([(field.to_owned(), detail.to_owned())]);
+        let limit = self.limit.unwrap_or(USUAL_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(wrong("limit", "is not a number of 1 to 1000"));
+        }
+        let Some(cursor) = &self.cursor else { return Ok((limit, None)) };
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+        let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let name = name.ok_or_else(|| wrong("cursor", "is not what `next` of a page has said"))?;
+        Ok((limit, Some(name)))
+    }
+}
+
 /// A page of what is sorted by these names.
 pub(super) fn page<T>(items: BTreeMap<String, T>, page: &Page) -> Result<Listing<T>, Problem> {
-    let wrong =
-        |field: &str, detail: &str| Problem::fields([(field.to_owned(), detail.to_owned())]);
-    let limit = page.limit.unwrap_or(USUAL_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(wrong("limit", "is not a number of 1 to 1000"));
-    }
-    let after = match &page.cursor {
-        None => None,
-        Some(cursor) => {
-            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-            let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            Some(name.ok_or_else(|| wrong("cursor", "is not what `next` of a page has said"))?)
-        }
-    };
+    let (limit, after) = page.read()?;
     let mut rest = items.into_iter().filter(|(name, _)| Some(name) > after.as_ref());
     let (mut items, mut last) = (Vec::new(), None);
     for (name, item) in rest.by_ref().take(limit) {
@@ -80,8 +96,7 @@ pub(super) fn page<T>(items: BTreeMap<String, T>, page: &Page) -> Result<Listing
         last = Some(name);
     }
     let has_more = rest.next().is_some();
-    let next = last.filter(|_| has_more).map(|name| URL_SAFE_NO_PAD.encode(name));
-    Ok(Listing { items, next })
+    Ok(Listing::new(items, last.filter(|_| has_more)))
 }
 
 fn find(inventory: &Inventory, name: &ObjectName) -> Result<Object, Problem> {
@@ -150,6 +165,12 @@ fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
         )));
     }
     Ok(())
+}
+
+/// Whether there is such an object, and the API may change it.
+pub(super) fn is_managed(desk: &Desk, name: &ObjectName) -> bool {
+    let in_force = desk.keeper.in_force();
+    find(&in_force.inventory, name).is_ok() && check_managed(&in_force.inventory, name).is_ok()
 }
 
 /// An object as everybody may see it.

@@ -1,0 +1,112 @@
+//! Removing a node, with or without what runs on it.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+use utoipa::{IntoParams, ToSchema};
+
+use super::caller::Caller;
+use super::objects;
+use super::problem::{Changing, Problem};
+use super::{Desk, Query};
+use crate::fleet::{Entry, Phase};
+use crate::model::{Kind, NodeName, ObjectName};
+
+/// Meetings that are ended at the same time.
+const AT_ONCE: usize = 8;
+/// What is not ended by then is left; no client waits much longer.
+const ENDED_WITHIN: Duration = Duration::from_mins(1);
+
+/// What becomes of its meetings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Removing {
+    /// Whether the meetings that run on it are ended. Default false: it is not removed while there are any.
+    #[serde(default)]
+    force: bool,
+}
+
+/// What a forced removal has ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RemovedDocument {
+    /// Internal ids of the meetings that were ended.
+    ended: Vec<String>,
+    /// Internal ids of those that its node did not end: it stays, retired, until they are over.
+    left: Vec<String>,
+}
+
+/// Removes a node. One that runs meetings is refused, with their number: drain it and wait, or have them ended with
+/// `force`.
+#[utoipa::path(delete, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
+    params(("name" = String, Path), Removing, ("If-Match" = Option<String>, Header)),
+    responses((status = 200, description = "Removed by force", body = RemovedDocument),
+        (status = 204, description = "Removed"), Changing))]
+pub(super) async fn remove_node(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Query(removing): Query<Removing>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.may_write()?;
+    let object = ObjectName::new(Kind::Node, name);
+    let name = NodeName::new(object.name.as_str());
+    let running = desk.running_on(&name);
+    if !removing.force {
+        if !running.is_empty() && objects::is_managed(&desk, &object) {
+            let people: u32 = running.iter().map(|entry| entry.people().attendees).sum();
+            return Err(Problem::conflict(format!(
+                "{object} runs meetings: {}, with {people} people in them. Set its state to draining and remove \
+                 it when it is empty; `?force=true` ends them",
+                running.len()
+            )));
+        }
+        return objects::delete(&desk, &caller, &object, &headers).await;
+    }
+    // From here on it gets no new ones.
+    objects::delete(&desk, &caller, &object, &headers).await?;
+    let removed = desk.end_all_on(&name).await;
+    let told = Some(json!({"ended": removed.ended, "left": removed.left}).to_string());
+    objects::write_down(&desk, &caller, "force", &object, told, None).await;
+    Ok(Json(removed).into_response())
+}
+
+impl Desk {
+    fn running_on(&self, node: &NodeName) -> Vec<std::sync::Arc<Entry>> {
+        let mut entries = self.fleet.directory.on_node(node);
+        entries.retain(|entry| entry.phase() == Phase::Running);
+        entries
+    }
+
+    async fn end_all_on(&self, node: &NodeName) -> RemovedDocument {
+        let until = Instant::now() + ENDED_WITHIN;
+        let end = |entry: std::sync::Arc<Entry>| async move {
+            let is_ended = matches!(timeout_at(until, self.end(&entry)).await, Ok(Ok(())));
+            (entry.internal_id().to_owned(), is_ended)
+        };
+        // Breakout rooms end with their main meetings, so these come first.
+        let (mains, breakouts): (Vec<_>, Vec<_>) = self
+            .running_on(node)
+            .into_iter()
+            .partition(|entry| entry.parent_internal_id().is_none());
+        let mut ended: Vec<_> =
+            stream::iter(mains).map(end).buffer_unordered(AT_ONCE).collect().await;
+        let rooms: Vec<_> =
+            stream::iter(breakouts).map(end).buffer_unordered(AT_ONCE).collect().await;
+        ended.extend(rooms);
+        ended.sort();
+        let ids = |wanted: bool| {
+            let some = ended.iter().filter(|(_, is_ended)| *is_ended == wanted);
+            some.map(|(id, _)| id.clone()).collect()
+        };
+        RemovedDocument { ended: ids(true), left: ids(false) }
+    }
+}
