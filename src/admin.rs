@@ -1,6 +1,7 @@
 //! The operators' side: metrics, and whether we live and are ready. Never public.
 
 mod api;
+mod b3scale;
 mod instances;
 mod metrics;
 mod tenants;
@@ -46,9 +47,9 @@ impl Admin {
         Self { fleet, registry, leaving, is_ready: Arc::default() }
     }
 
-    /// The routes: `/metrics`, `/healthz`, `/readyz`; with those of the API.
+    /// The routes: `/metrics`, `/healthz`, `/readyz`; with those of the API in both dialects.
     pub fn router(self, desk: Desk) -> Router {
-        self.signs_of_life().merge(desk.router())
+        self.signs_of_life().merge(b3scale::router(desk.clone())).merge(desk.router())
     }
 
     fn signs_of_life(self) -> Router {

@@ -4,18 +4,20 @@
 //! their shapes; each kind has its routes in a file of its own. The description of the API is made from these
 //! routes, so it cannot say anything else than they do.
 
-mod caller;
+pub(super) mod caller;
 mod capacity;
 mod clusters;
-mod documents;
+pub(super) mod documents;
+pub(super) mod edits;
 mod explanation;
+mod listing;
 mod meetings;
-mod nodes;
-mod objects;
+pub(super) mod nodes;
+pub(super) mod objects;
 mod own;
 mod page;
 mod probe;
-mod problem;
+pub(super) mod problem;
 mod removal;
 mod tenants;
 mod tokens;
@@ -57,10 +59,10 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// What the API works on.
 #[derive(Clone)]
 pub struct Desk {
-    fleet: Arc<Fleet>,
-    keeper: Arc<Keeper>,
-    store: Arc<dyn Store>,
-    gate: Arc<Gate>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) gate: Arc<Gate>,
     tools: Tools,
 }
 
@@ -169,7 +171,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> axum::extract::FromRequestParts
 }
 
 /// A moment in RFC 3339.
-fn time(at_ms: u64) -> Value {
+pub(super) fn time(at_ms: u64) -> Value {
     // Year 9999 is the last that can be written so.
     let at = Duration::from_millis(at_ms.min(253_402_300_799_000));
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + at).to_string().into()

@@ -79,18 +79,26 @@ pub(super) struct Caller {
     scopes: Vec<Scope>,
     /// The only tenant that it may see.
     tenant: Option<String>,
-    /// For the trail: the subject and the id of its token.
+    pub(super) who: Who,
+}
+
+/// By whom something was done.
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct Who {
+    /// For the trail: the subject and the id of the token.
     pub(super) name: String,
-    /// For the log, where no person is named: the id of its token.
+    /// For the log, where no person is named: the id of the token.
     pub(super) token: String,
 }
 
-impl Caller {
+impl Who {
     /// By whom an inventory was applied, as every instance will log it.
     pub(super) fn signature(&self) -> String {
         format!("the API (token {})", self.token)
     }
+}
 
+impl Caller {
     /// Goes on for those who may see everything.
     pub(super) fn may_read(&self) -> Result<(), Problem> {
         self.may(&[Scope::Admin, Scope::Operator])
@@ -127,20 +135,84 @@ impl Caller {
     }
 }
 
+/// What a token says.
 #[derive(Deserialize)]
-struct Claims {
+pub(in crate::admin) struct Claims {
     #[serde(default)]
-    scope: String,
+    pub(in crate::admin) scope: String,
     #[serde(default)]
-    sub: String,
-    jti: String,
-    iat: Option<u64>,
-    exp: Option<u64>,
+    pub(in crate::admin) sub: String,
+    jti: Option<String>,
+    iat: Option<NumericDate>,
+    nbf: Option<NumericDate>,
+    exp: Option<NumericDate>,
     tenant: Option<String>,
 }
 
+/// Seconds since 1970, with fractions where a library writes them so (RFC 7519 §2).
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct NumericDate(f64);
+
+impl NumericDate {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact for 285,000 years")]
+    fn is_past(self) -> bool {
+        self.0 <= now_ms() as f64 / 1000.0
+    }
+
+    /// Whole seconds; what is far from now ends where numbers do.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+    fn seconds(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl Claims {
+    /// For the log and the trail. A token of b3scale's tools may have no id, and is known by its subject.
+    pub(in crate::admin) fn who(&self) -> Who {
+        match &self.jti {
+            Some(id) => Who { name: format!("{} ({id})", self.sub), token: id.clone() },
+            None => Who { name: self.sub.clone(), token: "without an id".to_owned() },
+        }
+    }
+}
+
+/// Whether tokens need an id, by which they can be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::admin) enum Ids {
+    /// As we make them.
+    Needed,
+    /// As b3scale's tools may make them.
+    Optional,
+}
+
+/// Why a token does not open the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::admin) enum Denied {
+    /// There is no key, so there are no tokens.
+    Off,
+    /// There is none.
+    Missing(&'static str),
+    /// It is not believed.
+    Wrong(&'static str),
+    /// Too many wrong ones came from there.
+    TooMany,
+}
+
+/// What operators read who have not set a key.
+pub(in crate::admin) const OFF: &str = "the API is switched off: set api.jwt_secret and restart";
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Off => Self::unauthorized(OFF),
+            Denied::Missing(reason) | Denied::Wrong(reason) => Self::unauthorized(reason),
+            Denied::TooMany => Self::too_many("too many wrong tokens", FORGOTTEN_AFTER.as_secs()),
+        }
+    }
+}
+
 /// The door of the API.
-pub(super) struct Gate {
+pub(in crate::admin) struct Gate {
     key: Option<Secret>,
     store: Arc<dyn Store>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
@@ -165,59 +237,74 @@ impl Gate {
     }
 
     async fn admit(&self, authorization: Option<&str>, peer: IpAddr) -> Result<Caller, Problem> {
-        let Some(key) = &self.key else {
-            return Err(Problem::unauthorized(
-                "the API is switched off: set api.jwt_secret and restart",
-            ));
-        };
-        let admitted = match authorization {
-            None => Err("there is no token: send `Authorization: Bearer …`"),
-            Some(header) => self.check(header, key).await,
-        };
-        admitted.map_err(|reason| self.refuse(peer, reason))
-    }
-
-    async fn check(&self, header: &str, key: &Secret) -> Result<Caller, &'static str> {
-        let (kind, token) = header.split_once(' ').unwrap_or_default();
-        if !kind.eq_ignore_ascii_case("bearer") {
-            return Err("there is no bearer token: send `Authorization: Bearer …`");
-        }
-        let claims = jwt::verify_hs384(token.trim(), key.expose());
-        let claims = claims.ok_or("the token was not signed with api.jwt_secret")?;
-        let claims: Claims =
-            serde_json::from_value(claims).map_err(|_incomplete| "the token has no id (jti)")?;
-        if claims.exp.is_some_and(|exp| exp <= now_ms() / 1000) {
-            return Err("the token has expired");
-        }
-        let words = [&claims.jti, &claims.sub, &claims.scope];
-        let is_odd =
-            |word: &&String| word.len() > MAX_CLAIM_BYTES || word.contains(char::is_control);
-        if claims.jti.is_empty() || words.iter().any(is_odd) {
-            return Err("the token has no id (jti), or an odd one");
-        }
-        match self.is_revoked(&claims.jti).await {
-            Some(false) => {}
-            Some(true) => return Err("the token was revoked"),
-            None => {
-                return Err("whether the token was revoked cannot be told while the store is away");
-            }
-        }
-        self.remember(&claims).await;
+        let claims = self.verify(authorization, peer, Ids::Needed).await?;
         Ok(Caller {
             scopes: claims.scope.split_whitespace().filter_map(Scope::from_claim).collect(),
-            name: format!("{} ({})", claims.sub, claims.jti),
-            token: claims.jti,
+            who: claims.who(),
             tenant: claims.tenant,
         })
     }
 
+    /// What a token says, if it is believed.
+    pub(in crate::admin) async fn verify(
+        &self,
+        authorization: Option<&str>,
+        peer: IpAddr,
+        ids: Ids,
+    ) -> Result<Claims, Denied> {
+        let key = self.key.as_ref().ok_or(Denied::Off)?;
+        let verified = match authorization {
+            None => Err(Denied::Missing("there is no token: send `Authorization: Bearer …`")),
+            Some(header) => self.check(header, key, ids).await,
+        };
+        verified.map_err(|denied| self.refuse(peer, denied))
+    }
+
+    async fn check(&self, header: &str, key: &Secret, ids: Ids) -> Result<Claims, Denied> {
+        let (kind, token) = header.split_once(' ').unwrap_or_default();
+        if !kind.eq_ignore_ascii_case("bearer") {
+            let reason = "there is no bearer token: send `Authorization: Bearer …`";
+            return Err(Denied::Missing(reason));
+        }
+        let claims = jwt::verify_hs384(token.trim(), key.expose());
+        let claims = claims.ok_or(Denied::Wrong("the token was not signed with api.jwt_secret"))?;
+        let claims: Claims = serde_json::from_value(claims)
+            .map_err(|_odd| Denied::Wrong("the token's claims are of the wrong types"))?;
+        if claims.exp.is_some_and(NumericDate::is_past) {
+            return Err(Denied::Wrong("the token has expired"));
+        }
+        if claims.nbf.is_some_and(|nbf| !nbf.is_past()) {
+            return Err(Denied::Wrong("the token is not valid yet"));
+        }
+        let id = claims.jti.as_deref().unwrap_or_default();
+        let words = [id, &claims.sub, &claims.scope];
+        let lacks_id = id.is_empty() && ids == Ids::Needed;
+        let is_odd = |word: &str| word.len() > MAX_CLAIM_BYTES || word.contains(char::is_control);
+        if lacks_id || words.into_iter().any(is_odd) {
+            return Err(Denied::Wrong("the token has no id (jti), or an odd one"));
+        }
+        if !id.is_empty() {
+            match self.is_revoked(id).await {
+                Some(false) => {}
+                Some(true) => return Err(Denied::Wrong("the token was revoked")),
+                None => {
+                    let reason =
+                        "whether the token was revoked cannot be told while the store is away";
+                    return Err(Denied::Wrong(reason));
+                }
+            }
+            self.remember(&claims, id).await;
+        }
+        Ok(claims)
+    }
+
     /// Wrong tokens are logged and answered, but not without end.
-    fn refuse(&self, peer: IpAddr, reason: &'static str) -> Problem {
+    fn refuse(&self, peer: IpAddr, denied: Denied) -> Denied {
         let now = Instant::now();
         let mut failures = self.failures.lock();
         failures.retain(|_, (_, since)| now.duration_since(*since) < FORGOTTEN_AFTER);
         if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&peer) {
-            return Problem::too_many("too many wrong tokens", FORGOTTEN_AFTER.as_secs());
+            return Denied::TooMany;
         }
         let (count, _since) = failures.entry(peer).or_insert((0, now));
         *count += 1;
@@ -225,10 +312,12 @@ impl Gate {
             if *count == FAILURES + 1 {
                 warn!("API: too many wrong tokens from {peer}");
             }
-            return Problem::too_many("too many wrong tokens", FORGOTTEN_AFTER.as_secs());
+            return Denied::TooMany;
         }
-        warn!("API: refused a call from {peer}: {reason}");
-        Problem::unauthorized(reason)
+        if let Denied::Missing(reason) | Denied::Wrong(reason) = denied {
+            warn!("API: refused a call from {peer}: {reason}");
+        }
+        denied
     }
 
     /// While the store cannot be asked, what was known last holds; nothing where nothing is known.
@@ -280,18 +369,18 @@ impl Gate {
         mac.finalize().into_bytes().to_vec()
     }
 
-    async fn remember(&self, claims: &Claims) {
-        if !self.seen.lock().insert(claims.jti.clone()) {
+    async fn remember(&self, claims: &Claims, id: &str) {
+        if !self.seen.lock().insert(id.to_owned()) {
             return;
         }
-        info!("API: token {} is used for the first time here", claims.jti);
+        info!("API: token {id} is used for the first time here");
         let token = Token {
-            id: claims.jti.clone(),
+            id: id.to_owned(),
             scopes: claims.scope.clone(),
             subject: claims.sub.clone(),
             tenant: claims.tenant.clone(),
-            issued_at_s: claims.iat,
-            expires_at_s: claims.exp,
+            issued_at_s: claims.iat.map(NumericDate::seconds),
+            expires_at_s: claims.exp.map(NumericDate::seconds),
             seen_at_ms: Some(now_ms()),
             revoked_at_ms: None,
         };

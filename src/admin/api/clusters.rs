@@ -9,7 +9,8 @@ use utoipa_axum::routes;
 
 use super::caller::Caller;
 use super::documents::{ClusterDocument, GroupDocument};
-use super::objects::{self, Listing, Page};
+use super::listing::{Listing, Page};
+use super::objects;
 use super::problem::{Changing, Problem, Refused};
 use super::{Body, Desk, Query};
 use crate::model::{Kind, ObjectName};

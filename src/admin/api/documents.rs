@@ -266,7 +266,7 @@ struct RecordingDocument {
 
 /// Whether secrets are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Secrets {
+pub(in crate::admin) enum Secrets {
     /// For ourselves only: to be read again.
     Shown,
     /// For everybody.
@@ -280,7 +280,7 @@ impl Secrets {
 }
 
 /// An object as JSON. Looks that are files are left out.
-pub(super) fn write(object: &Object, secrets: Secrets) -> serde_json::Value {
+pub(in crate::admin) fn write(object: &Object, secrets: Secrets) -> serde_json::Value {
     let written = match object {
         Object::Cluster(cluster) => serde_json::to_value(of_cluster(cluster)),
         Object::ClusterGroup(ClusterGroup { name, clusters }) => {

@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
-use super::objects::{self, Listing, Page};
+use super::edits;
+use super::listing::{Listing, Page};
 use super::problem::{Changing, Problem, Refused};
 use super::{Desk, Query, time};
 use crate::bbb::{Call, MeetingInfo, Params};
@@ -176,13 +177,13 @@ async fn end_meeting(
         json!({"tenant": key.scope.to_string(), "meeting_id": key.id, "node": name.as_str()});
     let change = Change {
         at_ms: now_ms(),
-        who: caller.name.clone(),
+        who: caller.who.name.clone(),
         action: "end".to_owned(),
         object: format!("meeting {internal_id}"),
         before: Some(told.to_string()),
         after: None,
     };
-    objects::keep(&desk, &caller, change).await;
+    edits::keep(&desk, &caller.who, change).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -10,9 +10,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::Caller;
+use super::caller::{Caller, Who};
 use super::documents::NodeDocument;
-use super::objects::{self, Listing, Page};
+use super::edits;
+use super::listing::{Listing, Page};
+use super::objects;
 use super::problem::{Changing, Problem, Refused};
 use super::{Body, Desk, Query, removal};
 use crate::config;
@@ -128,9 +130,10 @@ async fn set_state(
     caller.may_write()?;
     let wanted: StateDocument = objects::typed(&document)?;
     let object = ObjectName::new(Kind::Node, name);
-    let name = NodeName::new(object.name.as_str());
-    let snapshot = desk.fleet.peek();
-    let node = snapshot.node(name.as_str()).ok_or_else(|| Problem::not_found(&object))?.clone();
+    let known = desk.fleet.peek().node(&object.name).is_some();
+    if !known {
+        return Err(Problem::not_found(&object));
+    }
     let wanted = match wanted.state.parse() {
         Ok(AdminState::Retired) | Err(()) => {
             let detail = format!("{:?} is not one of ready, cordoned, draining", wanted.state);
@@ -138,6 +141,20 @@ async fn set_state(
         }
         Ok(state) => state,
     };
+    put_state(&desk, &caller.who, &object, wanted).await?;
+    objects::get(&desk, &object)
+}
+
+/// Sets what is wanted of a node that is not retired.
+pub(in crate::admin) async fn put_state(
+    desk: &Desk,
+    who: &Who,
+    object: &ObjectName,
+    wanted: AdminState,
+) -> Result<(), Problem> {
+    let name = NodeName::new(object.name.as_str());
+    let snapshot = desk.fleet.snapshot();
+    let node = snapshot.node(name.as_str()).ok_or_else(|| Problem::not_found(object))?;
     let before = node.live.admin();
     if before == AdminState::Retired {
         return Err(Problem::conflict(format!("{object} is retired: it goes when it is empty")));
@@ -146,6 +163,6 @@ async fn set_state(
     desk.store.put_node(&saved).await?;
     desk.fleet.set_node_state(&name, wanted);
     let change = |state: AdminState| Some(json!({"state": state.as_str()}).to_string());
-    objects::write_down(&desk, &caller, "state", &object, change(before), change(wanted)).await;
-    objects::get(&desk, &object)
+    edits::write_down(desk, who, "state", object, change(before), change(wanted)).await;
+    Ok(())
 }

@@ -1,107 +1,27 @@
 //! What clusters, groups, nodes and tenants have in common: they are listed, shown, added, changed and removed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use log::{error, info};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use utoipa::{IntoParams, ToSchema};
 
 use super::caller::Caller;
 use super::documents::{self, Secrets};
+use super::edits;
+use super::listing::{self, Listing, Page};
 use super::problem::Problem;
 use super::{Desk, ROOT};
-use crate::chain::Chain;
 use crate::config;
-use crate::fleet::now_ms;
 use crate::inventory::InForce;
-use crate::model::{
-    Asset, AssetKey, AssetKind, Branding, Change, Inventory, Kind, Look, Object, ObjectName, Origin,
-};
-
-/// Objects on a page, unless a client asks for another number.
-const USUAL_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+use crate::model::{Asset, AssetKey, AssetKind, Branding, Kind, Look, Object, ObjectName, Origin};
 
 /// What stands for itself in no part of a path.
 const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-
-/// Which part of a list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Page {
-    /// How many at most. Default 100.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-    /// `next` of the page before.
-    cursor: Option<String>,
-}
-
-/// A part of a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Listing<T> {
-    /// The objects, by their names.
-    items: Vec<T>,
-    /// Asks for the next page; without it this is the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-impl<T> Listing<T> {
-    /// A page that may have another one behind the object of this name.
-    pub(super) fn new(items: Vec<T>, last: Option<String>) -> Self {
-        Self { items, next: last.map(|name| URL_SAFE_NO_PAD.encode(name)) }
-    }
-}
-
-impl Page {
-    /// These words of a query.
-    pub(super) fn new(limit: Option<usize>, cursor: Option<String>) -> Self {
-        Self { limit, cursor }
-    }
-
-    /// How many at most, and behind which name.
-    pub(super) fn read(&self) -> Result<(usize, Option<String>), Problem> {
-        let wrong =
-            |field: &str, detail: &str| Problem::fields([(field.to_owned(), detail.to_owned())]);
-        let limit = self.limit.unwrap_or(USUAL_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(wrong("limit", "is not a number of 1 to 1000"));
-        }
-        let Some(cursor) = &self.cursor else { return Ok((limit, None)) };
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
-        let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-        let name = name.ok_or_else(|| wrong("cursor", "is not what `next` of a page has said"))?;
-        Ok((limit, Some(name)))
-    }
-}
-
-/// A page of what is sorted by these names.
-pub(super) fn page<T>(items: BTreeMap<String, T>, page: &Page) -> Result<Listing<T>, Problem> {
-    let (limit, after) = page.read()?;
-    let mut rest = items.into_iter().filter(|(name, _)| Some(name) > after.as_ref());
-    let (mut items, mut last) = (Vec::new(), None);
-    for (name, item) in rest.by_ref().take(limit) {
-        items.push(item);
-        last = Some(name);
-    }
-    let has_more = rest.next().is_some();
-    Ok(Listing::new(items, last.filter(|_| has_more)))
-}
-
-fn find(inventory: &Inventory, name: &ObjectName) -> Result<Object, Problem> {
-    inventory.get(name).ok_or_else(|| Problem::not_found(name))
-}
 
 /// Where an object is found.
 fn path_of(name: &ObjectName) -> String {
@@ -142,35 +62,6 @@ fn check_tag(headers: &HeaderMap, tag: &str) -> Result<(), Problem> {
         StatusCode::PRECONDITION_FAILED,
         "it was changed since you have read it: read it again",
     ))
-}
-
-fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem> {
-    match inventory.origin(name) {
-        Origin::Api => Ok(()),
-        Origin::File => Err(Problem::conflict(format!(
-            "{name} stands in the configuration file: change it there and send SIGHUP"
-        ))),
-    }
-}
-
-/// The people of a running meeting would be sent to another server, which does not have it.
-fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
-    let Object::Node(node) = object else { return Ok(()) };
-    let snapshot = desk.fleet.peek();
-    let moves = snapshot.node(node.name.as_str()).is_some_and(|known| known.spec.url != node.url);
-    if moves && desk.fleet.directory.runs_on(&node.name) {
-        return Err(Problem::conflict(format!(
-            "meetings run on node {} at another URL: wait until it is empty, or give the new server another name",
-            node.name
-        )));
-    }
-    Ok(())
-}
-
-/// Whether there is such an object, and the API may change it.
-pub(super) fn is_managed(desk: &Desk, name: &ObjectName) -> bool {
-    let in_force = desk.keeper.in_force();
-    find(&in_force.inventory, name).is_ok() && check_managed(&in_force.inventory, name).is_ok()
 }
 
 /// An object as everybody may see it.
@@ -224,7 +115,7 @@ pub(super) fn list(desk: &Desk, kind: Kind, asked: &Page) -> Result<Json<Listing
     let in_force = desk.keeper.in_force();
     let names = in_force.inventory.names().filter(|name| name.kind == kind);
     let Listing { items, next } =
-        page(names.map(|name| (name.name.clone(), name)).collect(), asked)?;
+        listing::page(names.map(|name| (name.name.clone(), name)).collect(), asked)?;
     let objects = items.iter().filter_map(|name| in_force.inventory.get(name));
     let items = objects.map(|object| Value::Object(view(desk, &in_force, &object))).collect();
     Ok(Json(Listing { items, next }))
@@ -232,7 +123,7 @@ pub(super) fn list(desk: &Desk, kind: Kind, asked: &Page) -> Result<Json<Listing
 
 pub(super) fn get(desk: &Desk, name: &ObjectName) -> Result<Response, Problem> {
     let in_force = desk.keeper.in_force();
-    let object = find(&in_force.inventory, name)?;
+    let object = edits::find(&in_force.inventory, name)?;
     Ok(shown(desk, &in_force, &object, StatusCode::OK))
 }
 
@@ -252,7 +143,11 @@ pub(super) fn typed<D: DeserializeOwned>(document: &Value) -> Result<D, Problem>
 }
 
 /// Reads an object, with the looks of the one before that are files.
-fn read(kind: Kind, document: &Value, before: Option<&Object>) -> Result<Object, Problem> {
+pub(in crate::admin) fn read(
+    kind: Kind,
+    document: &Value,
+    before: Option<&Object>,
+) -> Result<Object, Problem> {
     let mut object = config::read_object(kind, document)?;
     if let (Object::Tenant(tenant), Some(Object::Tenant(before))) = (&mut object, before) {
         for kind in AssetKind::ALL {
@@ -274,20 +169,9 @@ pub(super) async fn create<D: DeserializeOwned>(
 ) -> Result<Response, Problem> {
     typed::<D>(&document)?;
     let object = read(kind, &document, None)?;
-    let name = object.name();
-    let edit = |inventory: &mut Inventory| {
-        if find(inventory, &name).is_ok() {
-            return Err(Problem::conflict(format!("there is a {name} already")));
-        }
-        check_address(desk, &object)?;
-        inventory.put(object.clone());
-        Ok(())
-    };
-    let changed = desk.keeper.change(&caller.signature(), edit).await;
-    let ((), in_force) = changed.map_err(|why| Problem::unchanged(why, &name))?;
-    record(desk, caller, "create", &name, None, Some(&object)).await;
+    let in_force = edits::add(desk, &caller.who, &object).await?;
     let mut response = shown(desk, &in_force, &object, StatusCode::CREATED);
-    if let Ok(location) = HeaderValue::try_from(path_of(&name)) {
+    if let Ok(location) = HeaderValue::try_from(path_of(&object.name())) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -304,27 +188,15 @@ pub(super) async fn patch<D: DeserializeOwned>(
     if !patch.is_object() {
         return Err(Problem::fields([(String::new(), "is no JSON object".to_owned())]));
     }
-    let edit = |inventory: &mut Inventory| {
-        let before = find(inventory, name)?;
-        check_managed(inventory, name)?;
-        check_tag(headers, &tag_of(desk, &before, Origin::Api))?;
-        let mut document = documents::write(&before, Secrets::Shown);
+    let edit = |before: &Object| {
+        check_tag(headers, &tag_of(desk, before, Origin::Api))?;
+        let mut document = documents::write(before, Secrets::Shown);
         json_patch::merge(&mut document, patch);
-        keep_secrets(&mut document, &before);
+        keep_secrets(&mut document, before);
         typed::<D>(&document)?;
-        let object = read(name.kind, &document, Some(&before))?;
-        if object.name() != *name {
-            let field = if name.kind == Kind::Tenant { "slug" } else { "name" };
-            let detail = "cannot be changed: add another one and remove this one".to_owned();
-            return Err(Problem::fields([(field.to_owned(), detail)]));
-        }
-        check_address(desk, &object)?;
-        inventory.put(object.clone());
-        Ok((before, object))
+        read(name.kind, &document, Some(before))
     };
-    let changed = desk.keeper.change(&caller.signature(), edit).await;
-    let ((before, after), in_force) = changed.map_err(|why| Problem::unchanged(why, name))?;
-    record(desk, caller, "update", name, Some(&before), Some(&after)).await;
+    let (after, in_force) = edits::change(desk, &caller.who, name, edit, None).await?;
     Ok(shown(desk, &in_force, &after, StatusCode::OK))
 }
 
@@ -352,44 +224,9 @@ pub(super) async fn delete(
     name: &ObjectName,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let edit = |inventory: &mut Inventory| {
-        let before = find(inventory, name)?;
-        check_managed(inventory, name)?;
-        check_tag(headers, &tag_of(desk, &before, Origin::Api))?;
-        let users = users_of(inventory, name);
-        if !users.is_empty() {
-            return Err(Problem::conflict(format!(
-                "{name} is used by {}: change these first",
-                users.join(", ")
-            )));
-        }
-        inventory.remove(name);
-        Ok(before)
-    };
-    let changed = desk.keeper.change(&caller.signature(), edit).await;
-    let (before, _) = changed.map_err(|why| Problem::unchanged(why, name))?;
-    record(desk, caller, "delete", name, Some(&before), None).await;
+    let check = |before: &Object| check_tag(headers, &tag_of(desk, before, Origin::Api));
+    edits::remove(desk, &caller.who, name, check).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// Who would be without something if this went.
-fn users_of(inventory: &Inventory, name: &ObjectName) -> Vec<String> {
-    let users: Vec<ObjectName> = match name.kind {
-        Kind::Cluster => {
-            let groups =
-                inventory.groups.iter().filter(|group| group.clusters.contains(&name.name));
-            let groups = groups.map(|group| ObjectName::new(Kind::ClusterGroup, &group.name));
-            let nodes = inventory.nodes.iter().filter(|node| node.cluster == name.name);
-            let nodes = nodes.map(|node| ObjectName::new(Kind::Node, node.name.as_str()));
-            groups.chain(nodes).collect()
-        }
-        Kind::ClusterGroup => {
-            let users = inventory.tenants.iter().filter(|tenant| tenant.cluster_group == name.name);
-            users.map(|tenant| ObjectName::new(Kind::Tenant, tenant.slug.as_str())).collect()
-        }
-        Kind::Node | Kind::Tenant => Vec::new(),
-    };
-    users.iter().map(ToString::to_string).collect()
 }
 
 /// Changes the look of a tenant, with a file that it is to have.
@@ -401,63 +238,14 @@ pub(super) async fn edit_tenant(
     edit: impl Fn(&mut Branding),
     file: Option<&(AssetKey, Arc<Asset>)>,
 ) -> Result<Response, Problem> {
-    let change = |inventory: &mut Inventory| {
-        let before = find(inventory, name)?;
-        check_managed(inventory, name)?;
-        check_tag(headers, &tag_of(desk, &before, Origin::Api))?;
+    let edit = |before: &Object| {
+        check_tag(headers, &tag_of(desk, before, Origin::Api))?;
         let Object::Tenant(mut tenant) = before.clone() else {
             return Err(Problem::not_found(name));
         };
         edit(&mut tenant.branding);
-        let after = Object::Tenant(tenant);
-        inventory.put(after.clone());
-        Ok((before, after))
+        Ok(Object::Tenant(tenant))
     };
-    let changed = desk.keeper.change_with(&caller.signature(), change, file).await;
-    let ((before, after), in_force) = changed.map_err(|why| Problem::unchanged(why, name))?;
-    record(desk, caller, "update", name, Some(&before), Some(&after)).await;
+    let (after, in_force) = edits::change(desk, &caller.who, name, edit, file).await?;
     Ok(shown(desk, &in_force, &after, StatusCode::OK))
-}
-
-/// Writes down who has changed what in the inventory.
-async fn record(
-    desk: &Desk,
-    caller: &Caller,
-    action: &str,
-    name: &ObjectName,
-    before: Option<&Object>,
-    after: Option<&Object>,
-) {
-    let public = |object: &Object| documents::write(object, Secrets::Hidden).to_string();
-    let (before, after) = (before.map(public), after.map(public));
-    write_down(desk, caller, action, name, before, after).await;
-}
-
-/// Writes down who has changed what.
-pub(super) async fn write_down(
-    desk: &Desk,
-    caller: &Caller,
-    action: &str,
-    name: &ObjectName,
-    before: Option<String>,
-    after: Option<String>,
-) {
-    let change = Change {
-        at_ms: now_ms(),
-        who: caller.name.clone(),
-        action: action.to_owned(),
-        object: name.to_string(),
-        before,
-        after,
-    };
-    keep(desk, caller, change).await;
-}
-
-/// Keeps a change in the trail. It is made already, so a store that fails now does not undo it.
-pub(super) async fn keep(desk: &Desk, caller: &Caller, change: Change) {
-    let Change { action, object, .. } = &change;
-    info!("API: {action} of {object} by token {}", caller.token);
-    if let Err(trouble) = desk.store.add_change(&change).await {
-        error!("API: a change is not in the trail: {}", Chain(&trouble));
-    }
 }

@@ -17,7 +17,7 @@ const MAX_FIELDS: usize = 100;
 
 /// Why a request was refused (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct Problem {
+pub(in crate::admin) struct Problem {
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
@@ -43,7 +43,7 @@ pub(super) struct FieldProblem {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(in crate::admin) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status: status.as_u16(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
@@ -74,8 +74,34 @@ impl Problem {
         Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
+    /// The HTTP status, and what is wrong in words.
+    pub(in crate::admin) fn told(&self) -> (StatusCode, &str) {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, self.detail.as_deref().unwrap_or(&self.title))
+    }
+
+    /// The same, with the fields by other names.
+    pub(in crate::admin) fn renamed(self, name: impl Fn(&str) -> String) -> Self {
+        let errors = self.errors.into_iter();
+        let renamed = |error: FieldProblem| FieldProblem { field: name(&error.field), ..error };
+        Self { errors: errors.map(renamed).collect(), ..self }
+    }
+
+    /// A conflict as what is wrong with a field; anything else as it is.
+    pub(in crate::admin) fn into_field(self, field: &str) -> Self {
+        if self.status != StatusCode::CONFLICT.as_u16() {
+            return self;
+        }
+        Self::fields([(field.to_owned(), self.detail.unwrap_or(self.title))])
+    }
+
+    /// Every field that is wrong, with what is wrong with it.
+    pub(in crate::admin) fn wrong_fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.errors.iter().map(|error| (error.field.as_str(), error.detail.as_str()))
+    }
+
     /// Fields that are wrong, by their paths.
-    pub(super) fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(in crate::admin) fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
         let fields = fields.into_iter().take(MAX_FIELDS);
         let errors: Vec<_> = fields.map(|(field, detail)| FieldProblem { field, detail }).collect();
         let detail = errors.first().map(|first| match first.field.as_str() {

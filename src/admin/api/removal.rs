@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::Caller;
+use super::edits;
 use super::objects;
 use super::problem::{Changing, Problem};
 use super::{Desk, Query};
@@ -61,7 +62,7 @@ pub(super) async fn remove_node(
     let name = NodeName::new(object.name.as_str());
     let running = desk.running_on(&name);
     if !removing.force {
-        if !running.is_empty() && objects::is_managed(&desk, &object) {
+        if !running.is_empty() && edits::is_managed(&desk, &object) {
             let people: u32 = running.iter().map(|entry| entry.people().attendees).sum();
             return Err(Problem::conflict(format!(
                 "{object} runs meetings: {}, with {people} people in them. Set its state to draining and remove \
@@ -75,7 +76,7 @@ pub(super) async fn remove_node(
     objects::delete(&desk, &caller, &object, &headers).await?;
     let removed = desk.end_all_on(&name).await;
     let told = Some(json!({"ended": removed.ended, "left": removed.left}).to_string());
-    objects::write_down(&desk, &caller, "force", &object, told, None).await;
+    edits::write_down(&desk, &caller.who, "force", &object, told, None).await;
     Ok(Json(removed).into_response())
 }
 

@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
-use super::objects::{self, Listing, Page};
+use super::edits;
+use super::listing::{self, Listing, Page};
 use super::problem::{Changing, Problem, Refused};
 use super::{Desk, Query, time};
 use crate::fleet::now_ms;
@@ -68,7 +69,7 @@ async fn list_tokens(
     caller.may_write()?;
     let tokens = desk.store.tokens().await?;
     let tokens = tokens.into_iter().map(|token| (token.id.clone(), token.into())).collect();
-    objects::page(tokens, &page).map(Json)
+    listing::page(tokens, &page).map(Json)
 }
 
 /// Revokes a token by its id (`jti`), also one that was never used. There is no way back.
@@ -87,12 +88,12 @@ async fn revoke_token(
     desk.gate.revoke(&id);
     let what = crate::model::Change {
         at_ms: now_ms(),
-        who: caller.name.clone(),
+        who: caller.who.name.clone(),
         action: "revoke".to_owned(),
         object: format!("token {id}"),
         before: None,
         after: Some(json!({"id": id}).to_string()),
     };
-    objects::keep(&desk, &caller, what).await;
+    edits::keep(&desk, &caller.who, what).await;
     Ok(StatusCode::NO_CONTENT)
 }

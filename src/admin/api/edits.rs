@@ -1,0 +1,186 @@
+//! Adding, changing and removing what operators manage, for every dialect of the API.
+
+use std::sync::Arc;
+
+use log::{error, info};
+
+use super::Desk;
+use super::caller::Who;
+use super::documents::{self, Secrets};
+use super::problem::Problem;
+use crate::chain::Chain;
+use crate::fleet::now_ms;
+use crate::inventory::InForce;
+use crate::model::{Asset, AssetKey, Change, Inventory, Kind, Object, ObjectName, Origin};
+
+/// An object of the inventory.
+pub(in crate::admin) fn find(inventory: &Inventory, name: &ObjectName) -> Result<Object, Problem> {
+    inventory.get(name).ok_or_else(|| Problem::not_found(name))
+}
+
+fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem> {
+    match inventory.origin(name) {
+        Origin::Api => Ok(()),
+        Origin::File => Err(Problem::conflict(format!(
+            "{name} stands in the configuration file: change it there and send SIGHUP"
+        ))),
+    }
+}
+
+/// The people of a running meeting would be sent to another server, which does not have it.
+fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
+    let Object::Node(node) = object else { return Ok(()) };
+    let snapshot = desk.fleet.peek();
+    let moves = snapshot.node(node.name.as_str()).is_some_and(|known| known.spec.url != node.url);
+    if moves && desk.fleet.directory.runs_on(&node.name) {
+        return Err(Problem::conflict(format!(
+            "meetings run on node {} at another URL: wait until it is empty, or give the new server another name",
+            node.name
+        )));
+    }
+    Ok(())
+}
+
+/// Whether there is such an object, and the API may change it.
+pub(super) fn is_managed(desk: &Desk, name: &ObjectName) -> bool {
+    let in_force = desk.keeper.in_force();
+    find(&in_force.inventory, name).is_ok() && check_managed(&in_force.inventory, name).is_ok()
+}
+
+/// Adds an object, unless there is one of its name.
+pub(in crate::admin) async fn add(
+    desk: &Desk,
+    who: &Who,
+    object: &Object,
+) -> Result<Arc<InForce>, Problem> {
+    let name = object.name();
+    let edit = |inventory: &mut Inventory| {
+        if inventory.get(&name).is_some() {
+            return Err(Problem::conflict(format!("there is a {name} already")));
+        }
+        check_address(desk, object)?;
+        inventory.put(object.clone());
+        Ok(())
+    };
+    let changed = desk.keeper.change(&who.signature(), edit).await;
+    let ((), in_force) = changed.map_err(|why| Problem::unchanged(why, &name))?;
+    record(desk, who, "create", &name, None, Some(object)).await;
+    Ok(in_force)
+}
+
+/// Changes an object of the API, with a file that it is to have. `edit` makes the next one of the one in force.
+pub(in crate::admin) async fn change(
+    desk: &Desk,
+    who: &Who,
+    name: &ObjectName,
+    edit: impl Fn(&Object) -> Result<Object, Problem>,
+    file: Option<&(AssetKey, Arc<Asset>)>,
+) -> Result<(Object, Arc<InForce>), Problem> {
+    let edit = |inventory: &mut Inventory| {
+        let before = find(inventory, name)?;
+        check_managed(inventory, name)?;
+        let object = edit(&before)?;
+        if object.name() != *name {
+            let field = if name.kind == Kind::Tenant { "slug" } else { "name" };
+            let detail = "cannot be changed: add another one and remove this one".to_owned();
+            return Err(Problem::fields([(field.to_owned(), detail)]));
+        }
+        check_address(desk, &object)?;
+        inventory.put(object.clone());
+        Ok((before, object))
+    };
+    let changed = desk.keeper.change_with(&who.signature(), edit, file).await;
+    let ((before, after), in_force) = changed.map_err(|why| Problem::unchanged(why, name))?;
+    record(desk, who, "update", name, Some(&before), Some(&after)).await;
+    Ok((after, in_force))
+}
+
+/// Removes an object of the API that nothing uses.
+pub(in crate::admin) async fn remove(
+    desk: &Desk,
+    who: &Who,
+    name: &ObjectName,
+    check: impl Fn(&Object) -> Result<(), Problem>,
+) -> Result<Object, Problem> {
+    let edit = |inventory: &mut Inventory| {
+        let before = find(inventory, name)?;
+        check_managed(inventory, name)?;
+        check(&before)?;
+        let users = users_of(inventory, name);
+        if !users.is_empty() {
+            return Err(Problem::conflict(format!(
+                "{name} is used by {}: change these first",
+                users.join(", ")
+            )));
+        }
+        inventory.remove(name);
+        Ok(before)
+    };
+    let changed = desk.keeper.change(&who.signature(), edit).await;
+    let (before, _) = changed.map_err(|why| Problem::unchanged(why, name))?;
+    record(desk, who, "delete", name, Some(&before), None).await;
+    Ok(before)
+}
+
+/// Who would be without something if this went.
+fn users_of(inventory: &Inventory, name: &ObjectName) -> Vec<String> {
+    let users: Vec<ObjectName> = match name.kind {
+        Kind::Cluster => {
+            let groups =
+                inventory.groups.iter().filter(|group| group.clusters.contains(&name.name));
+            let groups = groups.map(|group| ObjectName::new(Kind::ClusterGroup, &group.name));
+            let nodes = inventory.nodes.iter().filter(|node| node.cluster == name.name);
+            let nodes = nodes.map(|node| ObjectName::new(Kind::Node, node.name.as_str()));
+            groups.chain(nodes).collect()
+        }
+        Kind::ClusterGroup => {
+            let users = inventory.tenants.iter().filter(|tenant| tenant.cluster_group == name.name);
+            users.map(|tenant| ObjectName::new(Kind::Tenant, tenant.slug.as_str())).collect()
+        }
+        Kind::Node | Kind::Tenant => Vec::new(),
+    };
+    users.iter().map(ToString::to_string).collect()
+}
+
+/// Writes down who has changed what in the inventory.
+async fn record(
+    desk: &Desk,
+    who: &Who,
+    action: &str,
+    name: &ObjectName,
+    before: Option<&Object>,
+    after: Option<&Object>,
+) {
+    let public = |object: &Object| documents::write(object, Secrets::Hidden).to_string();
+    let (before, after) = (before.map(public), after.map(public));
+    write_down(desk, who, action, name, before, after).await;
+}
+
+/// Writes down who has changed what.
+pub(super) async fn write_down(
+    desk: &Desk,
+    who: &Who,
+    action: &str,
+    name: &ObjectName,
+    before: Option<String>,
+    after: Option<String>,
+) {
+    let change = Change {
+        at_ms: now_ms(),
+        who: who.name.clone(),
+        action: action.to_owned(),
+        object: name.to_string(),
+        before,
+        after,
+    };
+    keep(desk, who, change).await;
+}
+
+/// Keeps a change in the trail. It is made already, so a store that fails now does not undo it.
+pub(super) async fn keep(desk: &Desk, who: &Who, change: Change) {
+    let Change { action, object, .. } = &change;
+    info!("API: {action} of {object} by token {}", who.token);
+    if let Err(trouble) = desk.store.add_change(&change).await {
+        error!("API: a change is not in the trail: {}", Chain(&trouble));
+    }
+}

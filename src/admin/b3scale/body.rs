@@ -1,0 +1,146 @@
+//! Bodies as b3scale reads them: keys in any case, unknown ones ignored, and what is absent stays as it is.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::super::api::problem::Problem;
+use super::MAX_BODY_BYTES;
+
+/// The body of a request. One without a length is an empty object.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_too_large_or_broken| {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
+    })?;
+    if bytes.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if !kind.unwrap_or_default().starts_with("application/json") {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let detail = if error.is_eof() {
+            "unexpected EOF".to_owned()
+        } else {
+            format!("Syntax error: {error}")
+        };
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
+/// What a body says of one field.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Given<T> {
+    /// Nothing: it stays.
+    Absent,
+    /// `null`: what can be empty is emptied.
+    Null,
+    /// A value.
+    Is(T),
+}
+
+impl<T> Given<T> {
+    /// The value, where `null` means nothing.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+}
+
+/// An object in a body.
+pub(super) struct Fields<'b> {
+    path: String,
+    map: &'b Map<String, Value>,
+}
+
+impl<'b> Fields<'b> {
+    /// The whole body.
+    pub(super) fn of(body: &'b Value) -> Result<Self, Problem> {
+        match body {
+            Value::Object(map) => Ok(Self { path: String::new(), map }),
+            other => Err(mismatch("object", other, "")),
+        }
+    }
+
+    fn get(&self, key: &str) -> Given<&'b Value> {
+        let in_any_case = || self.map.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+        match self.map.get(key).or_else(|| in_any_case().map(|(_, value)| value)) {
+            None => Given::Absent,
+            Some(Value::Null) => Given::Null,
+            Some(value) => Given::Is(value),
+        }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn take<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        take: impl FnOnce(&'b Value) -> Option<T>,
+    ) -> Result<Given<T>, Problem> {
+        Ok(match self.get(key) {
+            Given::Absent => Given::Absent,
+            Given::Null => Given::Null,
+            Given::Is(value) => {
+                Given::Is(take(value).ok_or_else(|| mismatch(expected, value, &self.path_of(key)))?)
+            }
+        })
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Given<&'b str>, Problem> {
+        self.take(key, "string", Value::as_str)
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<Given<bool>, Problem> {
+        self.take(key, "bool", Value::as_bool)
+    }
+
+    pub(super) fn number(&self, key: &str) -> Result<Given<f64>, Problem> {
+        self.take(key, "float64", Value::as_f64)
+    }
+
+    pub(super) fn integer(&self, key: &str) -> Result<Given<i64>, Problem> {
+        self.take(key, "int", Value::as_i64)
+    }
+
+    pub(super) fn texts(&self, key: &str) -> Result<Given<Vec<String>>, Problem> {
+        self.take(key, "[]string", |value| {
+            let texts = value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned));
+            texts.collect()
+        })
+    }
+
+    pub(super) fn object(&self, key: &str) -> Result<Given<Self>, Problem> {
+        let path = self.path_of(key);
+        self.take(key, "object", |value| Some(Self { path, map: value.as_object()? }))
+    }
+
+    /// Texts by their names, which keep their case.
+    pub(super) fn map(&self, key: &str) -> Result<Given<BTreeMap<String, String>>, Problem> {
+        self.take(key, "string", |value| {
+            let texts = value.as_object()?.iter();
+            texts.map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect()
+        })
+    }
+}
+
+fn mismatch(expected: &str, got: &Value, field: &str) -> Problem {
+    let got = match got {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let detail = format!("Unmarshal type error: expected={expected}, got={got}, field={field}");
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}

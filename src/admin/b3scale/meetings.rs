@@ -1,0 +1,184 @@
+//! Meetings, as b3scale shows them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+use serde_json::{Value, json};
+
+use super::super::api::problem::Problem;
+use super::super::api::time;
+use super::backends::object_of;
+use super::{Annex, Answer, NEVER, Right, Visitor, filter, id_of, not_found, ok};
+use crate::bbb::Element;
+use crate::fleet::{Entry, Phase};
+use crate::model::{Kind, MeetingKey, ObjectName, Scope};
+
+/// The last of the three texts in an id.
+const MARK: &str = "b3scl";
+
+/// What b3scale calls a meeting.
+fn encoded(key: &MeetingKey) -> String {
+    URL_SAFE.encode(json!([key.scope.to_string(), key.id, MARK]).to_string())
+}
+
+fn decoded(id: &str) -> Option<(Scope, String)> {
+    let bytes = URL_SAFE.decode(id).ok()?;
+    let [scope, id, mark]: [String; 3] = serde_json::from_slice(&bytes).ok()?;
+    Some((Scope::parse(&scope)?, id)).filter(|_| mark == MARK)
+}
+
+fn view(entry: &Entry) -> Value {
+    let key = entry.key();
+    let node = ObjectName::new(Kind::Node, entry.node().as_str());
+    let tenant = ObjectName::new(Kind::Tenant, key.scope.tenant.as_str());
+    json!({
+        "id": encoded(key),
+        "internal_id": entry.internal_id(),
+        "meeting": Element::parse(&entry.xml()).map(|meeting| info(&meeting)).unwrap_or_default(),
+        "frontend_id": id_of(&tenant),
+        "backend_id": id_of(&node),
+        "created_at": time(entry.created_at_ms()),
+        "updated_at": NEVER,
+        "synced_at": NEVER,
+    })
+}
+
+/// The elements under b3scale's names, which are theirs with a capital letter, and its types.
+fn info(meeting: &Element) -> Value {
+    let text = |of: &Element, name: &str| of.child_text(name).unwrap_or_default().into_owned();
+    let flag = |of: &Element, name: &str| text(of, name) == "true";
+    let number =
+        |of: &Element, name: &str| text(of, name).trim().parse::<u64>().unwrap_or_default();
+    let attendees = meeting.child("attendees").map(|attendees| {
+        let view = |one: &Element| {
+            json!({
+                "UserID": text(one, "userID"),
+                "InternalUserID": text(one, "internalUserID"),
+                "FullName": text(one, "fullName"),
+                "Role": text(one, "role"),
+                "IsPresenter": flag(one, "isPresenter"),
+                "IsListeningOnly": flag(one, "isListeningOnly"),
+                "HasJoinedVoice": flag(one, "hasJoinedVoice"),
+                "HasVideo": flag(one, "hasVideo"),
+                "ClientType": text(one, "clientType"),
+            })
+        };
+        attendees.children_named("attendee").map(view).collect::<Vec<_>>()
+    });
+    let metadata = meeting.child("metadata").map(|metadata| {
+        let pairs = metadata.elements().map(|one| (one.name.clone(), one.text().into()));
+        pairs.collect::<serde_json::Map<String, Value>>()
+    });
+    let rooms = meeting
+        .child("breakoutRooms")
+        .map(|rooms| rooms.elements().map(|room| room.text().into_owned()).collect::<Vec<_>>());
+    let breakout = meeting.child("breakout").map(|breakout| {
+        json!({
+            "ParentMeetingID": text(breakout, "parentMeetingID"),
+            "Sequence": number(breakout, "sequence"),
+            "FreeJoin": flag(breakout, "freeJoin"),
+        })
+    });
+    let meeting_text = |name| text(meeting, name);
+    json!({
+        "MeetingName": meeting_text("meetingName"),
+        "MeetingID": meeting_text("meetingID"),
+        "InternalMeetingID": meeting_text("internalMeetingID"),
+        "CreateTime": number(meeting, "createTime"),
+        "CreateDate": meeting_text("createDate"),
+        "VoiceBridge": meeting_text("voiceBridge"),
+        "DialNumber": meeting_text("dialNumber"),
+        "AttendeePW": meeting_text("attendeePW"),
+        "ModeratorPW": meeting_text("moderatorPW"),
+        "Running": flag(meeting, "running"),
+        "Duration": number(meeting, "duration"),
+        "Recording": flag(meeting, "recording"),
+        "HasBeenForciblyEnded": flag(meeting, "hasBeenForciblyEnded"),
+        "StartTime": number(meeting, "startTime"),
+        "EndTime": number(meeting, "endTime"),
+        "ParticipantCount": number(meeting, "participantCount"),
+        "ListenerCount": number(meeting, "listenerCount"),
+        "VoiceParticipantCount": number(meeting, "voiceParticipantCount"),
+        "VideoCount": number(meeting, "videoCount"),
+        "MaxUsers": number(meeting, "maxUsers"),
+        "ModeratorCount": number(meeting, "moderatorCount"),
+        "IsBreakout": flag(meeting, "isBreakout"),
+        "Metadata": metadata,
+        "Attendees": attendees,
+        "BreakoutRooms": rooms,
+        "Breakout": breakout,
+    })
+}
+
+impl Annex {
+    pub(super) fn list_meetings(
+        &self,
+        visitor: &Visitor,
+        query: &HashMap<String, String>,
+    ) -> Answer {
+        visitor.may(&[Right::Admin])?;
+        let node = match (filter(query, "backend_id"), filter(query, "backend_host")) {
+            (Some(id), _) => self.find_node(|node| id_of(&object_of(node)) == id),
+            (None, Some(host)) => self.find_node(|node| Self::has_host(node, host)),
+            (None, None) => return Err(Problem::new(StatusCode::BAD_REQUEST, "Bad Request")),
+        };
+        let node = node.ok_or_else(not_found)?;
+        let mut meetings = self.desk.fleet.directory.on_node(node.name());
+        meetings.retain(|entry| entry.phase() == Phase::Running);
+        meetings.sort_by(|a, b| a.internal_id().cmp(b.internal_id()));
+        Ok(ok(meetings.iter().map(|entry| view(entry)).collect()))
+    }
+
+    /// The meeting of an id; for an agent, only one on its node.
+    fn meeting(&self, visitor: &Visitor, id: &str) -> Result<Arc<Entry>, Problem> {
+        visitor.may(&[Right::Admin, Right::Node])?;
+        let directory = &self.desk.fleet.directory;
+        let entry = match id.strip_prefix("internal:") {
+            Some(id) => directory.get_internal(id),
+            None => decoded(id).and_then(|(scope, id)| directory.get(&scope, &id)),
+        };
+        let own = if visitor.is(Right::Node) {
+            let own = self.node_of_agent(visitor);
+            Some(own.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "Forbidden"))?)
+        } else {
+            None
+        };
+        let is_shown = |entry: &Arc<Entry>| {
+            entry.phase() == Phase::Running
+                && own.as_ref().is_none_or(|own| own.name() == entry.node())
+        };
+        entry.filter(is_shown).ok_or_else(not_found)
+    }
+
+    pub(super) fn get_meeting(&self, visitor: &Visitor, id: &str) -> Answer {
+        Ok(ok(view(&*self.meeting(visitor, id)?)))
+    }
+
+    /// An agent has seen a meeting go. The next poll sees it, too, and tells whom it concerns.
+    pub(super) fn forget_meeting(&self, visitor: &Visitor, id: &str) -> Answer {
+        if !visitor.is(Right::Node) {
+            visitor.may(&[Right::Admin, Right::Node])?;
+            return Err(not_found());
+        }
+        self.get_meeting(visitor, id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_of_b3scale() {
+        let scope = Scope::parse("fkey1").expect("a scope");
+        let id = encoded(&MeetingKey { scope: scope.clone(), id: "mid1".to_owned() });
+        assert_eq!(id, "WyJma2V5MSIsIm1pZDEiLCJiM3NjbCJd");
+        assert_eq!(decoded(&id), Some((scope, "mid1".to_owned())));
+        for odd in ["", "internal:x", "WyJma2V5MSJd", "!"] {
+            assert_eq!(decoded(odd), None, "{odd}");
+        }
+    }
+}
