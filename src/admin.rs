@@ -20,7 +20,7 @@ use log::error;
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
 
-pub use api::{Desk, Own, ROOT, Scope, Tools};
+pub use api::{Desk, Own, ROOT, Scope, Tools, told};
 pub use waiting::waiting;
 
 use crate::fleet::Fleet;

@@ -2,6 +2,7 @@
 
 mod background;
 mod check;
+mod client;
 mod data_dir;
 mod demo;
 mod gossip;
@@ -70,6 +71,8 @@ enum Command {
         #[command(subcommand)]
         what: token::What,
     },
+    #[command(flatten)]
+    Client(client::Command),
     /// Try it out: simulated nodes, one tenant and the edge in one process
     Demo(demo::Args),
     /// Stand in for something that is not there
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::check(&config),
         Command::Migrate { config, status } => migrate::migrate(&config, status),
         Command::Token { what } => token::token(&what),
+        Command::Client(command) => client::client(command),
         Command::Demo(args) => demo::demo(&args),
         Command::Simulate { what } => simulate::simulate(what),
     };

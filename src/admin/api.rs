@@ -46,9 +46,10 @@ pub use self::caller::Scope;
 pub use self::own::Own;
 use self::problem::Problem;
 pub use self::tools::Tools;
+use crate::config;
 use crate::fleet::Fleet;
 use crate::inventory::Keeper;
-use crate::model::Secret;
+use crate::model::{Kind, Secret};
 use crate::store::Store;
 
 /// Where the API is.
@@ -168,6 +169,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> axum::extract::FromRequestParts
             Err(rejected) => Err(Problem::fields([(String::new(), rejected.body_text())])),
         }
     }
+}
+
+/// An object as the API would tell it: checked, with all defaults, without secrets.
+///
+/// # Errors
+/// Every mistake, with its path in the document.
+pub fn told(kind: Kind, document: &Value) -> Result<Value, Vec<config::Problem>> {
+    config::read_object(kind, document)
+        .map(|object| documents::write(&object, documents::Secrets::Hidden))
 }
 
 /// A moment in RFC 3339.

@@ -1,4 +1,4 @@
-//! `portico token`: signs tokens of the operators' API with the key of the configuration.
+//! `portico token`: signs tokens of the operators' API with the key of the configuration; the API lists and revokes.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::client::{self, Access};
 use super::{DONE, WRONG, environment};
 use crate::admin::Scope;
 use crate::bbb::jwt;
@@ -18,6 +19,15 @@ use crate::model::Slug;
 pub(super) enum What {
     /// Print a new token
     Create(Create),
+    /// List those that were used or revoked, over the API
+    List(Access),
+    /// Revoke one by its id, over the API
+    Revoke {
+        #[command(flatten)]
+        access: Access,
+        /// Its id, as `token list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +73,11 @@ impl From<Words> for Scope {
 }
 
 pub(super) fn token(what: &What) -> anyhow::Result<u8> {
-    let What::Create(wanted) = what;
+    let wanted = match what {
+        What::Create(wanted) => wanted,
+        What::List(access) => return client::list_tokens(access),
+        What::Revoke { access, id } => return client::revoke_token(access, id),
+    };
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     let settings = match config::load(&wanted.config, &environment) {
         Ok(settings) => settings,

@@ -88,11 +88,21 @@ async fn every_command_explains_itself() {
              Usage: portico <COMMAND>\n\
              \n\
              Commands:\n\
-             \x20 serve     Run a pool from a configuration file\n\
-             \x20 check     Check a configuration file and say all that is wrong with it\n\
-             \x20 migrate   Bring the store to this version's schema; serve does it by itself unless told not to\n\
-             \x20 demo      Try it out: simulated nodes, one tenant and the edge in one process\n\
-             \x20 simulate  Stand in for something that is not there\n\
+             \x20 serve          Run a pool from a configuration file\n\
+             \x20 check          Check a configuration file and say all that is wrong with it\n\
+             \x20 migrate        Bring the store to this version's schema; serve does it by itself unless told not to\n\
+             \x20 token          Tokens of the operators' API\n\
+             \x20 node           Nodes, over the API of a running Portico\n\
+             \x20 cluster        Clusters, over the API\n\
+             \x20 cluster-group  Cluster groups, over the API\n\
+             \x20 tenant         Tenants, over the API\n\
+             \x20 secret         Secrets of tenants, over the API\n\
+             \x20 changes        What operators have changed over the API, the latest first\n\
+             \x20 export         Print the whole inventory as YAML in the shape of the configuration file, without secrets\n\
+             \x20 apply          Make the inventory what a file says; what the file does not name of an object stays\n\
+             \x20 completions    Print completions for a shell\n\
+             \x20 demo           Try it out: simulated nodes, one tenant and the edge in one process\n\
+             \x20 simulate       Stand in for something that is not there\n\
              \n\
              Options:\n\
              \x20 -h, --help     Print help\n\

@@ -23,6 +23,7 @@ mod clients;
 mod cluster;
 mod coalescing;
 mod command_line;
+mod command_line_api;
 mod connections;
 mod counters;
 mod create;

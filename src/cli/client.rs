@@ -1,0 +1,140 @@
+//! `portico node`, `portico tenant` and so on: the program as a client of the operators' API.
+//!
+//! `access.rs` says which API and with what token, `api.rs` speaks with it, `objects.rs` has what all kinds of
+//! objects have in common; `apply.rs` does what `plan.rs` finds. What is printed comes out of `output.rs`, and what went wrong out of `failure.rs`.
+
+mod access;
+mod api;
+mod apply;
+mod changes;
+mod export;
+mod failure;
+mod nodes;
+mod objects;
+mod output;
+mod plan;
+mod question;
+mod secrets;
+mod tokens;
+mod values;
+
+use clap::{CommandFactory, Subcommand};
+use clap_complete::Shell;
+
+pub(super) use access::Access;
+use api::Api;
+use failure::Failure;
+
+/// What is asked of the API.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Nodes, over the API of a running Portico
+    Node {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: nodes::Verb,
+    },
+    /// Clusters, over the API
+    Cluster {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: objects::Verb,
+    },
+    /// Cluster groups, over the API
+    ClusterGroup {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: objects::Verb,
+    },
+    /// Tenants, over the API
+    Tenant {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: objects::Verb,
+    },
+    /// Secrets of tenants, over the API
+    Secret {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: secrets::Verb,
+    },
+    /// What operators have changed over the API, the latest first
+    Changes {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        which: changes::Which,
+    },
+    /// Print the whole inventory as YAML in the shape of the configuration file, without secrets
+    Export {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        wanted: export::Wanted,
+    },
+    /// Make the inventory what a file says; what the file does not name of an object stays
+    Apply {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        wanted: apply::Wanted,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Runs it. What went wrong is on standard error then.
+pub(super) fn client(command: Command) -> anyhow::Result<u8> {
+    let done = match command {
+        Command::Completions { shell } => completions(shell),
+        other => wait(async {
+            match other {
+                Command::Node { access, verb } => nodes::run(&access, verb).await,
+                Command::Cluster { access, verb } => {
+                    objects::run(&access, &objects::CLUSTERS, verb).await
+                }
+                Command::ClusterGroup { access, verb } => {
+                    objects::run(&access, &objects::GROUPS, verb).await
+                }
+                Command::Tenant { access, verb } => {
+                    objects::run(&access, &objects::TENANTS, verb).await
+                }
+                Command::Secret { access, verb } => secrets::run(&access, verb).await,
+                Command::Changes { access, which } => changes::run(&access, &which).await,
+                Command::Export { access, wanted } => export::run(&access, &wanted).await,
+                Command::Apply { access, wanted } => apply::run(&access, &wanted).await,
+                Command::Completions { shell } => completions(shell),
+            }
+        })?,
+    };
+    Ok(failure::code_of(done))
+}
+
+/// Tokens that the API knows.
+pub(super) fn list_tokens(access: &Access) -> anyhow::Result<u8> {
+    Ok(failure::code_of(wait(tokens::list(access))?))
+}
+
+/// Revokes a token.
+pub(super) fn revoke_token(access: &Access, id: &str) -> anyhow::Result<u8> {
+    Ok(failure::code_of(wait(tokens::revoke(access, id))?))
+}
+
+fn wait<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(Box::pin(work)))
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::Args::command(), "portico", &mut script);
+    output::write(&script)
+}

@@ -1,0 +1,124 @@
+//! Which API, and by what right.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output::Format;
+use crate::admin::Scope;
+use crate::bbb::jwt;
+use crate::cli::environment;
+use crate::config;
+use crate::fleet::now_ms;
+use crate::model::Secret;
+
+/// Each call has a token of its own, for clocks that differ by no more.
+const GOOD_FOR_S: u64 = 300;
+const DAY_S: u64 = 24 * 60 * 60;
+/// Of a user's name, in a token.
+const MAX_NAME: usize = 64;
+
+/// What all commands that ask the API have in common.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Access {
+    /// Configuration file of the Portico that is meant; without it `PORTICO_API` (a URL) and `PORTICO_TOKEN`
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to print what is asked for
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(super) output: Format,
+    /// Do not ask before something is taken away
+    #[arg(long, global = true)]
+    pub(super) yes: bool,
+}
+
+/// By what right.
+pub(super) enum Right {
+    /// The key that signs tokens, and who is here.
+    Key { key: Secret, user: String },
+    /// A token that somebody else has signed.
+    Token(String),
+}
+
+impl Access {
+    /// The base URL of the API's server, and the right to ask it.
+    pub(super) fn find(&self) -> Result<(String, Right), Failure> {
+        if let Some(file) = &self.config {
+            return of_file(file);
+        }
+        match (environment("PORTICO_API"), environment("PORTICO_TOKEN")) {
+            (Some(api), Some(token)) => Ok((api, Right::Token(token))),
+            (Some(_), None) => Err(Failure::wrong(
+                "PORTICO_TOKEN is not set: `portico token create` makes one where the configuration file is",
+            )),
+            (None, _) => Err(Failure::wrong(
+                "which Portico? Say -c FILE, or set PORTICO_API (such as http://127.0.0.1:8081) and PORTICO_TOKEN",
+            )),
+        }
+    }
+}
+
+fn of_file(file: &Path) -> Result<(String, Right), Failure> {
+    let settings = config::load(file, &environment).map_err(Failure::wrong)?;
+    let key = settings.api.jwt_secret.ok_or_else(|| {
+        let file = file.display();
+        Failure::wrong(format_args!(
+            "{file}: api.jwt_secret is missing, so the API is switched off: set it (32 characters or more) and restart"
+        ))
+    })?;
+    let user = environment("USER").or_else(|| environment("LOGNAME"));
+    let user: String =
+        user.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(MAX_NAME).collect();
+    let user = if user.is_empty() { "portico".to_owned() } else { user };
+    Ok((format!("http://{}", reachable(settings.server.admin)), Right::Key { key, user }))
+}
+
+/// Who listens on all addresses is asked on the loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+impl Right {
+    /// A token for the next call. All of a user's on one day have the same id: each id is listed for ever.
+    pub(super) fn token(&self) -> String {
+        match self {
+            Self::Token(token) => token.trim().to_owned(),
+            Self::Key { key, user } => {
+                let issued = now_ms() / 1000;
+                let claims = json!({
+                    "scope": Scope::Admin.claim(),
+                    "sub": user,
+                    "jti": format!("cli-{user}-{}", issued / DAY_S),
+                    "iat": issued,
+                    "exp": issued + GOOD_FOR_S,
+                });
+                jwt::hs384(&claims, key.expose())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_asked_at_home() {
+        for (listens, asked) in [
+            ("0.0.0.0:8081", "127.0.0.1:8081"),
+            ("[::]:8081", "[::1]:8081"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert_eq!(reachable(listens.parse().unwrap()).to_string(), asked);
+        }
+    }
+}

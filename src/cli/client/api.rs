@@ -1,0 +1,166 @@
+//! Speaks with the API: JSON there and back, problems as failures.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::{HeaderValue, Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::Access;
+use super::access::Right;
+use super::failure::Failure;
+use crate::admin::ROOT;
+use crate::chain::Chain;
+
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// A thousand tenants with a thousand rules each.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// What stands for itself in a part of a path.
+const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// The API of a running Portico.
+pub(super) struct Api {
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// With [`ROOT`].
+    base: String,
+    right: Right,
+}
+
+/// What it answers when all is well.
+pub(super) struct Answer {
+    pub(super) body: Value,
+    /// Which state of the object this is.
+    pub(super) tag: Option<HeaderValue>,
+}
+
+impl Api {
+    pub(super) fn new(access: &Access) -> Result<Self, Failure> {
+        let (base, right) = access.find()?;
+        let base = base.trim().trim_end_matches('/');
+        let base = base.strip_suffix(ROOT).unwrap_or(base);
+        let is_https = base.starts_with("https://");
+        if !is_https && !base.starts_with("http://") {
+            return Err(Failure::wrong(format_args!(
+                "PORTICO_API is no URL of http or https: {base}"
+            )));
+        }
+        // Reading all certificates takes a while, and HTTP needs none.
+        let roots = if is_https { crate::node::load_roots() } else { Ok(RootCertStore::empty()) };
+        let roots = roots.map_err(|error| Failure::failed(Chain(&error)))?;
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        let http = Client::builder(TokioExecutor::new()).build(connector.build());
+        Ok(Self { http, base: format!("{base}{ROOT}"), right })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.call(Method::GET, path, None, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.call(Method::POST, path, Some(body), None).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.call(Method::PUT, path, Some(body), None).await
+    }
+
+    /// With a tag: unless somebody has changed it since.
+    pub(super) async fn patch(
+        &self,
+        path: &str,
+        body: &Value,
+        tag: Option<HeaderValue>,
+    ) -> Result<Answer, Failure> {
+        self.call(Method::PATCH, path, Some(body), tag).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.call(Method::DELETE, path, None, None).await.map(drop)
+    }
+
+    /// All pages of a list.
+    pub(super) async fn all(&self, collection: &str) -> Result<Vec<Value>, Failure> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{collection}?limit=1000{cursor}")).await?.body;
+            all.extend(page["items"].as_array().into_iter().flatten().cloned());
+            let Some(next) = page["next"].as_str() else { return Ok(all) };
+            cursor = format!("&cursor={}", utf8_percent_encode(next, NOT_IN_PATH));
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        tag: Option<HeaderValue>,
+    ) -> Result<Answer, Failure> {
+        let mut token = HeaderValue::try_from(format!("Bearer {}", self.right.token()))
+            .map_err(|_broken| Failure::wrong("PORTICO_TOKEN is no token"))?;
+        token.set_sensitive(true);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(AUTHORIZATION, token)
+            .header(ACCEPT, "application/json");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(tag) = tag {
+            request = request.header(IF_MATCH, tag);
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request
+            .body(Full::from(body))
+            .map_err(|error| Failure::wrong(format_args!("{}: {error}", self.base)))?;
+        let exchange = async {
+            let answer = self.http.request(request).await.map_err(|error| self.lost(&error))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
+            Ok::<_, Failure>((head, body))
+        };
+        let (head, body) = match timeout(TIMEOUT, exchange).await {
+            Ok(answered) => answered?,
+            Err(_elapsed) => {
+                let seconds = TIMEOUT.as_secs();
+                return Err(Failure::failed(format_args!(
+                    "{} does not answer within {seconds} s",
+                    self.base
+                )));
+            }
+        };
+        if !head.status.is_success() {
+            return Err(Failure::answered(head.status, &body));
+        }
+        let tag = head.headers.get(ETAG).cloned();
+        if body.is_empty() {
+            return Ok(Answer { body: Value::Null, tag });
+        }
+        match serde_json::from_slice(&body) {
+            Ok(body) => Ok(Answer { body, tag }),
+            Err(_no_json) => Err(Failure::answered(head.status, &body)),
+        }
+    }
+
+    fn lost(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+        Failure::failed(format_args!("{}: {}", self.base, Chain(error)))
+    }
+}
+
+/// The path of an object.
+pub(super) fn path(collection: &str, name: &str) -> String {
+    format!("{collection}/{}", utf8_percent_encode(name, NOT_IN_PATH))
+}

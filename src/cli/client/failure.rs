@@ -1,0 +1,112 @@
+//! What went wrong, in lines for people, and the exit code that tells it to scripts.
+
+use std::fmt::Display;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::cli::{DONE, FAILED, WRONG};
+
+/// How much of an answer that is no problem of the API is shown.
+const SHOWN: usize = 200;
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    lines: Vec<String>,
+    /// What the API has answered.
+    pub(super) status: Option<StatusCode>,
+}
+
+impl Failure {
+    /// It was tried, and did not work out.
+    pub(super) fn failed(line: impl Display) -> Self {
+        Self { code: FAILED, lines: vec![line.to_string()], status: None }
+    }
+
+    /// It was not tried: the arguments or a file are wrong.
+    pub(super) fn wrong(line: impl Display) -> Self {
+        Self { code: WRONG, ..Self::failed(line) }
+    }
+
+    /// It was not tried: these fields are wrong.
+    pub(super) fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
+        let line = |(field, detail): (String, String)| match field.as_str() {
+            "" => detail,
+            field => format!("{field}: {detail}"),
+        };
+        let lines = fields.into_iter().map(line).collect();
+        Self { code: FAILED, lines, status: None }
+    }
+
+    /// As the API has told it: a problem of RFC 9457, unless somebody else has answered.
+    pub(super) fn answered(status: StatusCode, body: &[u8]) -> Self {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |value: &Value, key: &str| {
+            value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let errors = problem.get("errors").and_then(Value::as_array);
+        let errors: Vec<_> = errors
+            .into_iter()
+            .flatten()
+            .map(|error| (text(error, "field"), text(error, "detail")))
+            .collect();
+        let failure = if !errors.is_empty() {
+            Self::fields(errors)
+        } else if problem.get("detail").is_some_and(Value::is_string) {
+            Self::failed(text(&problem, "detail"))
+        } else {
+            let body: String = String::from_utf8_lossy(body).chars().take(SHOWN).collect();
+            Self::failed(format_args!("this is no answer of Portico's API: {status}: {body}"))
+        };
+        Self { status: Some(status), ..failure }
+    }
+
+    /// The same with what it is about before each line.
+    pub(super) fn of(mut self, what: impl Display) -> Self {
+        for line in &mut self.lines {
+            *line = format!("{what}: {line}");
+        }
+        self
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// A line for a terminal: what others have written into it must not steer that.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Says what went wrong, if anything did.
+pub(super) fn code_of(done: Result<(), Failure>) -> u8 {
+    let Err(failure) = done else { return DONE };
+    for line in failure.lines.iter().flat_map(|text| text.lines()) {
+        eprintln!("{}", plain(line));
+    }
+    failure.code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_become_lines() {
+        let lines = |status, body: &str| Failure::answered(status, body.as_bytes()).lines;
+        let fields = r#"{"status":422,"detail":"a: b","errors":[
+            {"field":"limits.meetings","detail":"is no number"},{"field":"","detail":"is wrong"}]}"#;
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        assert_eq!(lines(status, fields), ["limits.meetings: is no number", "is wrong"]);
+        assert_eq!(lines(StatusCode::CONFLICT, r#"{"detail":"it is there"}"#), ["it is there"]);
+        let other = lines(StatusCode::BAD_GATEWAY, &"<html>".repeat(1000));
+        assert!(other[0].contains("502 Bad Gateway: <html>"), "{other:?}");
+        assert!(other[0].len() < 300);
+        assert_eq!(plain("a\u{1b}[31mb"), "a\u{fffd}[31mb");
+    }
+}

@@ -1,0 +1,188 @@
+//! Secrets of tenants: made here, shown once, never read back.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use http::StatusCode;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::{Map, Value, json};
+
+use super::failure::Failure;
+use super::objects::TENANTS;
+use super::output::Format;
+use super::question::confirm;
+use super::{Access, Api, api, output, values};
+
+/// 64 characters, as `bbb-conf --setsecret` would make 40 and more.
+const SECRET_BYTES: usize = 32;
+/// Of two who change one tenant at the same time one comes second, and tries again.
+const ATTEMPTS: usize = 5;
+
+/// What can be done with secrets.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Verb {
+    /// Add a secret; a generated one is printed, once
+    Add {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        value: Given,
+    },
+    /// Put a new value beside the old one, in place of a second one: both count
+    Rotate {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        value: Given,
+        /// Only the new value counts, at once
+        #[arg(long)]
+        now: bool,
+    },
+    /// Remove a secret
+    Delete {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which secret.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Which {
+    /// The tenant's slug
+    tenant: String,
+    /// 0 is the main secret
+    #[arg(value_parser = clap::value_parser!(u16).range(..=999))]
+    sub_id: u16,
+}
+
+/// A value that is not generated.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Given {
+    /// Take the value from the first line of a file, `-` for standard input, instead of a generated one
+    #[arg(long, value_name = "FILE")]
+    value_file: Option<PathBuf>,
+}
+
+impl Given {
+    fn value(&self) -> Result<String, Failure> {
+        let Some(file) = &self.value_file else { return generate() };
+        first_line(file)
+    }
+}
+
+/// The first line of a file.
+pub(super) fn first_line(file: &Path) -> Result<String, Failure> {
+    let line = values::read(file)?.lines().next().unwrap_or_default().to_owned();
+    if line.is_empty() {
+        return Err(Failure::wrong(format_args!("{}: there is no secret in it", file.display())));
+    }
+    Ok(line)
+}
+
+/// A new value, from the system's random source.
+pub(super) fn generate() -> Result<String, Failure> {
+    let mut bytes = [0; SECRET_BYTES];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_unspecified| Failure::failed("the system has no random numbers"))?;
+    Ok(hex::encode(bytes))
+}
+
+pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
+    match &verb {
+        Verb::Add { which, value } => {
+            let secret = value.value()?;
+            let new = json!({"sub_id": which.sub_id, "secret": secret});
+            let change = |secrets: &mut Vec<Value>| {
+                if secrets.iter().any(|secret| secret["sub_id"] == which.sub_id) {
+                    let Which { tenant, sub_id } = which;
+                    return Err(Failure::failed(format_args!(
+                        "tenant {tenant} has a secret {sub_id}: rotate it, or take another number"
+                    )));
+                }
+                secrets.push(new.clone());
+                Ok(())
+            };
+            edit(&Api::new(access)?, which, change).await?;
+            told(access, which, value, &secret)
+        }
+        Verb::Rotate { which, value, now } => {
+            let Which { tenant, sub_id } = which;
+            if *now {
+                confirm(
+                    access,
+                    &format!("end what secret {sub_id} of tenant {tenant} was before"),
+                )?;
+            }
+            let secret = value.value()?;
+            let change = |secrets: &mut Vec<Value>| {
+                let found = of(which, secrets)?;
+                if *now {
+                    found.insert("secret".to_owned(), secret.as_str().into());
+                    found.insert("secret2".to_owned(), "".into());
+                } else {
+                    found.insert("secret2".to_owned(), secret.as_str().into());
+                }
+                Ok(())
+            };
+            edit(&Api::new(access)?, which, change).await?;
+            told(access, which, value, &secret)
+        }
+        Verb::Delete { which } => {
+            let Which { tenant, sub_id } = which;
+            confirm(access, &format!("remove secret {sub_id} of tenant {tenant}"))?;
+            let change = |secrets: &mut Vec<Value>| {
+                of(which, secrets)?;
+                secrets.retain(|secret| secret["sub_id"] != *sub_id);
+                Ok(())
+            };
+            edit(&Api::new(access)?, which, change).await?;
+            eprintln!("secret {sub_id} of tenant {tenant} is removed");
+            Ok(())
+        }
+    }
+}
+
+fn of<'s>(which: &Which, secrets: &'s mut [Value]) -> Result<&'s mut Map<String, Value>, Failure> {
+    let found = secrets.iter_mut().find(|secret| secret["sub_id"] == which.sub_id);
+    found.and_then(Value::as_object_mut).ok_or_else(|| {
+        let Which { tenant, sub_id } = which;
+        Failure::failed(format_args!("tenant {tenant} has no secret {sub_id}"))
+    })
+}
+
+/// Changes the list of a tenant's secrets. The API keeps the values that are not in it.
+async fn edit(
+    api: &Api,
+    which: &Which,
+    change: impl Fn(&mut Vec<Value>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let path = api::path(TENANTS.collection, &which.tenant);
+    for _ in 0..ATTEMPTS {
+        let read = api.get(&path).await?;
+        let mut secrets = read.body["secrets"].as_array().cloned().unwrap_or_default();
+        change(&mut secrets)?;
+        match api.patch(&path, &json!({"secrets": secrets}), read.tag).await {
+            Err(failure) if failure.status == Some(StatusCode::PRECONDITION_FAILED) => {}
+            done => return done.map(drop),
+        }
+    }
+    Err(Failure::failed("others change it at the same time: try again"))
+}
+
+/// Tells a generated value, alone on standard output.
+fn told(access: &Access, which: &Which, given: &Given, secret: &str) -> Result<(), Failure> {
+    let Which { tenant, sub_id } = which;
+    let is_generated = given.value_file.is_none();
+    if access.output != Format::Table {
+        let secret = is_generated.then_some(secret);
+        let told = json!({"tenant": tenant, "sub_id": sub_id, "secret": secret});
+        return output::value(access.output, &told);
+    }
+    if !is_generated {
+        eprintln!("secret {sub_id} of tenant {tenant} is set");
+        return Ok(());
+    }
+    eprintln!("secret {sub_id} of tenant {tenant}, shown only now:");
+    output::write(format!("{secret}\n").as_bytes())
+}
