@@ -45,7 +45,7 @@ pub use counters::{Count, CountKey, Counters};
 pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
-pub use inventory::{Applied, Inventories, Part, SavedInventory, digest_of};
+pub use inventory::{Applied, Applying, Inventories, Part, SavedInventory, digest_of};
 pub use ledger::Ledger;
 pub use postgres::{Postgres, Trouble};
 

@@ -18,6 +18,7 @@ mod own;
 mod page;
 mod probe;
 pub(super) mod problem;
+mod record;
 mod removal;
 mod tenants;
 mod tokens;

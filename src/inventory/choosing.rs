@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
 use crate::fleet::Fleet;
 use crate::model::{Clash, Inventory, Look};
-use crate::store::{self, Applied, Error, Part, SavedInventory, SavedNode, Store};
+use crate::store::{self, Applied, Applying, Error, Part, SavedInventory, SavedNode, Store};
 
 /// How often another inventory may come before ours until we give up.
 pub(super) const TRIES: usize = 20;
@@ -68,7 +68,8 @@ pub async fn choose(
         let mut applied = in_force.filter(|applied| applied.digest == digest);
         if applied.is_none() {
             let by = name_of(settings);
-            applied = store.apply_inventory(&settings.inventory, &digest, &by, base).await?;
+            let applying = Applying { digest: &digest, by: &by, base, change: None };
+            applied = store.apply_inventory(&settings.inventory, applying).await?;
             if let Some(Applied { revision, .. }) = &applied {
                 info!(
                     "the clusters, nodes and tenants of the file are in force as revision {revision}"

@@ -18,8 +18,8 @@ use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::fleet::Fleet;
-use crate::model::{Asset, AssetKey, Clash, Inventory};
-use crate::store::{self, Applied, Error, Part, Store};
+use crate::model::{Asset, AssetKey, Change, Clash, Inventory};
+use crate::store::{self, Applied, Applying, Error, Part, Store};
 
 /// The store is asked this often though it tells of changes by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -113,26 +113,16 @@ impl Keeper {
     }
 
     /// Changes the inventory, here and everywhere. `edit` gets what is in force, more than once where others
-    /// change it at the same time; what it returns is returned with what is in force then.
+    /// change it at the same time; what it returns is returned with what is in force then, and what it says of
+    /// the change is in the trail with it. A file of a tenant's look is kept when it is clear that the change
+    /// is good.
     ///
     /// # Errors
     /// When `edit` refuses, when the result does not go together, or when the store fails. Then nothing has changed.
     pub async fn change<T, E>(
         &self,
         by: &str,
-        edit: impl Fn(&mut Inventory) -> Result<T, E>,
-    ) -> Result<(T, Arc<InForce>), Unchanged<E>> {
-        self.change_with(by, edit, None).await
-    }
-
-    /// The same with a file of a tenant's look, which is kept when it is clear that the change is good.
-    ///
-    /// # Errors
-    /// As for [`Self::change`].
-    pub async fn change_with<T, E>(
-        &self,
-        by: &str,
-        edit: impl Fn(&mut Inventory) -> Result<T, E>,
+        edit: impl Fn(&mut Inventory) -> Result<(T, Change), E>,
         file: Option<&(AssetKey, Arc<Asset>)>,
     ) -> Result<(T, Arc<InForce>), Unchanged<E>> {
         let _one_at_a_time = self.seen.lock().await;
@@ -143,7 +133,7 @@ impl Keeper {
                 return Err(Unchanged::Unsaved);
             }
             let mut next = inventory.clone();
-            let told = edit(&mut next).map_err(Unchanged::Refused)?;
+            let (told, change) = edit(&mut next).map_err(Unchanged::Refused)?;
             let clashes = next.clashes(self.base_domain.as_deref());
             if !clashes.is_empty() {
                 return Err(Unchanged::Clashes(clashes));
@@ -152,9 +142,11 @@ impl Keeper {
                 self.store.put_asset(key, asset).await?;
             }
             let (digest, base) = (&applied.digest, applied.revision);
-            let Some(applied) = self.store.apply_inventory(&next, digest, by, base).await? else {
+            let applying = Applying { digest, by, base, change: Some(&change) };
+            let Some(applied) = self.store.apply_inventory(&next, applying).await? else {
                 continue;
             };
+            info!("{} of {} by {by}", change.action, change.object);
             self.put_in_force(applied, next, Standing::Same).await;
             branding::forget_unused(&self.in_force().inventory, self.store.as_ref()).await;
             return Ok((told, self.in_force()));
@@ -261,7 +253,8 @@ impl Keeper {
                 return Err(Unchanged::Clashes(clashes));
             }
             let base = in_force.map_or(0, |applied| applied.revision);
-            if let Some(applied) = store.apply_inventory(&whole, &digest, &self.name, base).await? {
+            let applying = Applying { digest: &digest, by: &self.name, base, change: None };
+            if let Some(applied) = store.apply_inventory(&whole, applying).await? {
                 return Ok((applied, whole));
             }
         }

@@ -22,7 +22,7 @@ pub(super) use self::inventory::{
     any_change_makes_another_digest, inventory, the_last_inventory_is_in_force,
 };
 pub(super) use self::ledger::{a_revoked_token_stays_revoked, changes_come_back_the_latest_first};
-use super::{Adding, Older, Opening, SavedNode, Store};
+use super::{Adding, Applying, Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
 };
@@ -114,7 +114,8 @@ pub(super) async fn secrets_are_sealed<S: Store>(store: &S, open: impl AsyncFn(O
     the_last_inventory_is_in_force(store).await;
     let inventory = inventory();
     let base = store.inventory_in_force().await.unwrap().map_or(0, |applied| applied.revision);
-    store.apply_inventory(&inventory, "sealed", "edge", base).await.unwrap().unwrap();
+    let applying = Applying { digest: "sealed", by: "edge", base, change: None };
+    store.apply_inventory(&inventory, applying).await.unwrap().unwrap();
     let saved =
         open(sealing()).await.load_inventory(crate::store::Part::Whole).await.unwrap().unwrap();
     assert_eq!(saved.inventory, inventory);

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::inventory_row::objects;
 use super::seal::Seal;
 use super::{Error, SavedAsset, Store};
-use crate::model::{AssetKind, Inventory, Look, Secret};
+use crate::model::{AssetKind, Change, Inventory, Look, Secret};
 
 /// How many digests are remembered.
 pub(super) const REMEMBERED: i64 = 1000;
@@ -23,6 +23,19 @@ pub struct Applied {
     pub by: String,
     /// When, by the store's clock, ms since 1970.
     pub at_ms: u64,
+}
+
+/// How an inventory is applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Applying<'a> {
+    /// Of what the file says.
+    pub digest: &'a str,
+    /// Who does.
+    pub by: &'a str,
+    /// The revision that it takes the place of, 0 being none at all.
+    pub base: u64,
+    /// What an operator has changed, where one has.
+    pub change: Option<&'a Change>,
 }
 
 /// The inventory in force.
@@ -57,14 +70,12 @@ pub trait Inventories: Send + Sync {
     /// The inventory in force, all of this part of it or none.
     async fn load_inventory(&self, part: Part) -> Result<Option<SavedInventory>, Error>;
 
-    /// Puts an inventory in force in place of that of the revision `base`, 0 being none at all. Nothing where
-    /// another one is in force by then. `digest` is of what the file says.
+    /// Puts an inventory in force, and the change that it is into the trail. Nothing of both where another one
+    /// than the one that it follows is in force by then.
     async fn apply_inventory(
         &self,
         inventory: &Inventory,
-        digest: &str,
-        by: &str,
-        base: u64,
+        applying: Applying<'_>,
     ) -> Result<Option<Applied>, Error>;
 
     /// Changes soon after somebody has put another inventory in force, and whenever that may have been

@@ -6,10 +6,9 @@ use log::{error, info};
 
 use super::Desk;
 use super::caller::Who;
-use super::documents::{self, Secrets};
 use super::problem::Problem;
+use super::record;
 use crate::chain::Chain;
-use crate::fleet::now_ms;
 use crate::inventory::InForce;
 use crate::model::{Asset, AssetKey, Change, Inventory, Kind, Object, ObjectName, Origin};
 
@@ -60,11 +59,10 @@ pub(in crate::admin) async fn add(
         }
         check_address(desk, object)?;
         inventory.put(object.clone());
-        Ok(())
+        Ok(((), record::of_objects(who, "create", &name, None, Some(object))))
     };
-    let changed = desk.keeper.change(&who.signature(), edit).await;
+    let changed = desk.keeper.change(&who.signature(), edit, None).await;
     let ((), in_force) = changed.map_err(|why| Problem::unchanged(why, &name))?;
-    record(desk, who, "create", &name, None, Some(object)).await;
     Ok(in_force)
 }
 
@@ -87,12 +85,11 @@ pub(in crate::admin) async fn change(
         }
         check_address(desk, &object)?;
         inventory.put(object.clone());
-        Ok((before, object))
+        let change = record::of_objects(who, "update", name, Some(&before), Some(&object));
+        Ok((object, change))
     };
-    let changed = desk.keeper.change_with(&who.signature(), edit, file).await;
-    let ((before, after), in_force) = changed.map_err(|why| Problem::unchanged(why, name))?;
-    record(desk, who, "update", name, Some(&before), Some(&after)).await;
-    Ok((after, in_force))
+    let changed = desk.keeper.change(&who.signature(), edit, file).await;
+    changed.map_err(|why| Problem::unchanged(why, name))
 }
 
 /// Removes an object of the API that nothing uses.
@@ -114,11 +111,11 @@ pub(in crate::admin) async fn remove(
             )));
         }
         inventory.remove(name);
-        Ok(before)
+        let change = record::of_objects(who, "delete", name, Some(&before), None);
+        Ok((before, change))
     };
-    let changed = desk.keeper.change(&who.signature(), edit).await;
+    let changed = desk.keeper.change(&who.signature(), edit, None).await;
     let (before, _) = changed.map_err(|why| Problem::unchanged(why, name))?;
-    record(desk, who, "delete", name, Some(&before), None).await;
     Ok(before)
 }
 
@@ -142,20 +139,6 @@ fn users_of(inventory: &Inventory, name: &ObjectName) -> Vec<String> {
     users.iter().map(ToString::to_string).collect()
 }
 
-/// Writes down who has changed what in the inventory.
-async fn record(
-    desk: &Desk,
-    who: &Who,
-    action: &str,
-    name: &ObjectName,
-    before: Option<&Object>,
-    after: Option<&Object>,
-) {
-    let public = |object: &Object| documents::write(object, Secrets::Hidden).to_string();
-    let (before, after) = (before.map(public), after.map(public));
-    write_down(desk, who, action, name, before, after).await;
-}
-
 /// Writes down who has changed what.
 pub(super) async fn write_down(
     desk: &Desk,
@@ -165,14 +148,7 @@ pub(super) async fn write_down(
     before: Option<String>,
     after: Option<String>,
 ) {
-    let change = Change {
-        at_ms: now_ms(),
-        who: who.name.clone(),
-        action: action.to_owned(),
-        object: name.to_string(),
-        before,
-        after,
-    };
+    let change = record::of_texts(who, action, name, before, after);
     keep(desk, who, change).await;
 }
 

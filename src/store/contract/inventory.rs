@@ -9,7 +9,7 @@ use crate::model::{
     Limits, Look, MeetingIds, ObjectName, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret,
     Slug, Tenant,
 };
-use crate::store::{Applied, Part, SavedAsset, SavedInventory, Store, digest_of};
+use crate::store::{Applied, Applying, Part, SavedAsset, SavedInventory, Store, digest_of};
 
 /// With everything set that there is.
 pub(in crate::store) fn inventory() -> Inventory {
@@ -76,7 +76,7 @@ pub(in crate::store) async fn the_last_inventory_is_in_force(store: &dyn Store) 
     first.managed.insert(ObjectName::new(Kind::Tenant, "other"));
     let apply = async |inventory: &Inventory, digest: &str, by: &str, base: Option<&Applied>| {
         let base = base.map_or(0, |base| base.revision);
-        store.apply_inventory(inventory, digest, by, base).await.unwrap()
+        store.apply_inventory(inventory, Applying { digest, by, base, change: None }).await.unwrap()
     };
     let one = apply(&first, "one", "edge-1 (ü)", None).await.unwrap();
     assert_eq!(apply(&first, "late", "edge-2", None).await, None);

@@ -1,7 +1,7 @@
 //! What every store must do with tokens and changes.
 
-use crate::model::{Change, Token};
-use crate::store::Store;
+use crate::model::{Change, Inventory, Token};
+use crate::store::{Applying, Store};
 
 fn token(id: &str) -> Token {
     Token {
@@ -49,4 +49,16 @@ pub(in crate::store) async fn changes_come_back_the_latest_first(store: &dyn Sto
     assert_eq!(changes, [all[2].clone(), all[1].clone()]);
     let first = store.changes(Some(numbers[1]), 2).await.unwrap();
     assert_eq!(first.into_iter().map(|(_, change)| change).collect::<Vec<_>>(), all[..1]);
+
+    // With the inventory that it makes, or neither.
+    let inventory = Inventory::default();
+    let base = store.inventory_in_force().await.unwrap().map_or(0, |applied| applied.revision);
+    let with = change("with", None);
+    let applying = Applying { digest: "", by: "edge", base, change: Some(&with) };
+    assert!(store.apply_inventory(&inventory, applying).await.unwrap().is_some());
+    let late = change("late", None);
+    let applying = Applying { change: Some(&late), ..applying };
+    assert_eq!(store.apply_inventory(&inventory, applying).await.unwrap(), None);
+    let last = store.changes(None, 1).await.unwrap();
+    assert_eq!((last[0].0, &last[0].1), (numbers[0] + 1, &with));
 }

@@ -5,10 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use tokio::sync::watch;
 
 use super::Embedded;
+use super::ledger::add_change;
 use super::rows::{integer, unreadable};
 use crate::model::Inventory;
 use crate::store::Error;
-use crate::store::inventory::{Applied, Inventories, Part, REMEMBERED, SavedInventory};
+use crate::store::inventory::{Applied, Applying, Inventories, Part, REMEMBERED, SavedInventory};
 use crate::store::inventory_row::{self, Object, SavedRow};
 use crate::store::seal::Seal;
 
@@ -40,13 +41,16 @@ impl Inventories for Embedded {
     async fn apply_inventory(
         &self,
         inventory: &Inventory,
-        digest: &str,
-        by: &str,
-        base: u64,
+        applying: Applying<'_>,
     ) -> Result<Option<Applied>, Error> {
         let objects = inventory_row::objects(inventory, &self.seal);
-        let (digest, by) = (digest.to_owned(), by.to_owned());
-        self.read(move |db| apply(db, &objects, &digest, &by, base)).await
+        let Applying { digest, by, base, change } = applying;
+        let (digest, by, change) = (digest.to_owned(), by.to_owned(), change.cloned());
+        self.read(move |db| {
+            let change = change.as_ref();
+            apply(db, &objects, Applying { digest: &digest, by: &by, base, change })
+        })
+        .await
     }
 
     fn inventory_changes(&self) -> Option<watch::Receiver<u64>> {
@@ -94,9 +98,7 @@ fn load(db: &Connection, part: Part, seal: &Seal) -> rusqlite::Result<Option<Sav
 fn apply(
     db: &Connection,
     objects: &[Object],
-    digest: &str,
-    by: &str,
-    base: u64,
+    Applying { digest, by, base, change }: Applying<'_>,
 ) -> rusqlite::Result<Option<Applied>> {
     let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
     if in_force(&moment)?.map_or(0, |applied| applied.revision) != base {
@@ -122,6 +124,9 @@ fn apply(
         put.execute(params![revision, position, kind, name, origin, spec])?;
     }
     drop(put);
+    if let Some(change) = change {
+        add_change(&moment, change)?;
+    }
     moment.commit()?;
     Ok(Some(applied))
 }

@@ -84,7 +84,8 @@ fn maybe(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs))
 }
 
-fn add_change(db: &Connection, change: &Change) -> rusqlite::Result<()> {
+/// Writes a change down, and forgets the oldest beyond a number.
+pub(super) fn add_change(db: &Connection, change: &Change) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO changes (at_ms, who, action, object, before, after)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

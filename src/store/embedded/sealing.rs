@@ -109,7 +109,9 @@ mod tests {
             node.spec.as_mut().unwrap().secret = Secret::new(HUSH);
             store.put_node(&node).await.unwrap();
         }
-        store.apply_inventory(&contract::inventory(), "digest", "edge", 0).await.unwrap();
+        let applying =
+            crate::store::Applying { digest: "digest", by: "edge", base: 0, change: None };
+        store.apply_inventory(&contract::inventory(), applying).await.unwrap();
         drop(store);
         // As an older version has left it.
         let db = Connection::open(dir.path().join(FILE)).unwrap();

@@ -12,12 +12,15 @@ use tokio_postgres::{AsyncMessage, Row};
 use super::error::Trouble;
 use super::rows::Unreadable;
 use super::target::Target;
+use super::text::to_column as text;
 use super::{OPEN_WITHIN, Postgres};
 use crate::chain::Chain;
-use crate::model::Inventory;
+use crate::model::{Change, Inventory};
 use crate::store::Error;
-use crate::store::inventory::{Applied, Inventories, Part, REMEMBERED, SavedInventory};
+use crate::store::counters::to_column;
+use crate::store::inventory::{Applied, Applying, Inventories, Part, REMEMBERED, SavedInventory};
 use crate::store::inventory_row::{self, SavedRow};
+use crate::store::ledger::KEPT;
 
 const IN_FORCE: &str = "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
     ORDER BY revision DESC LIMIT 1";
@@ -40,7 +43,11 @@ const APPLY: &str = "WITH applied AS (
     gone AS (DELETE FROM inventory USING applied WHERE inventory.revision < applied.revision),
     forgotten AS (DELETE FROM inventory_revisions AS old USING applied
         WHERE old.digest = applied.digest AND old.revision < applied.revision OR old.revision NOT IN (
-            SELECT revision FROM inventory_revisions ORDER BY revision DESC LIMIT $7::bigint))
+            SELECT revision FROM inventory_revisions ORDER BY revision DESC LIMIT $7::bigint)),
+    written AS (INSERT INTO changes (at_ms, who, action, object, before, after)
+        SELECT $9::bigint, $10, $11, $12, $13, $14 FROM applied WHERE $9::bigint IS NOT NULL
+            RETURNING number),
+    unwritten AS (DELETE FROM changes USING written WHERE changes.number <= written.number - $15::bigint)
     SELECT revision, digest, applied_by, applied_at_ms,
         pg_notify('portico_inventory', revision::text)::text FROM applied";
 
@@ -76,9 +83,7 @@ impl Inventories for Postgres {
     async fn apply_inventory(
         &self,
         inventory: &Inventory,
-        digest: &str,
-        by: &str,
-        base: u64,
+        Applying { digest, by, base, change }: Applying<'_>,
     ) -> Result<Option<Applied>, Error> {
         let objects = inventory_row::objects(inventory, &self.seal);
         let kinds: Vec<&str> = objects.iter().map(|object| object.kind).collect();
@@ -86,9 +91,31 @@ impl Inventories for Postgres {
         let origins: Vec<&str> = objects.iter().map(|object| object.origin).collect();
         let base = i64::try_from(base).unwrap_or(i64::MAX);
         let specs: Vec<&str> = objects.iter().map(|object| object.spec.as_str()).collect();
+        let word = |of: fn(&Change) -> &str| change.map(|change| text(of(change)));
+        let (who, action) = (word(|change| &change.who), word(|change| &change.action));
+        let object_name = word(|change| &change.object);
+        let json = |of: fn(&Change) -> Option<&str>| change.and_then(of).map(text);
+        let before = json(|change| change.before.as_deref());
+        let after = json(|change| change.after.as_deref());
+        let at_ms = change.map(|change| to_column(change.at_ms));
         let reader = self.reader().await?;
-        let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-            &[&digest, &by, &kinds, &names, &origins, &specs, &REMEMBERED, &base];
+        let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+            &digest,
+            &by,
+            &kinds,
+            &names,
+            &origins,
+            &specs,
+            &REMEMBERED,
+            &base,
+            &at_ms,
+            &who,
+            &action,
+            &object_name,
+            &before,
+            &after,
+            &KEPT,
+        ];
         let rows = reader.rows(APPLY, params).await?;
         Ok(reader.read_all(&rows, applied)?.pop())
     }
