@@ -139,14 +139,24 @@ impl Fleet {
     /// Puts a new inventory in force. Nodes and tenants that keep their name keep their live state; one
     /// that is gone from the inventory is dropped, or retired while meetings still run on it.
     pub fn apply(&self, inventory: Inventory) {
+        self.apply_with(inventory, |_| None);
+    }
+
+    /// The same where it is known what is wanted of nodes.
+    pub fn apply_with(
+        &self,
+        inventory: Inventory,
+        wanted: impl Fn(&NodeName) -> Option<AdminState>,
+    ) {
         let _one_at_a_time = self.changing.lock();
         let old = self.snapshot.load_full();
         let state_of = |name: &NodeName| {
-            old.node(name.as_str()).map_or(AdminState::Ready, |node| match node.live.admin() {
-                // Back in the file: the operator wants it again.
-                AdminState::Retired => AdminState::Ready,
-                state => state,
-            })
+            let known = || old.node(name.as_str()).map(|node| node.live.admin());
+            match wanted(name).or_else(known) {
+                // Back in the inventory: the operator wants it again.
+                None | Some(AdminState::Retired) => AdminState::Ready,
+                Some(state) => state,
+            }
         };
         let snapshot = Snapshot::build(
             inventory,

@@ -17,7 +17,7 @@ mod sample;
 mod secret;
 mod tenant;
 
-pub use branding::{Asset, AssetKey, AssetKind, Branding, Look};
+pub use branding::{Asset, AssetKey, AssetKind, Branding, Look, LostFile};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use hook::Hook;

@@ -31,8 +31,10 @@ mod contract_callbacks;
 #[expect(dead_code, reason = "integration tests do more with it")]
 mod test_postgres;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -86,8 +88,11 @@ pub trait Store:
     /// Keeps what is known of a node beyond the file, in place of what was kept before.
     async fn put_node(&self, node: &SavedNode) -> Result<(), Error>;
 
-    /// Keeps what a node is; what is wanted of it stays as it is known, unless the node was retired.
+    /// Keeps what a node is; what is wanted of it stays as it is known, unless the node was or is retired.
     async fn describe_node(&self, node: &SavedNode) -> Result<(), Error>;
+
+    /// What is wanted of nodes, as far as it is known.
+    async fn node_states(&self) -> Result<HashMap<NodeName, AdminState>, Error>;
 
     /// Forgets a node, unless a meeting is kept that runs there.
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error>;
@@ -95,14 +100,18 @@ pub trait Store:
     /// Which files of tenants' looks are kept.
     async fn list_assets(&self) -> Result<Vec<SavedAsset>, Error>;
 
-    /// One of these files.
-    async fn find_asset(&self, key: &AssetKey) -> Result<Option<Arc<Asset>>, Error>;
+    /// The one of these files that was kept last.
+    async fn find_asset(
+        &self,
+        key: &AssetKey,
+        wanted: WantedAsset<'_>,
+    ) -> Result<Option<Arc<Asset>>, Error>;
 
-    /// Keeps a file of a tenant's look, in place of what was kept before.
+    /// Keeps a file of a tenant's look, beside others of other content.
     async fn put_asset(&self, key: &AssetKey, asset: &Arc<Asset>) -> Result<(), Error>;
 
-    /// Forgets one.
-    async fn remove_asset(&self, key: &AssetKey) -> Result<(), Error>;
+    /// Forgets one, unless it was kept within `age`: whoever keeps one is about to use it.
+    async fn remove_asset(&self, asset: &SavedAsset, age: Duration) -> Result<(), Error>;
 
     /// Keeps a webhook.
     async fn put_hook(&self, hook: &Hook) -> Result<(), Error>;
@@ -174,6 +183,25 @@ pub struct SavedAsset {
     pub path: PathBuf,
     /// SHA-256 of its content, in hex.
     pub digest: String,
+}
+
+/// Which of the files of one part of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedAsset<'a> {
+    /// The one with this digest.
+    Digest(&'a str),
+    /// The last one that was read there.
+    Path(&'a Path),
+}
+
+impl WantedAsset<'_> {
+    /// Digest and path, as far as they are told.
+    pub(in crate::store) fn words(self) -> [Option<String>; 2] {
+        match self {
+            Self::Digest(digest) => [Some(digest.to_owned()), None],
+            Self::Path(path) => [None, Some(path.to_string_lossy().into_owned())],
+        }
+    }
 }
 
 /// What is known of a node beyond the configuration file.

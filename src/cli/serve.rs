@@ -316,7 +316,7 @@ async fn restore(settings: &Settings, store: &dyn Store) -> anyhow::Result<Fleet
     }
     let running = check::counted(count - dropped.len(), "meeting");
     info!("{running} running when we last looked");
-    inventory::save_nodes(&fleet, store).await?;
+    inventory::save_nodes(&fleet, store, |_| true).await?;
     Ok(fleet)
 }
 

@@ -41,7 +41,7 @@ pub(super) fn answer(
     }
     match snapshot.tenant(slug)?.tenant.branding.get(kind)? {
         Look::File(asset) => Some(file(asset, method, headers)),
-        Look::Url(_) => None,
+        Look::Url(_) | Look::Lost(_) => None,
     }
 }
 

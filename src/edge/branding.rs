@@ -60,7 +60,7 @@ pub(super) fn dress_join(asked: &Asked<'_>, params: &mut Params<'_>) {
 /// Whether slides of the front end are not to be seen.
 pub(super) fn is_forced(asked: &Asked<'_>) -> bool {
     let branding = &asked.caller.tenant.tenant.branding;
-    branding.force && branding.slide.is_some()
+    branding.force && matches!(branding.slide, Some(Look::Url(_) | Look::File(_)))
 }
 
 /// The tenant's slides as the body of a create with these parameters, unless the front end's own go first.
@@ -92,6 +92,7 @@ pub(super) fn slides(asked: &Asked<'_>, params: &Params<'_>) -> Option<Upload> {
             None => by_url(&asset.name(), &url(asked, AssetKind::Slide)?, others),
         },
         Look::Url(url) => by_url(&name_in(url, tenant.slug.as_str()), url, others),
+        Look::Lost(_) => return None,
     };
     Some(Upload::ours(XML, body))
 }
@@ -121,7 +122,7 @@ fn set_unless_present(asked: &Asked<'_>, params: &mut Params<'_>, name: &str, ki
         (Look::File(_), Some(base)) => {
             params.push_pieces(name, &assets::url(base, tenant.slug.as_str(), kind));
         }
-        (Look::File(_), None) => {}
+        (Look::File(_), None) | (Look::Lost(_), _) => {}
     }
 }
 
@@ -130,6 +131,7 @@ fn url(asked: &Asked<'_>, kind: AssetKind) -> Option<String> {
     let tenant = &asked.caller.tenant.tenant;
     match tenant.branding.get(kind)? {
         Look::Url(url) => Some(url.clone()),
+        Look::Lost(_) => None,
         Look::File(_) => {
             let base = asked.look_base.as_ref()?;
             Some(assets::url(base, tenant.slug.as_str(), kind).concat())

@@ -1,13 +1,18 @@
 //! Tenants' looks and the store: what is there is kept, what has vanished comes from there.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use log::warn;
 
 use crate::chain::Chain;
 use crate::config::{MissingAsset, Settings};
-use crate::model::{AssetKey, AssetKind, Inventory, Look};
-use crate::store::{Error, SavedAsset, Store};
+use crate::model::{Asset, AssetKey, AssetKind, Inventory, Look, LostFile};
+use crate::store::{Error, SavedAsset, Store, WantedAsset};
+
+/// A copy comes before the change that names it, which others may make known to us much later.
+const UNUSED_KEPT: Duration = Duration::from_mins(10);
 
 /// Puts the copies of files that have vanished in their place.
 ///
@@ -24,9 +29,8 @@ pub async fn complete(
     }
     let mut copies = Vec::new();
     for missing in &settings.missing_assets {
-        copies.push(match store.find_asset(&missing.key).await {
-            // That of another file would hide a slip of the pen.
-            Ok(copy) => copy.filter(|copy| copy.path() == missing.path),
+        copies.push(match store.find_asset(&missing.key, WantedAsset::Path(&missing.path)).await {
+            Ok(copy) => copy,
             Err(away) if away.is_worth_waiting_for() => return Err(away.into()),
             Err(trouble) => {
                 warn!("the copy of {} cannot be read: {}", missing.path.display(), Chain(&trouble));
@@ -53,6 +57,50 @@ pub async fn complete(
     if lost.is_empty() { Ok(()) } else { Err(MissingAsset::refuse(file, lost).into()) }
 }
 
+/// Puts the files of looks in their place, as far as there are copies. Returns whether one was found.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn find_lost(inventory: &mut Inventory, store: &dyn Store) -> Result<bool, Error> {
+    let mut is_any_found = false;
+    for tenant in &mut inventory.tenants {
+        for kind in AssetKind::ALL {
+            let Some(Look::Lost(LostFile { path, digest })) = tenant.branding.get(kind) else {
+                continue;
+            };
+            let key = AssetKey { tenant: tenant.slug.clone(), kind };
+            let Some(found) = store.find_asset(&key, WantedAsset::Digest(digest)).await? else {
+                continue;
+            };
+            // The same content may have been kept under another name since.
+            let found = if found.path() == path {
+                found
+            } else {
+                Arc::new(Asset::new(path.clone(), found.bytes().clone()))
+            };
+            tenant.branding.set(kind, Look::File(found));
+            is_any_found = true;
+        }
+    }
+    Ok(is_any_found)
+}
+
+/// The files of looks of which there is no copy, for the log.
+pub(super) fn lost(inventory: &Inventory) -> impl Iterator<Item = String> {
+    inventory.tenants.iter().flat_map(|tenant| {
+        AssetKind::ALL.into_iter().filter_map(|kind| {
+            let Some(Look::Lost(LostFile { path, .. })) = tenant.branding.get(kind) else {
+                return None;
+            };
+            Some(format!(
+                "tenant {}: there is no copy of {}; it goes without",
+                tenant.slug,
+                path.display()
+            ))
+        })
+    })
+}
+
 /// Keeps a copy of every file that is to be in use. Without a copy all works until a file vanishes. It comes before
 /// the inventory is in force: whoever is told of that looks for them at once.
 pub(super) async fn keep(inventory: &Inventory, store: &dyn Store) {
@@ -61,7 +109,7 @@ pub(super) async fn keep(inventory: &Inventory, store: &dyn Store) {
     }
 }
 
-/// Forgets the copies of files that are not in use any more.
+/// Forgets the copies of files that are not in use any more, unless somebody is about to use them.
 pub(super) async fn forget_unused(inventory: &Inventory, store: &dyn Store) {
     if let Err(trouble) = try_forget(inventory, store).await {
         warn!("copies of files that nobody uses stay in the store: {}", Chain(&trouble));
@@ -86,13 +134,14 @@ async fn try_keep(inventory: &Inventory, store: &dyn Store) -> Result<(), Error>
 }
 
 async fn try_forget(inventory: &Inventory, store: &dyn Store) -> Result<(), Error> {
-    let has_file = |key: &AssetKey| {
+    let is_used = |SavedAsset { key, digest, .. }: &SavedAsset| {
         let tenant = inventory.tenants.iter().find(|tenant| tenant.slug == key.tenant);
-        tenant.is_some_and(|tenant| matches!(tenant.branding.get(key.kind), Some(Look::File(_))))
+        let look = tenant.and_then(|tenant| tenant.branding.get(key.kind));
+        look.and_then(Look::file).is_some_and(|(_, used)| used == digest)
     };
-    for SavedAsset { key, .. } in store.list_assets().await? {
-        if !has_file(&key) {
-            store.remove_asset(&key).await?;
+    for asset in store.list_assets().await? {
+        if !is_used(&asset) {
+            store.remove_asset(&asset, UNUSED_KEPT).await?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use humantime::format_rfc3339_seconds;
 use log::{info, warn};
 
@@ -9,8 +10,8 @@ use super::branding;
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
-use crate::fleet::Fleet;
-use crate::model::{Clash, Inventory, Look};
+use crate::fleet::{Fleet, Node};
+use crate::model::{Clash, Inventory};
 use crate::store::{self, Applied, Applying, Error, Part, SavedInventory, SavedNode, Store};
 
 /// How often another inventory may come before ours until we give up.
@@ -38,7 +39,7 @@ pub async fn choose(
         let saved = load_or_refuse(settings, store).await?;
         let in_force = saved.as_ref().map(|saved| saved.applied.clone());
         let known = match saved {
-            Some(saved) => resolved(saved, store).await?.inventory,
+            Some(saved) => resolved(saved, store).await?,
             None => Inventory::default(),
         };
         let whole = of_file.clone().with_managed_of(&known);
@@ -60,7 +61,7 @@ pub async fn choose(
         }
         let clashes = whole.clashes(settings.server.base_domain.as_deref());
         if !clashes.is_empty() {
-            anyhow::bail!("{}", refusal_of(&clashes));
+            anyhow::bail!("{}", refusal_of(&clashes, AT_START));
         }
         branding::keep(&whole, store).await;
         settings.inventory = whole;
@@ -86,14 +87,15 @@ pub async fn choose(
 }
 
 /// What an operator reads whose file does not go together with what came through the API.
-pub(super) fn refusal_of(clashes: &[Clash]) -> String {
+pub(super) fn refusal_of(clashes: &[Clash], remedy: &str) -> String {
     let clashes: Vec<_> = clashes.iter().map(ToString::to_string).collect();
-    format!(
-        "the file and what came through the API do not go together: change the file, or the other through \
-         the API:\n{}",
-        clashes.join("\n")
-    )
+    let clashes = clashes.join("\n");
+    format!("the file and what came through the API do not go together: {remedy}:\n{clashes}")
 }
+
+/// The API does not listen yet.
+const AT_START: &str = "change the file; or, to change the other, start with what the file was before, change it \
+                        through the API, and send SIGHUP with this file";
 
 pub(super) fn is_shared(settings: &Settings) -> bool {
     settings.store.kind != StoreKind::Embedded
@@ -137,50 +139,32 @@ fn shown(at_ms: u64) -> impl std::fmt::Display {
     format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(at_ms))
 }
 
-/// An inventory with the files of tenants' looks, as far as there are copies.
-pub(super) struct Resolved {
-    pub(super) inventory: Inventory,
-    /// Without the others it must not be written back: they would be gone.
-    pub(super) is_whole: bool,
-}
-
 /// With the files of tenants' looks, which come from the store as well.
-pub(super) async fn resolved(saved: SavedInventory, store: &dyn Store) -> Result<Resolved, Error> {
-    let SavedInventory { mut inventory, files, .. } = saved;
-    let mut is_whole = true;
-    for file in files {
-        let found = store.find_asset(&file.key).await?;
-        let tenant = inventory.tenants.iter_mut().find(|tenant| tenant.slug == file.key.tenant);
-        if let (Some(asset), Some(tenant)) =
-            (found.filter(|asset| asset.digest() == file.digest), tenant)
-        {
-            tenant.branding.set(file.key.kind, Look::File(asset));
-        } else {
-            // Whoever applies another inventory meanwhile tells us of that one, too.
-            is_whole = false;
-            warn!(
-                "tenant {}: there is no copy of {}; it goes without",
-                file.key.tenant,
-                file.path.display()
-            );
-        }
+pub(super) async fn resolved(saved: SavedInventory, store: &dyn Store) -> Result<Inventory, Error> {
+    let SavedInventory { mut inventory, .. } = saved;
+    branding::find_lost(&mut inventory, store).await?;
+    for lost in branding::lost(&inventory) {
+        warn!("{lost}");
     }
-    Ok(Resolved { inventory, is_whole })
+    Ok(inventory)
 }
 
-/// Remembers every node, so that one that is deleted from the file can still serve what runs on it.
+/// Remembers nodes, so that one that is deleted from the file can still serve what runs on it.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn save_nodes(fleet: &Fleet, store: &dyn Store) -> Result<(), Error> {
-    for node in fleet.snapshot().nodes() {
-        let saved = SavedNode {
-            name: node.name().clone(),
-            state: node.live.admin(),
-            spec: Some(node.spec.clone()),
-        };
-        // What is wanted of a node is for those to write who change it.
-        store.describe_node(&saved).await?;
-    }
-    Ok(())
+pub async fn save_nodes(
+    fleet: &Fleet,
+    store: &dyn Store,
+    is_wanted: impl Fn(&Node) -> bool,
+) -> Result<(), Error> {
+    let snapshot = fleet.snapshot();
+    let nodes = snapshot.nodes().filter(|node| is_wanted(node)).map(|node| SavedNode {
+        name: node.name().clone(),
+        state: node.live.admin(),
+        spec: Some(node.spec.clone()),
+    });
+    // What is wanted of a node is for those to write who change it.
+    let all = nodes.map(|saved| async move { store.describe_node(&saved).await });
+    try_join_all(all).await.map(drop)
 }

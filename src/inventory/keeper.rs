@@ -1,6 +1,6 @@
 //! What is in force in this process, and how it changes while we serve.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 
 use super::branding;
-use super::choosing::{
-    Resolved, TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of,
-};
+use super::choosing::{TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of};
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
-use crate::fleet::Fleet;
-use crate::model::{Asset, AssetKey, Change, Clash, Inventory};
-use crate::store::{self, Applied, Applying, Error, Part, Store};
+use crate::fleet::{Fleet, Node};
+use crate::model::{AdminState, Asset, AssetKey, Change, Clash, Inventory, NodeName};
+use crate::store::{self, Applied, Applying, Error, Part, SavedNode, Store};
 
 /// The store is asked this often though it tells of changes by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// What an operator reads when a file is refused.
+const WHILE_SERVING: &str = "change the file, or the other through the API";
 /// A store that fails is asked again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -45,18 +45,8 @@ pub struct InForce {
     pub applied: Applied,
     /// All of it.
     pub inventory: Inventory,
-    standing: Standing,
-}
-
-/// How what is in force here stands to what the store has. Only what is the same may be changed and written back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// The same.
-    Same,
-    /// A file that the store could not be told of.
-    Alone,
-    /// The same without a file of somebody's look, of which there was no copy.
-    Incomplete,
+    /// Whether the store has the same. A file that it could not be told of must not be written over what it has.
+    is_saved: bool,
 }
 
 /// Why the inventory is not changed.
@@ -73,8 +63,7 @@ pub enum Unchanged<E> {
     Store(#[from] Error),
     /// What is in force here is not what the store has.
     #[error(
-        "what is in force here is not in the store, or a file of a tenant's look is missing there: send SIGHUP \
-         again, or upload the file"
+        "the configuration file is in force here, and the store could not be told: send SIGHUP again"
     )]
     Unsaved,
     /// Others change the inventory all the time.
@@ -98,11 +87,7 @@ impl Keeper {
             name: name_of(settings),
             is_shared: is_shared(settings),
             base_domain: settings.server.base_domain.clone(),
-            in_force: ArcSwap::from_pointee(InForce {
-                applied,
-                inventory,
-                standing: Standing::Same,
-            }),
+            in_force: ArcSwap::from_pointee(InForce { applied, inventory, is_saved: true }),
             seen: Mutex::new(seen),
         }
     }
@@ -128,8 +113,8 @@ impl Keeper {
         let _one_at_a_time = self.seen.lock().await;
         for _ in 0..TRIES {
             self.take_over().await?;
-            let InForce { applied, inventory, standing } = &*self.in_force();
-            if *standing != Standing::Same {
+            let InForce { applied, inventory, is_saved } = &*self.in_force();
+            if !is_saved {
                 return Err(Unchanged::Unsaved);
             }
             let mut next = inventory.clone();
@@ -143,11 +128,13 @@ impl Keeper {
             }
             let (digest, base) = (&applied.digest, applied.revision);
             let applying = Applying { digest, by, base, change: Some(&change) };
-            let Some(applied) = self.store.apply_inventory(&next, applying).await? else {
-                continue;
+            let applied = match self.store.apply_inventory(&next, applying).await {
+                Ok(Some(applied)) => applied,
+                Ok(None) => continue,
+                Err(trouble) => self.is_there(&next, base).await.ok_or(trouble)?,
             };
             info!("{} of {} by {by}", change.action, change.object);
-            self.put_in_force(applied, next, Standing::Same).await;
+            self.put_in_force(applied, next, true).await;
             branding::forget_unused(&self.in_force().inventory, self.store.as_ref()).await;
             return Ok((told, self.in_force()));
         }
@@ -179,7 +166,7 @@ impl Keeper {
         let of_file = &settings.inventory;
         match self.tell(of_file).await {
             Ok((applied, whole)) => {
-                self.put_in_force(applied, whole, Standing::Same).await;
+                self.put_in_force(applied, whole, true).await;
                 seen.put(file);
             }
             Err(busy @ Unchanged::Busy) => {
@@ -188,7 +175,10 @@ impl Keeper {
             }
             Err(Unchanged::Refused(never)) => match never {},
             Err(Unchanged::Clashes(clashes)) => {
-                error!("clusters, nodes and tenants stay as they were: {}", refusal_of(&clashes));
+                error!(
+                    "clusters, nodes and tenants stay as they were: {}",
+                    refusal_of(&clashes, WHILE_SERVING)
+                );
                 return false;
             }
             Err(trouble) => {
@@ -198,11 +188,11 @@ impl Keeper {
                 if !clashes.is_empty() {
                     error!(
                         "clusters, nodes and tenants stay as they were: {}",
-                        refusal_of(&clashes)
+                        refusal_of(&clashes, WHILE_SERVING)
                     );
                     return false;
                 }
-                self.put_in_force(applied.clone(), whole, Standing::Alone).await;
+                self.put_in_force(applied.clone(), whole, false).await;
                 error!(
                     "the file is in force here but not saved, other instances do not know it: send SIGHUP \
                      again when the store is back: {}",
@@ -222,7 +212,7 @@ impl Keeper {
             return Ok(true);
         }
         let Some(saved) = self.store.load_inventory(Part::Whole).await? else { return Ok(true) };
-        let saved = resolved(saved, self.store.as_ref()).await?.inventory;
+        let saved = resolved(saved, self.store.as_ref()).await?;
         Ok(store::digest_of(&saved, self.store.as_ref()) == digest)
     }
 
@@ -238,12 +228,9 @@ impl Keeper {
             let in_force = saved.as_ref().map(|saved| saved.applied.clone());
             let known = match saved {
                 Some(saved) => resolved(saved, store).await?,
-                None => Resolved { inventory: Inventory::default(), is_whole: true },
+                None => Inventory::default(),
             };
-            if !known.is_whole {
-                return Err(Unchanged::Unsaved);
-            }
-            let whole = of_file.clone().with_managed_of(&known.inventory);
+            let whole = of_file.clone().with_managed_of(&known);
             branding::keep(&whole, store).await;
             if let Some(same) = in_force.as_ref().filter(|applied| applied.digest == digest) {
                 return Ok((same.clone(), whole));
@@ -261,13 +248,57 @@ impl Keeper {
         Err(Unchanged::Busy)
     }
 
-    async fn put_in_force(&self, applied: Applied, inventory: Inventory, standing: Standing) {
-        forget_deleted(&self.fleet, self.store.as_ref(), &inventory).await;
-        self.fleet.apply(inventory.clone());
-        self.in_force.store(Arc::new(InForce { applied, inventory, standing }));
-        if let Err(trouble) = save_nodes(&self.fleet, self.store.as_ref()).await {
+    /// What is in force in the store, if it is this in place of the revision `base`: a store that breaks off may
+    /// have done all that it was asked.
+    async fn is_there(&self, next: &Inventory, base: u64) -> Option<Applied> {
+        let store = self.store.as_ref();
+        let saved = store.load_inventory(Part::Whole).await.ok()??;
+        let applied = saved.applied.clone();
+        let is_same = applied.revision > base && resolved(saved, store).await.ok()? == *next;
+        is_same.then_some(applied)
+    }
+
+    async fn put_in_force(&self, applied: Applied, inventory: Inventory, is_saved: bool) {
+        let store = self.store.as_ref();
+        forget_deleted(&self.fleet, store, &inventory).await;
+        let states = store.node_states().await.unwrap_or_else(|trouble| {
+            warn!("what others want of nodes cannot be read: {}", Chain(&trouble));
+            HashMap::new()
+        });
+        let before = self.fleet.snapshot();
+        self.fleet.apply_with(inventory.clone(), |node| states.get(node).copied());
+        self.in_force.store(Arc::new(InForce { applied, inventory, is_saved }));
+        let is_changed = |node: &Node| {
+            before.node(node.name().as_str()).is_none_or(|known| {
+                known.spec != node.spec || known.live.admin() != node.live.admin()
+            })
+        };
+        if let Err(trouble) = save_nodes(&self.fleet, store, is_changed).await {
             error!("the nodes are in force but not saved: {}", Chain(&trouble));
         }
+    }
+
+    /// Sets what is wanted of a node, here and everywhere. Returns what was wanted before; nothing where there is
+    /// no such node, or none that can be kept.
+    ///
+    /// # Errors
+    /// When the store fails. Then nothing has changed.
+    pub async fn set_node_state(
+        &self,
+        name: &NodeName,
+        wanted: AdminState,
+    ) -> Result<Option<AdminState>, Error> {
+        let _one_at_a_time = self.seen.lock().await;
+        let snapshot = self.fleet.snapshot();
+        let node = snapshot.node(name.as_str());
+        let Some(node) = node.filter(|node| node.live.admin() != AdminState::Retired) else {
+            return Ok(None);
+        };
+        let before = node.live.admin();
+        let saved = SavedNode { name: name.clone(), state: wanted, spec: Some(node.spec.clone()) };
+        self.store.put_node(&saved).await?;
+        self.fleet.set_node_state(name, wanted);
+        Ok(Some(before))
     }
 
     /// Takes over what others put in force, until `stop` turns true.
@@ -294,7 +325,11 @@ impl Keeper {
 
     async fn catch_up(&self) -> Result<(), Error> {
         let _one_at_a_time = self.seen.lock().await;
-        self.take_over().await
+        self.take_over().await?;
+        // Word of these may have been lost, or come before we knew the node.
+        let states = self.store.node_states().await?;
+        self.fleet.take_over_states(|node| states.get(node).copied());
+        Ok(())
     }
 
     /// Takes over what is in force elsewhere, if that is another one.
@@ -303,21 +338,22 @@ impl Keeper {
         let next = self.store.inventory_in_force().await?;
         // Numbers go back where a backup of the database is restored.
         let is_known = next.is_none_or(|next| next == here.applied);
-        if is_known && here.standing != Standing::Incomplete {
+        if is_known {
+            let mut inventory = here.inventory.clone();
+            if branding::find_lost(&mut inventory, self.store.as_ref()).await? {
+                info!("copies of files of tenants' looks have turned up");
+                self.put_in_force(here.applied.clone(), inventory, here.is_saved).await;
+            }
             return Ok(());
         }
         let Some(saved) = self.store.load_inventory(Part::Whole).await? else { return Ok(()) };
         let applied = saved.applied.clone();
-        let Resolved { inventory, is_whole } = resolved(saved, self.store.as_ref()).await?;
-        if is_known && !is_whole {
-            return Ok(());
-        }
+        let inventory = resolved(saved, self.store.as_ref()).await?;
         info!(
             "clusters, nodes and tenants are in force as {} has applied them, revision {}",
             applied.by, applied.revision
         );
-        let standing = if is_whole { Standing::Same } else { Standing::Incomplete };
-        self.put_in_force(applied, inventory, standing).await;
+        self.put_in_force(applied, inventory, true).await;
         Ok(())
     }
 }

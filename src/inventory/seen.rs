@@ -65,8 +65,8 @@ pub(super) fn print_of(settings: &Settings, store: &dyn Store) -> String {
             add(&mark(value));
         }
         for kind in AssetKind::ALL {
-            if let Some(Look::File(asset)) = tenant.branding.get(kind) {
-                add(asset.digest());
+            if let Some((_, digest)) = tenant.branding.get(kind).and_then(Look::file) {
+                add(digest);
             }
         }
     }

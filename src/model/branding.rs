@@ -62,6 +62,32 @@ pub enum Look {
     Url(String),
     /// We serve it.
     File(Arc<Asset>),
+    /// A file that nobody has any more: served by nobody, and not forgotten, as a copy may turn up.
+    Lost(LostFile),
+}
+
+impl Look {
+    /// Name and digest of a file, where it is one.
+    pub fn file(&self) -> Option<(String, &str)> {
+        match self {
+            Self::Url(_) => None,
+            Self::File(asset) => Some((asset.name(), asset.digest())),
+            Self::Lost(LostFile { path, digest }) => Some((name_of(path), digest)),
+        }
+    }
+}
+
+/// What is known of a file of which there is no copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// SHA-256 of the content, in hex.
+    pub digest: String,
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Which part of the look.
@@ -122,8 +148,7 @@ impl Asset {
 
     /// The name that people see.
     pub fn name(&self) -> String {
-        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
-        name.to_string_lossy().into_owned()
+        name_of(&self.path)
     }
 
     /// The content.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -10,7 +11,8 @@ use super::contract_callbacks::ANYBODYS;
 use super::postgres::MISCOUNTED;
 use super::test_postgres::Postgres as Server;
 use super::{
-    Claim, Count, Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedNode, Store,
+    Claim, Count, Embedded, Older, Outbox, Places, Postgres, Put, Saved, SavedAsset, SavedNode,
+    Store, WantedAsset,
 };
 use crate::model::{
     AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook,
@@ -43,7 +45,7 @@ enum Act {
     Settle(usize, u64, Settled),
     Expire(u64),
     PutAsset(AssetKey, Arc<Asset>),
-    RemoveAsset(AssetKey),
+    RemoveAsset(SavedAsset),
     PutHook(Hook),
     RemoveHook(u64),
     Claim(Claim),
@@ -119,6 +121,11 @@ fn asset_key() -> impl Strategy<Value = AssetKey> {
         .prop_map(|(tenant, kind)| AssetKey { tenant: tenant.parse().unwrap(), kind })
 }
 
+/// Few contents, so that the same come again.
+fn asset() -> impl Strategy<Value = Asset> {
+    (one_of(&IDS), 0..3_u8).prop_map(|(path, byte)| Asset::new(PathBuf::from(path), vec![byte]))
+}
+
 fn hook() -> impl Strategy<Value = Hook> {
     let what = (token(), prop::option::of(one_of(&IDS)), any::<bool>());
     (0..4_u64, key(), what, prop::collection::vec(one_of(&["user-joined", "\\0"]), 0..3)).prop_map(
@@ -173,8 +180,6 @@ fn counted() -> impl Strategy<Value = Count> {
 
 fn act() -> impl Strategy<Value = Act> {
     let name = one_of(&IDS).prop_map(NodeName::new);
-    let look = (one_of(&IDS), prop::collection::vec(any::<u8>(), 0..9));
-    let look = look.prop_map(|(path, bytes)| Arc::new(Asset::new(PathBuf::from(path), bytes)));
     prop_oneof![
         4 => saved_meeting().prop_map(Act::PutMeeting),
         2 => (key(), one_of(&INTERNAL_IDS)).prop_map(|(key, id)| Act::RemoveMeeting(key, id)),
@@ -188,8 +193,12 @@ fn act() -> impl Strategy<Value = Act> {
         6 => delivery().prop_map(Act::PutDelivery),
         5 => (0..4_usize, ms(), settled()).prop_map(|(place, at, s)| Act::Settle(place, at, s)),
         2 => ms().prop_map(Act::Expire),
-        2 => (asset_key(), look).prop_map(|(key, asset)| Act::PutAsset(key, asset)),
-        1 => asset_key().prop_map(Act::RemoveAsset),
+        2 => (asset_key(), asset()).prop_map(|(key, asset)| Act::PutAsset(key, asset.into())),
+        1 => (asset_key(), asset()).prop_map(|(key, asset)| Act::RemoveAsset(SavedAsset {
+            key,
+            path: asset.path().to_owned(),
+            digest: asset.digest().to_owned(),
+        })),
         2 => hook().prop_map(Act::PutHook),
         1 => (0..4_u64).prop_map(Act::RemoveHook),
         6 => claim().prop_map(Act::Claim),
@@ -239,7 +248,7 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
         }
         Act::Expire(now_ms) => store.expire_callbacks(*now_ms).await,
         Act::PutAsset(key, asset) => store.put_asset(key, asset).await,
-        Act::RemoveAsset(key) => store.remove_asset(key).await,
+        Act::RemoveAsset(asset) => store.remove_asset(asset, Duration::ZERO).await,
         Act::PutHook(hook) => store.put_hook(hook).await,
         Act::RemoveHook(id) => store.remove_hook(*id).await,
         Act::Count(more) => store.add_counts(more).await,
@@ -294,9 +303,10 @@ async fn answers(store: &dyn Store) -> Vec<String> {
         said.push(format!("{due:?} {next_due_ms:?} {pending} {dead}"));
     }
     let mut assets = store.list_assets().await.unwrap();
-    assets.sort_by_key(|asset| format!("{:?}", asset.key));
+    assets.sort_by_key(|asset| format!("{asset:?}"));
     for asset in &assets {
-        said.push(format!("{:?}", store.find_asset(&asset.key).await.unwrap()));
+        let wanted = WantedAsset::Digest(&asset.digest);
+        said.push(format!("{:?}", store.find_asset(&asset.key, wanted).await.unwrap()));
     }
     said.push(format!("{assets:?}"));
     let mut counts = store.counts().await.unwrap();

@@ -149,6 +149,18 @@ pub(super) async fn the_last_put_wins(store: &dyn Store) {
         let node = SavedNode { name: name.clone(), state, spec: None };
         store.put_node(&node).await.unwrap();
         assert_eq!(store.load().await.unwrap().nodes, [node]);
+        assert_eq!(store.node_states().await.unwrap(), HashMap::from([(name.clone(), state)]));
+    }
+    // What is wanted of it stays, until it is retired, and after that it begins anew.
+    for (state, kept) in [
+        (AdminState::Retired, AdminState::Retired),
+        (AdminState::Ready, AdminState::Ready),
+        (AdminState::Cordoned, AdminState::Ready),
+        (AdminState::Retired, AdminState::Retired),
+    ] {
+        let node = SavedNode { name: name.clone(), state, spec: None };
+        store.describe_node(&node).await.unwrap();
+        assert_eq!(store.node_states().await.unwrap()[&name], kept, "{state:?}");
     }
     store.put_meeting(&meeting("acme", "m", "first-1")).await.unwrap();
     let moved = Meeting { node: NodeName::new("bbb02"), ..meeting("acme", "m", "second-2") };

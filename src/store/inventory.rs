@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::inventory_row::objects;
 use super::seal::Seal;
-use super::{Error, SavedAsset, Store};
+use super::{Error, Store};
 use crate::model::{AssetKind, Change, Inventory, Look, Secret};
 
 /// How many digests are remembered.
@@ -43,10 +43,8 @@ pub struct Applying<'a> {
 pub struct SavedInventory {
     /// When it was applied.
     pub applied: Applied,
-    /// Without the looks that are files.
+    /// The looks that are files are lost ones: their content is among the assets.
     pub inventory: Inventory,
-    /// Those files; their content is among the assets.
-    pub files: Vec<SavedAsset>,
 }
 
 /// What of an inventory is wanted.
@@ -96,8 +94,8 @@ pub fn digest_of(inventory: &Inventory, store: &dyn Store) -> String {
         }
         for kind in AssetKind::ALL {
             // Where a file is on each machine does not matter.
-            if let Some(Look::File(asset)) = tenant.branding.get(kind) {
-                let same = format!("{} {}", asset.digest(), asset.name());
+            if let Some((name, digest)) = tenant.branding.get(kind).and_then(Look::file) {
+                let same = format!("{digest} {name}");
                 tenant.branding.set(kind, Look::Url(same));
             }
         }

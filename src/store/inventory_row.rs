@@ -2,13 +2,15 @@
 //!
 //! As there, rows have their own shape, and a field that is added later needs a default.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::node_row;
 use super::seal::Seal;
-use super::{SavedAsset, node_row};
 use crate::model::{
-    AssetKey, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind, Limits,
-    Look, MeetingIds, NodeName, ObjectName, Origin, Policy, RecordingSettings, Rule, RuleMode,
+    AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind, Limits, Look,
+    LostFile, MeetingIds, NodeName, ObjectName, Origin, Policy, RecordingSettings, Rule, RuleMode,
     Rules, Secret, Slug, SubId, Tenant, TenantSecret,
 };
 
@@ -201,11 +203,8 @@ fn from_tenant(tenant: &Tenant, seal: &Seal) -> TenantRow {
         let word = kind.as_str().to_owned();
         Some(match tenant.branding.get(kind)? {
             Look::Url(url) => LookRow::Url { kind: word, url: url.clone() },
-            Look::File(asset) => LookRow::File {
-                kind: word,
-                path: asset.path().to_string_lossy().into_owned(),
-                digest: asset.digest().to_owned(),
-            },
+            Look::File(asset) => file_row(word, asset.path(), asset.digest()),
+            Look::Lost(LostFile { path, digest }) => file_row(word, path, digest),
         })
     });
     let RecordingSettings { enabled, retention_days } = tenant.recording;
@@ -225,6 +224,10 @@ fn from_tenant(tenant: &Tenant, seal: &Seal) -> TenantRow {
         recording: RecordingRow { enabled, retention_days },
         stats_token: tenant.stats_token.as_ref().map(|token| shut("stats_token", token)),
     }
+}
+
+fn file_row(kind: String, path: &Path, digest: &str) -> LookRow {
+    LookRow::File { kind, path: path.to_string_lossy().into_owned(), digest: digest.to_owned() }
 }
 
 /// A row in which secrets stand in clear, with them sealed; nothing if there are none.
@@ -288,8 +291,8 @@ fn from_rules(rules: &Rules) -> RulesRow {
 pub(super) fn read(
     rows: impl IntoIterator<Item = SavedRow>,
     seal: &Seal,
-) -> Result<(Inventory, Vec<SavedAsset>), String> {
-    let (mut inventory, mut files) = (Inventory::default(), Vec::new());
+) -> Result<Inventory, String> {
+    let mut inventory = Inventory::default();
     for SavedRow { kind, name, origin, spec } in rows {
         let is_managed = origin == Origin::Api.as_str();
         let wrong = |reason: &str| format!("{kind} {name}: {reason}");
@@ -318,13 +321,11 @@ pub(super) fn read(
             }
             Kind::Tenant => {
                 let row: TenantRow = parse(&spec).map_err(|reason| wrong(&reason))?;
-                let (tenant, own) = to_tenant(&name, row, seal).map_err(wrong)?;
-                inventory.tenants.push(tenant);
-                files.extend(own);
+                inventory.tenants.push(to_tenant(&name, row, seal).map_err(wrong)?);
             }
         }
     }
-    Ok((inventory, files))
+    Ok(inventory)
 }
 
 fn parse<'d, T: Deserialize<'d>>(spec: &'d str) -> Result<T, String> {
@@ -345,11 +346,7 @@ fn to_cluster(name: &str, row: &ClusterRow) -> Result<Cluster, &'static str> {
     Ok(Cluster { name: name.to_owned(), checksum, policy })
 }
 
-fn to_tenant(
-    slug: &str,
-    row: TenantRow,
-    seal: &Seal,
-) -> Result<(Tenant, Vec<SavedAsset>), &'static str> {
+fn to_tenant(slug: &str, row: TenantRow, seal: &Seal) -> Result<Tenant, &'static str> {
     let slug: Slug = slug.parse().map_err(|_invalid| "no slug")?;
     let open = |place: &str, secret| match secret {
         SecretRow::Clear(value) => Ok(Secret::new(value)),
@@ -377,7 +374,6 @@ fn to_tenant(
     let checksums = row.checksums.iter().map(|hash| hash.parse());
     let stats_token = row.stats_token.map(|token| open("stats_token", token)).transpose()?;
     let mut branding = Branding { force: row.force_look, ..Branding::default() };
-    let mut files = Vec::new();
     for look in row.looks {
         let (LookRow::Url { kind, .. } | LookRow::File { kind, .. }) = &look;
         let known = AssetKind::ALL.into_iter().find(|known| known.as_str() == kind);
@@ -385,8 +381,7 @@ fn to_tenant(
         match look {
             LookRow::Url { url, .. } => branding.set(kind, Look::Url(url)),
             LookRow::File { path, digest, .. } => {
-                let key = AssetKey { tenant: slug.clone(), kind };
-                files.push(SavedAsset { key, path: path.into(), digest });
+                branding.set(kind, Look::Lost(LostFile { path: path.into(), digest }));
             }
         }
     }
@@ -407,7 +402,7 @@ fn to_tenant(
         stats_token,
         slug,
     };
-    Ok((tenant, files))
+    Ok(tenant)
 }
 
 fn to_limits(row: &LimitsRow) -> Limits {

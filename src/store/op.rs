@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::arbiter::Claim;
 use super::seal::Seal;
-use super::{Holder, Put, SavedNode, node_row};
+use super::{Holder, Put, SavedAsset, SavedNode, node_row};
 use crate::model::{
     AdminState, Asset, AssetKey, Callback, CallbackToken, Hook, InstanceId, Meeting, MeetingKey,
     NewDelivery, NodeName, Settled,
@@ -30,7 +31,7 @@ pub(in crate::store) enum Op {
     Callbacks(Change),
     Arbitrate(Arbitrate),
     PutAsset(AssetKey, Arc<Asset>),
-    RemoveAsset(AssetKey),
+    RemoveAsset(SavedAsset, Duration),
     PutHook(Box<Hook>),
     RemoveHook(u64),
     /// Writes what is there already.

@@ -26,6 +26,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +52,12 @@ use self::target::Target;
 use self::writer::{Job, Writer};
 use super::op::Op;
 use super::seal::Seal;
-use super::{Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store};
-use crate::model::{Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Secret, Slug};
+use super::{
+    Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store, WantedAsset,
+};
+use crate::model::{
+    AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Secret, Slug,
+};
 
 /// Jobs that may wait; past it callers wait to enqueue. Several times what one transaction takes.
 const QUEUE: usize = 2048;
@@ -276,6 +281,12 @@ impl Store for Postgres {
         self.write(Op::describe_node(node, &self.seal)).await
     }
 
+    async fn node_states(&self) -> Result<HashMap<NodeName, AdminState>, Error> {
+        let reader = self.reader().await?;
+        let rows = reader.rows("SELECT name, state FROM nodes", &[]).await?;
+        Ok(rows.iter().filter_map(rows::node_state).collect())
+    }
+
     async fn remove_node(&self, name: &NodeName) -> Result<(), Error> {
         self.write(Op::RemoveNode(name.clone())).await
     }
@@ -286,10 +297,20 @@ impl Store for Postgres {
         Ok(found.iter().filter_map(rows::saved_asset).collect())
     }
 
-    async fn find_asset(&self, key: &AssetKey) -> Result<Option<Arc<Asset>>, Error> {
+    async fn find_asset(
+        &self,
+        key: &AssetKey,
+        wanted: WantedAsset<'_>,
+    ) -> Result<Option<Arc<Asset>>, Error> {
         let reader = self.reader().await?;
-        let sql = "SELECT path, digest, bytes FROM assets WHERE tenant = $1 AND kind = $2";
-        let found = reader.rows(sql, &[&key.tenant.as_str(), &key.kind.as_str()]).await?;
+        let sql = "SELECT path, digest, bytes FROM assets
+            WHERE tenant = $1 AND kind = $2 AND digest = coalesce($3, digest) AND path = coalesce($4, path)
+            ORDER BY kept_at DESC LIMIT 1";
+        let words = wanted.words();
+        let [digest, path] = words.each_ref().map(|word| word.as_deref().map(text::to_column));
+        let params: &[&(dyn ToSql + Sync)] =
+            &[&key.tenant.as_str(), &key.kind.as_str(), &digest, &path];
+        let found = reader.rows(sql, params).await?;
         Ok(reader.read_all(&found, rows::asset)?.pop().flatten())
     }
 
@@ -297,8 +318,8 @@ impl Store for Postgres {
         self.write(Op::PutAsset(key.clone(), asset.clone())).await
     }
 
-    async fn remove_asset(&self, key: &AssetKey) -> Result<(), Error> {
-        self.write(Op::RemoveAsset(key.clone())).await
+    async fn remove_asset(&self, asset: &SavedAsset, age: Duration) -> Result<(), Error> {
+        self.write(Op::RemoveAsset(asset.clone(), age)).await
     }
 
     async fn put_hook(&self, hook: &Hook) -> Result<(), Error> {

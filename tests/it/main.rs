@@ -38,6 +38,7 @@ mod hooks;
 mod identity;
 mod instances;
 mod inventory;
+mod inventory_api;
 mod isolation;
 mod join;
 mod learning;

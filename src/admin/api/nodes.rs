@@ -19,7 +19,6 @@ use super::problem::{Changing, Problem, Refused};
 use super::{Body, Desk, Query, removal};
 use crate::config;
 use crate::model::{AdminState, Kind, NodeName, Object, ObjectName};
-use crate::store::SavedNode;
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
@@ -153,15 +152,12 @@ pub(in crate::admin) async fn put_state(
     wanted: AdminState,
 ) -> Result<(), Problem> {
     let name = NodeName::new(object.name.as_str());
-    let snapshot = desk.fleet.snapshot();
-    let node = snapshot.node(name.as_str()).ok_or_else(|| Problem::not_found(object))?;
-    let before = node.live.admin();
-    if before == AdminState::Retired {
-        return Err(Problem::conflict(format!("{object} is retired: it goes when it is empty")));
-    }
-    let saved = SavedNode { name: name.clone(), state: wanted, spec: Some(node.spec.clone()) };
-    desk.store.put_node(&saved).await?;
-    desk.fleet.set_node_state(&name, wanted);
+    let Some(before) = desk.keeper.set_node_state(&name, wanted).await? else {
+        return Err(match desk.fleet.peek().node(name.as_str()) {
+            None => Problem::not_found(object),
+            Some(_) => Problem::conflict(format!("{object} is retired: it goes when it is empty")),
+        });
+    };
     let change = |state: AdminState| Some(json!({"state": state.as_str()}).to_string());
     edits::write_down(desk, who, "state", object, change(before), change(wanted)).await;
     Ok(())

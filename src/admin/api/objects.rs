@@ -42,8 +42,8 @@ fn tag_of(desk: &Desk, object: &Object, origin: Origin) -> String {
     digest.update(desk.gate.mark(&documents::write(object, Secrets::Shown).to_string()));
     if let Object::Tenant(tenant) = object {
         for kind in AssetKind::ALL {
-            if let Some(Look::File(asset)) = tenant.branding.get(kind) {
-                digest.update(asset.digest());
+            if let Some((_, file)) = tenant.branding.get(kind).and_then(Look::file) {
+                digest.update(file);
             }
         }
     }
@@ -93,8 +93,8 @@ pub(super) fn view(desk: &Desk, in_force: &InForce, object: &Object) -> Map<Stri
         }
         Object::Tenant(tenant) => {
             let files = AssetKind::ALL.into_iter().filter_map(|kind| {
-                let Some(Look::File(asset)) = tenant.branding.get(kind) else { return None };
-                let file = json!({"name": asset.name(), "sha256": asset.digest()});
+                let (name, digest) = tenant.branding.get(kind)?.file()?;
+                let file = json!({"name": name, "sha256": digest});
                 Some((kind.as_str().to_owned(), file))
             });
             view.insert("files".to_owned(), Value::Object(files.collect()));
@@ -151,7 +151,7 @@ pub(in crate::admin) fn read(
     let mut object = config::read_object(kind, document)?;
     if let (Object::Tenant(tenant), Some(Object::Tenant(before))) = (&mut object, before) {
         for kind in AssetKind::ALL {
-            if let (None, Some(file @ Look::File(_))) =
+            if let (None, Some(file @ (Look::File(_) | Look::Lost(_)))) =
                 (tenant.branding.get(kind), before.branding.get(kind))
             {
                 tenant.branding.set(kind, file.clone());

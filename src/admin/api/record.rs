@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::caller::Who;
 use super::documents::{self, Secrets};
 use crate::fleet::now_ms;
-use crate::model::{AssetKind, Change, Look, Object, ObjectName};
+use crate::model::{AssetKind, Change, Object, ObjectName};
 
 /// Fields whose values nobody reads.
 const SECRETS: [&str; 3] = ["secret", "secret2", "stats_token"];
@@ -70,8 +70,8 @@ fn whole(object: &Object) -> Document {
     };
     if let Object::Tenant(tenant) = object {
         let files = AssetKind::ALL.into_iter().filter_map(|kind| {
-            let Some(Look::File(asset)) = tenant.branding.get(kind) else { return None };
-            Some((kind.as_str().to_owned(), asset.digest().into()))
+            let (_, digest) = tenant.branding.get(kind)?.file()?;
+            Some((kind.as_str().to_owned(), digest.into()))
         });
         let files: Document = files.collect();
         if !files.is_empty() {

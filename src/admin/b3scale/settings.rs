@@ -45,7 +45,7 @@ impl Settings {
     pub(super) fn of(tenant: &Tenant) -> Self {
         let slide = match tenant.branding.get(AssetKind::Slide) {
             Some(Look::Url(url)) => Some(url.clone()),
-            Some(Look::File(_)) | None => None,
+            Some(Look::File(_) | Look::Lost(_)) | None => None,
         };
         let limits = &tenant.limits;
         let is_limited = limits.attendees > 0 && limits.limit_joins;

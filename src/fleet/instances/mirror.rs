@@ -22,7 +22,7 @@ use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::limits::Place;
 use crate::fleet::placement::Reservation;
 use crate::fleet::{Fleet, Node, Snapshot, now_ms};
-use crate::model::{InstanceId, Meeting, MeetingKey, NodeName};
+use crate::model::{AdminState, InstanceId, Meeting, MeetingKey, NodeName};
 
 /// Placements of others that are kept in mind. Far beyond what can be in flight.
 const MAX_HELD: usize = 20_000;
@@ -241,7 +241,9 @@ impl Fleet {
             }
             Event::HookRemoved { id } => self.hooks.forget(id),
             Event::NodeState { node: name, state } => {
-                if let Some(node) = node(&name) {
+                if let Some(node) = node(&name)
+                    && node.live.admin() != AdminState::Retired
+                {
                     node.live.set_admin(state);
                 }
             }

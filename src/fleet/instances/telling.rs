@@ -19,6 +19,7 @@ use super::{Instances, Link};
 use crate::fleet::entry::Entry;
 use crate::fleet::{Fleet, Node};
 use crate::model::{AdminState, Hook, NodeName};
+use log::info;
 
 /// Events that wait. Beyond, the oldest are given up: the digests of polls show it.
 const MAX_WAITING: usize = 20_000;
@@ -389,6 +390,21 @@ impl Fleet {
         known.live.set_admin(state);
         self.instances.tell(&Event::NodeState { node: node.clone(), state });
         true
+    }
+
+    /// Takes over what others want of nodes.
+    pub fn take_over_states(&self, wanted: impl Fn(&NodeName) -> Option<AdminState>) {
+        for node in self.peek().nodes() {
+            let states = (node.live.admin(), wanted(node.name()));
+            // Whether a node is retired is for the inventory to say.
+            if let (before, Some(state)) = states
+                && before != state
+                && ![before, state].contains(&AdminState::Retired)
+            {
+                info!("node {} is {} from now on", node.name(), state.as_str());
+                node.live.set_admin(state);
+            }
+        }
     }
 
     /// Tells of a webhook that was saved and entered.

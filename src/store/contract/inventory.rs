@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{HUSH, retired_node};
 use crate::bbb::Algorithm;
 use crate::model::{
-    Asset, AssetKey, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind,
-    Limits, Look, MeetingIds, ObjectName, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret,
-    Slug, Tenant,
+    Asset, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind, Limits, Look,
+    LostFile, MeetingIds, ObjectName, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret,
+    Tenant,
 };
-use crate::store::{Applied, Applying, Part, SavedAsset, SavedInventory, Store, digest_of};
+use crate::store::{Applied, Applying, Part, SavedInventory, Store, digest_of};
 
 /// With everything set that there is.
 pub(in crate::store) fn inventory() -> Inventory {
@@ -84,8 +84,7 @@ pub(in crate::store) async fn the_last_inventory_is_in_force(store: &dyn Store) 
     // A store's clock is no test's, but nor is it that of another year.
     assert!(one.at_ms.abs_diff(crate::fleet::now_ms()) < 60 * 60 * 1000, "{one:?}");
     let saved = store.load_inventory(Part::Whole).await.unwrap();
-    let expected =
-        SavedInventory { applied: one.clone(), inventory: first.clone(), files: Vec::new() };
+    let expected = SavedInventory { applied: one.clone(), inventory: first.clone() };
     assert_eq!(saved, Some(expected));
 
     let saved = store.load_inventory(Part::Managed).await.unwrap().unwrap();
@@ -98,6 +97,7 @@ pub(in crate::store) async fn the_last_inventory_is_in_force(store: &dyn Store) 
     first.tenants[1].branding.set(AssetKind::Css, Look::File(asset.clone()));
     first.tenants.swap(0, 1);
     first.nodes.pop();
+    let with_file = first.clone();
     let two = apply(&first, "two", "edge-2", Some(&one)).await.unwrap();
     assert_eq!(apply(&first, "late", "edge-2", Some(&one)).await, None);
     assert!(two.revision > one.revision);
@@ -105,11 +105,10 @@ pub(in crate::store) async fn the_last_inventory_is_in_force(store: &dyn Store) 
     assert_eq!(store.last_applied("one").await.unwrap(), Some(one));
     assert_eq!(store.last_applied("three").await.unwrap(), None);
     let saved = store.load_inventory(Part::Whole).await.unwrap().unwrap();
-    let key = AssetKey { tenant: "other".parse::<Slug>().unwrap(), kind: AssetKind::Css };
-    let file = SavedAsset { key, path: "conf/a.css".into(), digest: asset.digest().to_owned() };
-    assert_eq!(saved.files, [file]);
-    first.tenants[0].branding = Branding::default();
-    assert_eq!((saved.applied, saved.inventory), (two.clone(), first));
+    let lost = LostFile { path: "conf/a.css".into(), digest: asset.digest().to_owned() };
+    first.tenants[0].branding.set(AssetKind::Css, Look::Lost(lost));
+    assert_eq!((saved.applied, &saved.inventory), (two.clone(), &first));
+    assert_eq!(digest_of(&saved.inventory, store), digest_of(&with_file, store));
 
     let again = apply(&Inventory::default(), "one", "edge-1", Some(&two)).await.unwrap();
     assert_eq!(store.last_applied("one").await.unwrap(), Some(again.clone()));

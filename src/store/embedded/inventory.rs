@@ -91,8 +91,8 @@ fn load(db: &Connection, part: Part, seal: &Seal) -> rusqlite::Result<Option<Sav
     })?;
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let read = inventory_row::read(rows, seal);
-    let (inventory, files) = read.map_err(|reason| unreadable(3, reason))?;
-    Ok(Some(SavedInventory { applied, inventory, files }))
+    let inventory = read.map_err(|reason| unreadable(3, reason))?;
+    Ok(Some(SavedInventory { applied, inventory }))
 }
 
 fn apply(

@@ -35,12 +35,12 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
             .prepare_cached(
                 "INSERT INTO nodes (name, state, spec) VALUES (?1, ?2, ?3)
                  ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,
-                     state = CASE WHEN ?4 AND nodes.state <> 'retired' THEN nodes.state
-                         ELSE excluded.state END",
+                     state = CASE WHEN ?4 AND 'retired' NOT IN (nodes.state, excluded.state)
+                         THEN nodes.state ELSE excluded.state END",
             )?
             .execute(params![name.as_str(), state.as_str(), spec, keeps_state])?,
         Op::PutAsset(key, asset) => assets::put(db, key, asset)?,
-        Op::RemoveAsset(key) => assets::remove(db, key)?,
+        Op::RemoveAsset(asset, age) => assets::remove(db, asset, *age)?,
         Op::RemoveNode(name) => db
             .prepare_cached(
                 "DELETE FROM nodes WHERE name = ?1

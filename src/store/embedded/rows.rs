@@ -1,11 +1,14 @@
 //! Reading everything back.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use crate::model::{CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId};
+use crate::model::{
+    AdminState, CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId,
+};
 use crate::store::seal::Seal;
 use crate::store::{Saved, node_row};
 
@@ -166,4 +169,14 @@ pub(super) fn word<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result
 
 pub(super) fn unreadable(column: usize, reason: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
+}
+
+/// What is wanted of nodes. Rows that cannot be understood are left out.
+pub(super) fn node_states(db: &Connection) -> rusqlite::Result<HashMap<NodeName, AdminState>> {
+    let mut statement = db.prepare_cached("SELECT name, state FROM nodes")?;
+    let rows = statement.query_map([], |row| {
+        let (name, state): (String, String) = (row.get(0)?, row.get(1)?);
+        Ok(state.parse().ok().map(|state| (NodeName::new(name), state)))
+    })?;
+    rows.filter_map(Result::transpose).collect()
 }

@@ -1,16 +1,14 @@
 //! The thread that owns the connection.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{assets, op, rows};
-use crate::model::{Asset, AssetKey};
+use super::{op, rows};
 use crate::store::op::Op;
 use crate::store::seal::Seal;
-use crate::store::{Error, Health, Saved, SavedAsset};
+use crate::store::{Error, Health, Saved};
 
 /// Most changes in one transaction, so that the first of a long queue does not wait for the last.
 const BATCH: usize = 256;
@@ -22,8 +20,6 @@ pub(super) enum Job {
     Load(Seal, Reply<Saved>),
     /// Looks something up and answers by itself.
     Read(Box<dyn FnOnce(&Connection) + Send>),
-    ListAssets(Reply<Vec<SavedAsset>>),
-    FindAsset(AssetKey, Reply<Option<Arc<Asset>>>),
 }
 
 /// Works until every sender is gone and the queue is empty.
@@ -38,14 +34,6 @@ pub(super) fn run(path: &Path, mut db: Connection, mut jobs: mpsc::Receiver<Job>
                 answer(reply, saved);
             }
             Job::Read(read) => read(&db),
-            Job::ListAssets(reply) => {
-                let listed = assets::list(&db);
-                answer(reply, listed.map_err(|error| Error::from_sqlite(path, error)));
-            }
-            Job::FindAsset(key, reply) => {
-                let found = assets::find(&db, &key);
-                answer(reply, found.map_err(|error| Error::from_sqlite(path, error)));
-            }
             Job::Write(op, reply) => {
                 batch.push((op, reply));
                 next = drain(&mut jobs, &mut batch);

@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 use super::text::to_column;
 use super::{arbiter, outbox};
 use crate::model::{Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, Scope};
+use crate::store::SavedAsset;
 use crate::store::callbacks::{CALLBACKS_KEPT_MS, Put, TOLD_KEPT_MS, UNNOTICED_END_MS};
 use crate::store::op::{Change, Flag, Full, Op, Outcome, PORTION, Portion, Step};
 
@@ -78,28 +79,40 @@ pub(super) fn queries(op: &Op) -> Vec<Query> {
             )
             .telling_if(is_removed)
         }
-        Op::PutNode { name, state, spec, keeps_state } => Query::new(
-            "INSERT INTO nodes (name, state, spec) VALUES ($1, $2, $3)
+        Op::PutNode { name, state, spec, keeps_state } => {
+            let put = Query::new(
+                "INSERT INTO nodes (name, state, spec) VALUES ($1, $2, $3)
                 ON CONFLICT (name) DO UPDATE SET spec = excluded.spec,
-                    state = CASE WHEN $4 AND nodes.state <> 'retired' THEN nodes.state
-                        ELSE excluded.state END",
-            vec![
-                text(name.as_str()),
-                word(state.as_str()),
-                // JSON escapes a NUL by itself.
-                Box::new(spec.clone()),
-                Box::new(*keeps_state),
-            ],
-        ),
+                    state = CASE WHEN $4 AND 'retired' NOT IN (nodes.state, excluded.state)
+                        THEN nodes.state ELSE excluded.state END",
+                vec![
+                    text(name.as_str()),
+                    word(state.as_str()),
+                    // JSON escapes a NUL by itself.
+                    Box::new(spec.clone()),
+                    Box::new(*keeps_state),
+                ],
+            );
+            // Others read what is wanted of nodes when they hear this.
+            let told = (!keeps_state)
+                .then(|| Query::new("SELECT pg_notify('portico_inventory', '')", Vec::new()));
+            return std::iter::once(put).chain(told).collect();
+        }
         Op::RemoveNode(name) => Query::new(
             "DELETE FROM nodes WHERE name = $1
                 AND NOT EXISTS (SELECT FROM meetings WHERE node = $1)",
             vec![text(name.as_str())],
         ),
         Op::PutAsset(key, asset) => put_asset(key, asset),
-        Op::RemoveAsset(key) => Query::new(
-            "DELETE FROM assets WHERE tenant = $1 AND kind = $2",
-            vec![word(key.tenant.as_str()), word(key.kind.as_str())],
+        Op::RemoveAsset(SavedAsset { key, digest, .. }, age) => Query::new(
+            "DELETE FROM assets WHERE tenant = $1 AND kind = $2 AND digest = $3
+                AND kept_at <= clock_timestamp() - $4 * interval '1 millisecond'",
+            vec![
+                word(key.tenant.as_str()),
+                word(key.kind.as_str()),
+                word(digest),
+                Box::new(age.as_secs_f64() * 1000.0),
+            ],
         ),
         Op::PutHook(hook) => put_hook(hook),
         Op::Probe => return probe(),
@@ -147,8 +160,8 @@ pub(super) fn put_meeting(meeting: &Meeting) -> Query {
 fn put_asset(key: &AssetKey, asset: &Asset) -> Query {
     Query::new(
         "INSERT INTO assets (tenant, kind, path, digest, bytes) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (tenant, kind) DO UPDATE SET path = excluded.path,
-                digest = excluded.digest, bytes = excluded.bytes",
+            ON CONFLICT (tenant, kind, digest) DO UPDATE SET path = excluded.path,
+                bytes = excluded.bytes, kept_at = excluded.kept_at",
         vec![
             word(key.tenant.as_str()),
             word(key.kind.as_str()),

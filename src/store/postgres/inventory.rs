@@ -75,9 +75,9 @@ impl Inventories for Postgres {
         let applied = reader.read_all(std::slice::from_ref(first), applied)?.pop();
         let Some(applied) = applied else { return Ok(None) };
         let objects: Vec<_> = reader.read_all(&rows, object)?.into_iter().flatten().collect();
-        let (inventory, files) = inventory_row::read(objects, &self.seal)
+        let inventory = inventory_row::read(objects, &self.seal)
             .map_err(|reason| Trouble::Row { place: self.target.place.clone(), reason })?;
-        Ok(Some(SavedInventory { applied, inventory, files }))
+        Ok(Some(SavedInventory { applied, inventory }))
     }
 
     async fn apply_inventory(

@@ -10,8 +10,8 @@ use tokio_postgres::{Row, Transaction};
 
 use super::text::from_column;
 use crate::model::{
-    Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Hook, Meeting, MeetingKey,
-    NodeName, Scope, SubId,
+    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Hook, Meeting,
+    MeetingKey, NodeName, Scope, SubId,
 };
 use crate::store::seal::Seal;
 use crate::store::{Saved, SavedAsset, node_row};
@@ -134,6 +134,11 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery, Unreadable> {
         attempts: u32::try_from(attempts).map_err(|_error| unreadable(row, 7, "is negative"))?,
         node: NodeName::new(text(row, 8)?),
     })
+}
+
+/// `None` for a row that cannot be understood.
+pub(super) fn node_state(row: &Row) -> Option<(NodeName, AdminState)> {
+    Some((NodeName::new(text(row, 0).ok()?), word(row, 1).ok()?))
 }
 
 /// `None` for a row that cannot be understood.

@@ -25,10 +25,14 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
     ("V5__inventory", include_str!("../../../migrations/postgres/0005_inventory.sql")),
     ("V6__inventory_chain", include_str!("../../../migrations/postgres/0006_inventory_chain.sql")),
     ("V7__ledger", include_str!("../../../migrations/postgres/0007_ledger.sql")),
+    (
+        "V8__assets_by_content",
+        include_str!("../../../migrations/postgres/0008_assets_by_content.sql"),
+    ),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 7;
+pub(super) const PRESENT: u32 = 8;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -1,0 +1,79 @@
+//! What operators manage through the API, when instances, stores and copies do as they like.
+
+use http::Method;
+use serde_json::json;
+
+use crate::api::{KEY, Operator, config};
+use crate::harness::{Plan, Pool, eventually, request};
+
+const LOGO: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
+
+/// Puts a file where the API wants it.
+async fn upload(admin: &Operator<'_>, path: &str) -> u16 {
+    let headers = [
+        ("authorization".to_owned(), format!("Bearer {}", admin.token)),
+        ("content-type".to_owned(), "image/svg+xml".to_owned()),
+    ];
+    let path = format!("/api/portico/v1{path}");
+    let address = admin.pool.admin_address();
+    let reply = request(address, Method::PUT, "admin", &path, &headers, LOGO).await;
+    reply.expect("an answer").status.as_u16()
+}
+
+#[tokio::test]
+async fn what_is_wanted_of_a_node_holds_everywhere_also_without_redis() {
+    let config = config().set("store.key", "the-key-of-all-instances-0123456789");
+    let cluster = Plan::new(config, 2).without_redis().start().await;
+    let [one, two] = [cluster.instance(0), cluster.instance(1)];
+    let [admin, other] = [Operator::of(one, "admin").await, Operator::of(two, "admin").await];
+    let state = json!({"state": "draining"});
+    let put = admin.call(Method::PUT, "/nodes/node0/state", Some(state)).await;
+    assert_eq!(put.status, 200, "{}", put.body);
+    eventually("the other one knows", async || {
+        other.get("/nodes/node0").await["state"] == "draining"
+    })
+    .await;
+    for number in 0..4 {
+        two.tenant("acme").create(&format!("room{number}")).await;
+    }
+    assert!(cluster.nodes()[0].meetings().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_which_there_is_no_copy_is_missed_until_it_is_there_again() {
+    let mut pool = Pool::start(config()).await;
+    let logo = |pool: &Pool| {
+        let database = pool.dir().join("data").join("portico.db");
+        rusqlite::Connection::open(database).expect("the database")
+    };
+    let beta = json!({"slug": "beta", "cluster_group": "default",
+        "secrets": [{"sub_id": 0, "secret": "the-secret-of-beta-0123456789abcdefghijklmnop"}]});
+    let admin = Operator::of(&pool, "admin").await;
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(beta)).await.status, 201);
+    assert_eq!(upload(&admin, "/tenants/beta/branding/logo").await, 200);
+    let files = admin.get("/tenants/beta").await["files"].clone();
+    assert!(files["logo"]["sha256"].is_string(), "{files}");
+
+    let token = admin.token.clone();
+    pool.signal("TERM");
+    pool.ended().await;
+    assert_eq!(logo(&pool).execute("DELETE FROM assets", []).expect("rows"), 1);
+    pool.restart().await;
+    assert!(pool.log().contains("tenant beta: there is no copy of"), "{}", pool.log());
+    let admin = Operator { pool: &pool, token };
+    // All else can be changed, and it is not forgotten.
+    let more = json!({"limits": {"meetings": 2}});
+    assert_eq!(admin.call(Method::PATCH, "/tenants/beta", Some(more)).await.status, 200);
+    assert_eq!(admin.get("/tenants/beta").await["files"], files);
+    assert_eq!(upload(&admin, "/tenants/beta/branding/logo").await, 200);
+    assert_eq!(admin.get("/tenants/beta").await["files"], files);
+    let created = pool.tenant("acme").base("/bbb/beta/bigbluebutton/api");
+    let created = created.secret("the-secret-of-beta-0123456789abcdefghijklmnop");
+    created.create("room").await;
+    let told = pool.nodes().iter().flat_map(portico::sim::Node::requests).any(|request| {
+        request.query.contains("logo=")
+    });
+    assert!(told, "nodes are told of the logo again");
+    let trail = admin.get("/changes").await.to_string();
+    assert!(trail.contains("limits") && !trail.contains(KEY), "{trail}");
+}
