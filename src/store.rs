@@ -136,6 +136,8 @@ pub struct Opening {
     pub older: Older,
     /// What secrets are sealed with; none: they stand there in clear.
     pub key: Option<Secret>,
+    /// What opens secrets that were sealed before there was this key.
+    pub former_key: Option<Secret>,
     /// Our own clock, ms since 1970, which a server's is compared with; none: it is not.
     pub clock: Option<fn() -> u64>,
     /// Where operators see whether it can be used.
@@ -144,7 +146,7 @@ pub struct Opening {
 
 impl From<Older> for Opening {
     fn from(older: Older) -> Self {
-        Self { older, key: None, clock: None, health: Health::default() }
+        Self { older, key: None, former_key: None, clock: None, health: Health::default() }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::serve::{Upgrade, notify};
 use crate::admin;
 use crate::chain::Chain;
-use crate::config::{Settings, StoreKind};
+use crate::config::{Settings, Storage, StoreKind};
 use crate::fleet::now_ms;
 use crate::store::{Embedded, Error, Health, Older, Opening, Postgres, Store};
 
@@ -39,7 +39,8 @@ pub(super) async fn open(
     health: Health,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let older = if settings.store.migrate { Older::Migrate } else { Older::Refuse };
-    let opening = Opening { older, key: settings.store.key.clone(), clock: Some(now_ms), health };
+    let Storage { key, former_key, .. } = settings.store.clone();
+    let opening = Opening { older, key, former_key, clock: Some(now_ms), health };
     match &settings.store.kind {
         StoreKind::Embedded => {
             let open = async || Ok(Embedded::open_as(&settings.data_dir, opening.clone())?);

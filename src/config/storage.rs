@@ -29,6 +29,8 @@ pub struct Storage {
     pub migrate: bool,
     /// What the nodes' secrets are sealed with; none: they stand in the store in clear.
     pub key: Option<Secret>,
+    /// What they were sealed with before, while `key` takes its place.
+    pub former_key: Option<Secret>,
 }
 
 /// As many bits as the cipher has.
@@ -45,17 +47,20 @@ pub(super) fn store(item: &Item<'_>) -> Option<Storage> {
     item.fields(|fields| {
         let migrate = fields.optional("migrate").flag().unwrap_or(true);
         let key_item = fields.optional("key");
-        let key = key_item.secret();
-        if key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY_BYTES) {
-            key_item.problem(
-                "is too short; write 32 characters or more, such as `openssl rand -hex 32` makes",
-            );
-        }
+        let [key, former_key] = [&key_item, &fields.optional("former_key")].map(|item| {
+            let key = item.secret();
+            if key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY_BYTES) {
+                item.problem(
+                    "is too short; write 32 characters or more, such as `openssl rand -hex 32` makes",
+                );
+            }
+            key
+        });
         let kind = kind(fields)?;
         if kind != StoreKind::Embedded && key_item.is_absent() {
             item.warn("without a `key` the secrets of nodes stand in the database in clear");
         }
-        Some(Storage { kind, migrate, key })
+        Some(Storage { kind, migrate, key, former_key })
     })
 }
 

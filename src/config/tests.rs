@@ -129,7 +129,7 @@ server:
   drain: 2s
   grace: 1m 30s
 data_dir: .
-store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false, key: { file: jwt } }
+store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false, key: { file: jwt }, former_key: another-key-of-thirty-two-bytes-or-so }
 redis: { url: { env: REDIS } }
 api: { jwt_secret: { file: jwt }, public: true }
 polling: { interval: 1s, timeout: 500ms, down_after: 4, up_after: "1", node_down_grace: 2min }
@@ -191,7 +191,9 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(server.drain, Duration::from_secs(2));
     let key = Some(Secret::new("a key of more than thirty-two bytes"));
     let url = Secret::new("postgres://portico:pass-word@localhost/portico");
-    assert_eq!(settings.store, Storage { kind: StoreKind::Postgres { url }, migrate: false, key });
+    let former_key = Some(Secret::new("another-key-of-thirty-two-bytes-or-so"));
+    let store = Storage { kind: StoreKind::Postgres { url }, migrate: false, key, former_key };
+    assert_eq!(settings.store, store);
     assert_eq!(settings.redis, Some(Secret::new("rediss://:pass-word@redis/0")));
     let jwt_secret = Some(Secret::new("a key of more than thirty-two bytes"));
     assert_eq!(settings.api, Api { jwt_secret, public: true });

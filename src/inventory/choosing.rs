@@ -109,9 +109,10 @@ async fn load_or_refuse(
     let part = if is_shared(settings) { Part::Whole } else { Part::Managed };
     match store.load_inventory(part).await {
         Err(unreadable) if !unreadable.is_worth_waiting_for() => Err(anyhow::anyhow!(
-            "what is in force in the store cannot be read: {}; all instances need the same `store.key`, and what \
-             came through the API needs the one from before: correct it, or, to begin anew with this file, stop all instances and \
-             `DELETE FROM inventory; DELETE FROM inventory_revisions;`, which takes what came through the API away",
+            "what is in force in the store cannot be read: {}; all instances need the same `store.key`: correct it, or, \
+             where it takes the place of another one, name that as `store.former_key`. Without that one, stop all \
+             instances and `DELETE FROM inventory; DELETE FROM inventory_revisions;`: that begins anew with this \
+             file, and takes away all that came through the API",
             Chain(&unreadable)
         )),
         loaded => Ok(loaded?),

@@ -81,12 +81,12 @@ impl Embedded {
     /// # Errors
     /// See [`Error`]; each names the file and the remedy.
     pub fn open_as(data_dir: &Path, opening: impl Into<Opening>) -> Result<Self, Error> {
-        let Opening { older, key, health, .. } = opening.into();
+        let Opening { older, key, former_key, health, .. } = opening.into();
         create_private(data_dir)
             .map_err(|error| Error::NoDirectory(data_dir.to_owned(), Arc::new(error)))?;
         let path = Self::file(data_dir);
         let connection = schema::open(&path, older)?;
-        let seal = Seal::new(key.as_ref());
+        let seal = Seal::new(key.as_ref(), former_key.as_ref());
         sealing::seal_all(&path, &connection, &seal);
         Self::start(path.clone(), connection, seal, health)
             .map_err(|error| Error::from_io(&path, error))

@@ -97,7 +97,7 @@ impl Postgres {
     /// # Errors
     /// See [`Trouble`]; each names the setting and the remedy.
     pub async fn open(url: &Secret, opening: impl Into<Opening>) -> Result<Self, Error> {
-        let Opening { older, key, clock, health } = opening.into();
+        let Opening { older, key, former_key, clock, health } = opening.into();
         let target = Target::parse(url)?;
         let connector = Connector::new(&target).comparing(clock);
         let mut session = connect(&connector, &target).await?;
@@ -124,7 +124,7 @@ impl Postgres {
         let owed = Debts::new();
         let writer = Writer { target: target.clone(), connector, jobs: receiver, owed, health };
         drop(runtime.spawn(writer.run(session)));
-        let seal = Seal::new(key.as_ref());
+        let seal = Seal::new(key.as_ref(), former_key.as_ref());
         Ok(Self { target: Arc::new(target), jobs, pool, runtime, seal })
     }
 

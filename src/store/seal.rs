@@ -20,45 +20,53 @@ const PURPOSE_OF_MARKS: &[u8] = b"portico: marks of secrets, 1\0";
 
 /// Seals and opens, or leaves everything as it is.
 #[derive(Clone, Default)]
-pub(super) struct Seal(Option<Arc<Keys>>);
+pub(super) struct Seal {
+    /// Seals and opens.
+    key: Option<Arc<Keys>>,
+    /// Only opens.
+    former: Option<Arc<Keys>>,
+}
 
 struct Keys {
     seals: LessSafeKey,
     marks: hmac::Key,
 }
 
+impl Keys {
+    fn of(key: &Secret) -> Self {
+        // A key has as many bits as a digest by its own length, so no slow derivation is needed.
+        let digest =
+            |purpose: &[u8]| Sha256::new_with_prefix(purpose).chain_update(key.expose()).finalize();
+        let seals = UnboundKey::new(&CHACHA20_POLY1305, &digest(PURPOSE));
+        let seals = LessSafeKey::new(seals.expect("a digest is 32 bytes"));
+        let marks = hmac::Key::new(hmac::HMAC_SHA256, &digest(PURPOSE_OF_MARKS));
+        Self { seals, marks }
+    }
+}
+
 impl Seal {
-    /// With the key of the configuration.
-    pub(super) fn new(key: Option<&Secret>) -> Self {
-        Self(key.map(|key| {
-            // A key has as many bits as a digest by its own length, so no slow derivation is needed.
-            let digest = |purpose: &[u8]| {
-                Sha256::new_with_prefix(purpose).chain_update(key.expose()).finalize()
-            };
-            let seals = UnboundKey::new(&CHACHA20_POLY1305, &digest(PURPOSE));
-            let seals = LessSafeKey::new(seals.expect("a digest is 32 bytes"));
-            let marks = hmac::Key::new(hmac::HMAC_SHA256, &digest(PURPOSE_OF_MARKS));
-            Arc::new(Keys { seals, marks })
-        }))
+    /// With the keys of the configuration.
+    pub(super) fn new(key: Option<&Secret>, former: Option<&Secret>) -> Self {
+        Self { key: key.map(Keys::of).map(Arc::new), former: former.map(Keys::of).map(Arc::new) }
     }
 
     /// Whether it seals anything.
     pub(super) fn has_key(&self) -> bool {
-        self.0.is_some()
+        self.key.is_some()
     }
 
     /// Tells a secret from others by the same key. Without a key anybody can make it of the secret, who can read
     /// secrets in the same store then, too.
     pub(super) fn mark_of(&self, secret: &Secret) -> String {
         let open = || hmac::Key::new(hmac::HMAC_SHA256, PURPOSE_OF_MARKS);
-        let key = self.0.as_ref().map_or_else(open, |keys| keys.marks.clone());
+        let key = self.key.as_ref().map_or_else(open, |keys| keys.marks.clone());
         let mark = hmac::sign(&key, secret.expose().as_bytes());
         hex::encode(mark.as_ref().first_chunk::<8>().unwrap_or(&[0; 8]))
     }
 
     /// A secret of the node `name`, sealed; nothing without a key.
     pub(super) fn close(&self, name: &str, secret: &str) -> Option<String> {
-        let key = self.0.as_ref()?;
+        let key = self.key.as_ref()?;
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut sealed = secret.as_bytes().to_vec();
         let (used, about) = (Nonce::assume_unique_for_key(nonce), Aad::from(name));
@@ -67,13 +75,19 @@ impl Seal {
         Some(STANDARD_NO_PAD.encode(sealed))
     }
 
-    /// What was sealed for the node `name` with this key; nothing if it was not.
+    /// What was sealed for the node `name` with one of the keys; nothing if it was not.
     pub(super) fn open(&self, name: &str, sealed: &str) -> Option<String> {
-        let key = self.0.as_ref()?;
+        let mut keys = self.key.iter().chain(&self.former);
+        keys.find_map(|key| key.open(name, sealed))
+    }
+}
+
+impl Keys {
+    fn open(&self, name: &str, sealed: &str) -> Option<String> {
         let sealed = STANDARD_NO_PAD.decode(sealed).ok()?;
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let (used, mut rest) = (Nonce::assume_unique_for_key(*nonce), rest.to_vec());
-        let secret = key.seals.open_in_place(used, Aad::from(name), &mut rest).ok()?;
+        let secret = self.seals.open_in_place(used, Aad::from(name), &mut rest).ok()?;
         String::from_utf8(secret.to_vec()).ok()
     }
 }
@@ -90,7 +104,7 @@ mod tests {
 
     #[test]
     fn only_the_same_key_and_name_open_what_was_sealed() {
-        let seal = |key: &str| Seal::new(Some(&Secret::new(key)));
+        let seal = |key: &str| Seal::new(Some(&Secret::new(key)), None);
         let (own, other) = (seal("a key of thirty-two bytes or more"), seal("another"));
         let sealed = own.close("bbb01", "hush \0🗝").unwrap();
         assert_ne!(own.close("bbb01", "hush \0🗝").unwrap(), sealed);
@@ -99,6 +113,14 @@ mod tests {
         assert_eq!(own.open("bbb02", &sealed), None);
         assert_eq!(other.open("bbb01", &sealed), None);
         assert_eq!(Seal::default().open("bbb01", &sealed), None);
+        let former = Secret::new("a key of thirty-two bytes or more");
+        let new = Seal::new(Some(&Secret::new("another")), Some(&former));
+        assert_eq!(new.open("bbb01", &sealed).as_deref(), Some("hush \0🗝"));
+        let sealed_anew = new.close("bbb01", "hush").unwrap();
+        assert_eq!(
+            (own.open("bbb01", &sealed_anew), other.open("bbb01", &sealed_anew).as_deref()),
+            (None, Some("hush"))
+        );
         assert_eq!(Seal::default().close("bbb01", "hush"), None);
         let mark = |seal: &Seal, secret| seal.mark_of(&Secret::new(secret));
         assert_eq!(mark(&own, "hush"), mark(&seal("a key of thirty-two bytes or more"), "hush"));

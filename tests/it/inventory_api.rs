@@ -70,10 +70,38 @@ async fn a_file_of_which_there_is_no_copy_is_missed_until_it_is_there_again() {
     let created = pool.tenant("acme").base("/bbb/beta/bigbluebutton/api");
     let created = created.secret("the-secret-of-beta-0123456789abcdefghijklmnop");
     created.create("room").await;
-    let told = pool.nodes().iter().flat_map(portico::sim::Node::requests).any(|request| {
-        request.query.contains("logo=")
-    });
+    let told = pool
+        .nodes()
+        .iter()
+        .flat_map(portico::sim::Node::requests)
+        .any(|request| request.query.contains("logo="));
     assert!(told, "nodes are told of the logo again");
     let trail = admin.get("/changes").await.to_string();
     assert!(trail.contains("limits") && !trail.contains(KEY), "{trail}");
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_and_nothing_of_the_api_is_lost() {
+    let [old, new] = ["the-key-before-0123456789abcdefghij", "the-key-after-0123456789abcdefghijk"];
+    let mut pool = Pool::start(config().set("store.key", old)).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let secret = "the-secret-of-beta-0123456789abcdefghijklmnop";
+    let beta = json!({"slug": "beta", "cluster_group": "default",
+        "secrets": [{"sub_id": 0, "secret": secret}]});
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(beta)).await.status, 201);
+    let yaml = pool.config_yaml();
+    for key in [format!("{new}\n  former_key: {old}"), new.to_owned()] {
+        pool.signal("TERM");
+        pool.ended().await;
+        pool.rewrite_config(&yaml.replace(old, &key));
+        pool.restart().await;
+        let beta = pool.tenant("acme").base("/bbb/beta/bigbluebutton/api").secret(secret);
+        assert!(beta.listed().await.is_empty());
+    }
+    pool.signal("TERM");
+    pool.ended().await;
+    pool.rewrite_config(&yaml);
+    pool.start_process();
+    assert_eq!(pool.ended().await.code(), Some(1));
+    assert!(pool.log().contains("store.former_key"), "{}", pool.log());
 }

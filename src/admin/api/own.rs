@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::Desk;
 use super::problem::Problem;
 use crate::config::Server;
-use crate::model::Inventory;
+use crate::model::{Inventory, Scope, Tenant};
 
 /// A name that takes longer is not ours.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,17 +55,19 @@ impl Own {
     }
 
     fn is_named(&self, url: &Url, inventory: &Inventory) -> Option<String> {
-        let host = url.host_str()?.to_ascii_lowercase();
+        let host_of = |url: &Url| Some(url.host_str()?.trim_end_matches('.').to_ascii_lowercase());
+        let host = host_of(url)?;
         if let Some(public) = &self.public_url
-            && public.origin() == url.origin()
+            && host_of(public).as_deref() == Some(&*host)
+            && public.port_or_known_default() == url.port_or_known_default()
         {
             return Some(format!("server.public_url ({})", public.origin().ascii_serialization()));
         }
         if let Some(base) = &self.base_domain {
-            let is_tenants = |tenant: &crate::model::Tenant| {
-                host.strip_suffix(base.as_str()).and_then(|rest| rest.strip_suffix('.'))
-                    == Some(tenant.slug.as_str())
-            };
+            let label = host.strip_suffix(base.as_str()).and_then(|rest| rest.strip_suffix('.'));
+            let scope = label.and_then(Scope::parse);
+            let is_tenants =
+                |tenant: &Tenant| scope.as_ref().is_some_and(|scope| scope.tenant == tenant.slug);
             if host == *base || inventory.tenants.iter().any(is_tenants) {
                 return Some(format!("a host of server.base_domain ({host})"));
             }
@@ -115,11 +117,16 @@ mod tests {
 
     #[tokio::test]
     async fn whatever_leads_to_ourselves_is_known() {
+        let tenants = vec![Tenant::sample("acme", &[0])];
+        let inventory = Inventory { tenants, ..Inventory::default() };
         for (url, is_ours) in [
             ("https://door.example/bigbluebutton/api", true),
             ("https://door.example:444/bigbluebutton/api", false),
             ("https://bbb.example/bigbluebutton/api", true),
             ("https://node7.bbb.example/bigbluebutton/api", false),
+            ("https://acme.bbb.example./bigbluebutton/api", true),
+            ("https://acme-5.bbb.example/bigbluebutton/api", true),
+            ("https://door.example./bigbluebutton/api", true),
             ("http://127.0.0.1:8080/bigbluebutton/api", true),
             ("http://127.0.0.9:8080/bigbluebutton/api", true),
             ("http://localhost:8081/bigbluebutton/api", true),
@@ -127,7 +134,7 @@ mod tests {
             // Of documentation: no machine has it.
             ("http://192.0.2.1:8080/bigbluebutton/api", false),
         ] {
-            let found = own().is_at(&Url::parse(url).unwrap(), &Inventory::default()).await;
+            let found = own().is_at(&Url::parse(url).unwrap(), &inventory).await;
             assert_eq!(found.is_some(), is_ours, "{url}: {found:?}");
         }
     }
