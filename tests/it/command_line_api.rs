@@ -392,3 +392,38 @@ added: 0, changed: 1, removed: 0, the same: 3
     );
     added.stop().await;
 }
+
+#[tokio::test]
+async fn what_one_object_gives_up_another_takes_in_one_file() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    let added = portico::sim::Node::start(portico::sim::Settings::default()).await.expect("a node");
+    let path = pool.config_path().with_file_name("inventory.yaml");
+    let write = |node: &str, [alpha, zeta]: [&str; 2]| {
+        let (url, secret) = (added.url(), added.secret());
+        let own = "secrets: [{sub_id: 0, secret: the-secret-of-both-0123456789abcdefghijklmnop}]";
+        let text = format!(
+            "clusters: [{{ name: west, nodes: [{{ name: {node}, url: {url}, secret: \"{secret}\" }}] }}]
+cluster_groups: [{{ name: wests, clusters: [west] }}]
+tenants:
+  - {{ slug: alpha, cluster_group: wests, domains: [{alpha}], {own} }}
+  - {{ slug: zeta, cluster_group: wests, domains: [{zeta}], {own} }}
+"
+        );
+        std::fs::write(&path, text).expect("a file");
+    };
+    let apply = format!("apply {} --prune --yes", path.display());
+    write("near", ["a.example", "b.example"]);
+    shell.out(&apply).await;
+    // In the order of names each is in the way of the first.
+    write("far", ["b.example", "c.example"]);
+    let done = shell.out(&apply).await;
+    assert!(done.ends_with("added: 1, changed: 2, removed: 1, the same: 2\n"), "{done}");
+    assert_eq!(shell.json("tenant show alpha").await["domains"][0], "b.example");
+    // Nobody gives it up.
+    write("far", ["b.example", "b.example"]);
+    let refused = shell.run(&apply).await;
+    assert_eq!(refused.0, 1, "{}", refused.1);
+    assert!(refused.2.contains("tenant zeta: domains"), "{}", refused.2);
+    added.stop().await;
+}

@@ -63,19 +63,40 @@ pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<(), Failure>
         confirm(access, &format!("remove {}", removed.join(", ")))?;
     }
     let (mut done, mut same) = (Vec::new(), same);
-    let mut outcome = Ok(());
-    for step in steps {
-        match act(&api, &file, &step).await {
-            Ok(true) => done.push(step),
-            Ok(false) => same += 1,
-            Err(failure) => {
-                outcome = Err(failure.of(&step.object));
-                break;
-            }
-        }
-    }
+    let outcome = work_off(&api, &file, steps, &mut done, &mut same).await;
     print(access, &done, same, "")?;
     outcome
+}
+
+/// Does one step after the other. What another object stands in the way of, such as the URL of a node that gets
+/// another name, is tried again when the others are done.
+async fn work_off(
+    api: &Api,
+    file: &[Documents; 4],
+    mut steps: Vec<Step>,
+    done: &mut Vec<Step>,
+    same: &mut usize,
+) -> Result<(), Failure> {
+    while !steps.is_empty() {
+        let count = steps.len();
+        let (mut put_off, mut first) = (Vec::new(), None);
+        for step in steps {
+            match act(api, file, &step).await {
+                Ok(true) => done.push(step),
+                Ok(false) => *same += 1,
+                Err(failure) if failure.is_clash() => {
+                    first.get_or_insert(failure.of(&step.object));
+                    put_off.push(step);
+                }
+                Err(failure) => return Err(failure.of(&step.object)),
+            }
+        }
+        if let Some(failure) = first.filter(|_| put_off.len() == count) {
+            return Err(failure);
+        }
+        steps = put_off;
+    }
+    Ok(())
 }
 
 /// What there is to do, in its order, and how many objects are as they should be.

@@ -32,7 +32,10 @@ pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<(), Failure>
         let Value::Object(mut node) = node else { continue };
         let of = node.remove("cluster").unwrap_or_default();
         let cluster = clusters.iter_mut().find(|cluster| cluster["name"] == of);
-        let Some(Value::Object(cluster)) = cluster else { continue };
+        let Some(Value::Object(cluster)) = cluster else {
+            // Without it `apply --prune` would take the node away.
+            return Err(Failure::failed("somebody is adding clusters at this moment: try again"));
+        };
         let nodes = cluster.entry("nodes").or_insert_with(|| json!([]));
         if let Value::Array(nodes) = nodes {
             nodes.push(Value::Object(node));

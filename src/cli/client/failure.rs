@@ -63,6 +63,12 @@ impl Failure {
         Self { status: Some(status), ..failure }
     }
 
+    /// Whether it may work once something else was changed.
+    pub(super) fn is_clash(&self) -> bool {
+        let statuses = [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY];
+        self.status.is_some_and(|status| statuses.contains(&status))
+    }
+
     /// The same with what it is about before each line.
     pub(super) fn of(mut self, what: impl Display) -> Self {
         for line in &mut self.lines {
