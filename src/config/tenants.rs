@@ -14,6 +14,8 @@ use crate::model::{
 const MAX_RETENTION_DAYS: u32 = 36_500;
 /// The highest sub id that fits the three digits of the URL forms.
 const MAX_SUB_ID: u16 = 999;
+/// As b3scale has it.
+const MAX_ACCOUNT_CHARS: usize = 80;
 /// As for one address.
 const RATES: RangeInclusive<u32> = 0..=1_000_000;
 
@@ -72,6 +74,8 @@ pub(super) fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option
             shared.slugs.claim(&slug_item, slug.as_str());
         }
         let name = fields.optional("name").name();
+        let is_enabled = fields.optional("enabled").flag().unwrap_or(true);
+        let account = account(&fields.optional("account"));
         let default_item = fields.optional("default");
         let is_default = default_item.flag().unwrap_or(false);
         if is_default {
@@ -117,6 +121,8 @@ pub(super) fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option
         Some(Tenant {
             name: name.unwrap_or(slug.as_str()).to_owned(),
             slug,
+            is_enabled,
+            account,
             is_default,
             domains,
             cluster_group: cluster_group?.to_owned(),
@@ -130,6 +136,14 @@ pub(super) fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option
             recording: recording?,
             stats_token,
         })
+    })
+}
+
+fn account(item: &Item<'_>) -> Option<String> {
+    let allowed = format!("1 to {MAX_ACCOUNT_CHARS} printable characters");
+    item.parse(allowed, |text| {
+        let fits = (1..=MAX_ACCOUNT_CHARS).contains(&text.chars().count());
+        (fits && text.trim() == text && !text.contains(char::is_control)).then(|| text.to_owned())
     })
 }
 

@@ -154,6 +154,8 @@ tenants:
     default: true
     domains: [Meet.Acme.example., bücher.example]
     cluster_group: default
+    enabled: false
+    account: 4711
     required_tags: [sip]
     checksums: [sha256]
     meeting_ids: plain
@@ -235,7 +237,8 @@ fn every_key_arrives_where_it_belongs() {
     let tenant = &inventory.tenants[0];
     assert_eq!((tenant.slug.as_str(), tenant.name.as_str()), ("acme", "acme"));
     assert_eq!(tenant.domains, ["meet.acme.example", "xn--bcher-kva.example"]);
-    assert!(tenant.is_default);
+    assert!(tenant.is_default && !tenant.is_enabled);
+    assert_eq!(tenant.account.as_deref(), Some("4711"));
     assert_eq!(tenant.checksums, [Algorithm::Sha256]);
     assert_eq!(tenant.meeting_ids, MeetingIds::Plain);
     assert_eq!(tenant.secrets[0].secret2, None);

@@ -43,7 +43,9 @@ pub(super) fn authenticate<'s>(
     if !signature.is_signed() {
         return Err(missing(call));
     }
-    let Some((tenant, at)) = find(snapshot, who) else {
+    // Nobody is to learn either that a tenant is there, but switched off.
+    let found = find(snapshot, who).filter(|(tenant, _)| tenant.tenant.is_enabled);
+    let Some((tenant, at)) = found else {
         // Hash as for a known tenant, so that time tells nothing.
         let nobodys = [Secret::new(NOBODYS_SECRET)];
         std::hint::black_box(verify(&signature, call, &Algorithm::ALL, &nobodys));

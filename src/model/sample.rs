@@ -18,6 +18,8 @@ impl Tenant {
         Self {
             slug: slug.parse().expect("a slug"),
             name: slug.to_owned(),
+            is_enabled: true,
+            account: None,
             is_default: false,
             domains: Vec::new(),
             cluster_group: "all".to_owned(),

@@ -10,6 +10,10 @@ pub struct Tenant {
     pub slug: Slug,
     /// What people call it.
     pub name: String,
+    /// Whether it is served. What of one that is not runs goes on, but nobody can call.
+    pub is_enabled: bool,
+    /// Whose it is, as b3scale's tools group tenants.
+    pub account: Option<String>,
     /// Whether requests to an unknown host are its own.
     pub is_default: bool,
     /// Its own host names, lower-case, without port.

@@ -65,8 +65,13 @@ struct GroupRow {
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 struct TenantRow {
     name: String,
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    is_enabled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
     is_default: bool,
     domains: Vec<String>,
     cluster_group: String,
@@ -80,6 +85,15 @@ struct TenantRow {
     force_look: bool,
     recording: RecordingRow,
     stats_token: Option<SecretRow>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_yes(is: &bool) -> bool {
+    *is
 }
 
 #[derive(Serialize, Deserialize)]
@@ -210,6 +224,8 @@ fn from_tenant(tenant: &Tenant, seal: &Seal) -> TenantRow {
     let RecordingSettings { enabled, retention_days } = tenant.recording;
     TenantRow {
         name: tenant.name.clone(),
+        is_enabled: tenant.is_enabled,
+        account: tenant.account.clone(),
         is_default: tenant.is_default,
         domains: tenant.domains.clone(),
         cluster_group: tenant.cluster_group.clone(),
@@ -388,6 +404,8 @@ fn to_tenant(slug: &str, row: TenantRow, seal: &Seal) -> Result<Tenant, &'static
     let RecordingRow { enabled, retention_days } = row.recording;
     let tenant = Tenant {
         name: row.name,
+        is_enabled: row.is_enabled,
+        account: row.account,
         is_default: row.is_default,
         domains: row.domains,
         cluster_group: row.cluster_group,

@@ -8,33 +8,33 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Config, Pool, Reply, Tenant, eventually, request};
 
-const KEY: &str = "a-key-that-signs-tokens-0123456789abcdef";
-const SECRET: &str = "the-secret-of-beta-0123456789abcdefghijklmnop";
+pub(crate) const KEY: &str = "a-key-that-signs-tokens-0123456789abcdef";
+pub(crate) const SECRET: &str = "the-secret-of-beta-0123456789abcdefghijklmnop";
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new().nodes(2).set("api.jwt_secret", KEY).tenant(Tenant::new("acme"))
 }
 
 /// A tool with a token, as `b3scalectl auth` makes them: without an end.
-struct Tool<'p> {
-    pool: &'p Pool,
-    token: String,
+pub(crate) struct Tool<'p> {
+    pub(crate) pool: &'p Pool,
+    pub(crate) token: String,
 }
 
 impl<'p> Tool<'p> {
-    fn new(pool: &'p Pool, scope: &str, sub: &str) -> Self {
+    pub(crate) fn new(pool: &'p Pool, scope: &str, sub: &str) -> Self {
         Self { pool, token: jwt::hs384(&json!({"scope": scope, "sub": sub, "iat": 1}), KEY) }
     }
 
-    fn admin(pool: &'p Pool) -> Self {
+    pub(crate) fn admin(pool: &'p Pool) -> Self {
         Self::new(pool, "b3scale:admin", "b3scalectl")
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
         self.send(method, path, body.map(Value::to_string).unwrap_or_default()).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: impl Into<String>) -> Reply {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: impl Into<String>) -> Reply {
         let headers = [
             ("authorization".to_owned(), format!("Bearer {}", self.token)),
             ("content-type".to_owned(), "application/json".to_owned()),
@@ -45,7 +45,7 @@ impl<'p> Tool<'p> {
     }
 
     /// An answer of 200.
-    async fn ok(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+    pub(crate) async fn ok(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let reply = self.call(method, path, body).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.body);
         assert_eq!(reply.header("content-type"), "application/json");
@@ -53,24 +53,24 @@ impl<'p> Tool<'p> {
         json_of(&reply)
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         self.ok(Method::GET, path, None).await
     }
 
     /// The only one of a list.
-    async fn one(&self, path: &str) -> Value {
+    pub(crate) async fn one(&self, path: &str) -> Value {
         let list = self.get(path).await;
         assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
         list[0].clone()
     }
 }
 
-fn json_of(reply: &Reply) -> Value {
+pub(crate) fn json_of(reply: &Reply) -> Value {
     serde_json::from_str(&reply.body).unwrap_or_else(|_| panic!("no JSON: {}", reply.body))
 }
 
 /// The fields that a refusal names.
-fn fields(reply: &Reply) -> Vec<String> {
+pub(crate) fn fields(reply: &Reply) -> Vec<String> {
     assert_eq!(reply.status, 400, "{}", reply.body);
     let body = json_of(reply);
     assert_eq!(body["error"], "validation_error", "{body}");
@@ -78,16 +78,16 @@ fn fields(reply: &Reply) -> Vec<String> {
     body["fields"].as_object().expect("fields").keys().cloned().collect()
 }
 
-fn message(reply: &Reply) -> (u16, String) {
+pub(crate) fn message(reply: &Reply) -> (u16, String) {
     let body = json_of(reply);
     (reply.status.as_u16(), body["message"].as_str().expect("a message").to_owned())
 }
 
-fn front_end(pool: &Pool) -> Client {
+pub(crate) fn front_end(pool: &Pool) -> Client {
     pool.tenant("acme").base("/bbb/beta/bigbluebutton/api").secret(SECRET)
 }
 
-fn path_of(kind: &str, object: &Value) -> String {
+pub(crate) fn path_of(kind: &str, object: &Value) -> String {
     format!("/{kind}/{}", object["id"].as_str().expect("an id"))
 }
 
@@ -129,7 +129,7 @@ async fn tokens_are_read_before_paths_and_refused_in_b3scales_words() {
     }
     let bare = pool.admin("/api/v1").await;
     assert_eq!(message(&bare), (401, "missing or malformed jwt".to_owned()));
-    // A user is somebody's account, and none is kept here.
+    // A user is somebody's account, and this one has nothing.
     assert_eq!(user.get("/frontends").await, json!([]));
     // What has an id can be revoked, and what opens this does not open our own.
     let with_id = json!({"scope": "b3scale:admin", "sub": "x", "jti": "abc"});
@@ -248,7 +248,7 @@ async fn what_is_wrong_with_a_frontend_is_told_by_its_field() {
             vec!["settings.recordings.visibility_override"],
         ),
         (
-            json!({"bbb": {"key": "beta", "secret": SECRET}, "account_ref": "a"}),
+            json!({"bbb": {"key": "beta", "secret": SECRET}, "account_ref": "a".repeat(81)}),
             vec!["account_ref"],
         ),
     ] {
@@ -275,7 +275,7 @@ async fn what_is_wrong_with_a_frontend_is_told_by_its_field() {
     let path = path_of("frontends", &acme);
     assert_eq!(admin.ok(Method::PATCH, &path, Some(&acme)).await, acme);
     let refused = admin.call(Method::PATCH, &path, Some(&json!({"active": false}))).await;
-    assert_eq!(fields(&refused), ["active"]);
+    assert_eq!(refused.status, 409, "{}", refused.body);
     let other = json!({"settings": {"required_tags": ["sip"]}});
     let refused = admin.call(Method::PATCH, &path, Some(&other)).await;
     assert_eq!(refused.status, 409, "{}", refused.body);

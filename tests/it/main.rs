@@ -9,6 +9,7 @@ mod answers;
 mod api;
 mod api_live;
 mod b3lb;
+mod b3scale_accounts;
 mod b3scale_api;
 mod backup;
 mod bodies;

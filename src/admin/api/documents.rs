@@ -118,6 +118,13 @@ pub(super) struct TenantDocument {
     /// What people call it. Default: the slug.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Whether it is served; what runs of one that is not goes on. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    /// Whose it is, as b3scale's tools group tenants. No default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 80)]
+    account: Option<String>,
     /// Whether requests to an unknown host are its own. Default false.
     #[serde(default)]
     default: bool,
@@ -339,6 +346,8 @@ fn of_tenant(tenant: &Tenant, secrets: Secrets) -> TenantDocument {
     TenantDocument {
         slug: tenant.slug.as_str().to_owned(),
         name: Some(tenant.name.clone()),
+        enabled: Some(tenant.is_enabled),
+        account: tenant.account.clone(),
         default: tenant.is_default,
         domains: tenant.domains.clone(),
         cluster_group: tenant.cluster_group.clone(),

@@ -18,6 +18,9 @@ use crate::model::{Inventory, Kind, Object, ObjectName, SubId, Tenant};
 struct Frontend {
     key: String,
     secret: String,
+    is_active: bool,
+    /// `account_ref`.
+    account: Option<String>,
     settings: Settings,
 }
 
@@ -27,6 +30,8 @@ impl Frontend {
         Self {
             key: tenant.slug.as_str().to_owned(),
             secret: secret.unwrap_or_default().to_owned(),
+            is_active: tenant.is_enabled,
+            account: tenant.account.clone(),
             settings: Settings::of(tenant),
         }
     }
@@ -43,8 +48,15 @@ impl Frontend {
         if let Some(settings) = body.object("settings")?.value() {
             self.settings.merge(&settings)?;
         }
-        if body.text("account_ref")?.value().is_some_and(|account| !account.is_empty()) {
-            return Err(wrong("account_ref", "accounts are not kept here: leave it out"));
+        if let Some(is_active) = body.flag("active")?.value() {
+            self.is_active = is_active;
+        }
+        match body.text("account_ref")? {
+            Given::Absent => {}
+            Given::Null => self.account = None,
+            Given::Is(account) => {
+                self.account = Some(account.to_owned()).filter(|it| !it.is_empty());
+            }
         }
         let missing = [("bbb.key", &self.key), ("bbb.secret", &self.secret)];
         let missing: Vec<_> = missing
@@ -64,6 +76,8 @@ impl Frontend {
         }
         let mut document = documents::write(&object, Secrets::Shown);
         document["slug"] = json!(self.key);
+        document["enabled"] = json!(self.is_active);
+        document["account"] = json!(self.account);
         let secrets = document["secrets"].as_array_mut();
         for secret in secrets.into_iter().flatten().filter(|secret| secret["sub_id"] == 0) {
             secret["secret"] = json!(self.secret);
@@ -87,6 +101,8 @@ fn field_of(field: &str, document: &Value) -> String {
     }
     let known = [
         ("slug", "bbb.key"),
+        ("enabled", "active"),
+        ("account", "account_ref"),
         ("secrets", "bbb.secret"),
         ("required_tags", "settings.required_tags"),
         ("branding.slide", "settings.default_presentation.url"),
@@ -115,13 +131,13 @@ fn name_of(tenant: &Tenant) -> ObjectName {
 }
 
 fn view(tenant: &Tenant) -> Value {
-    let Frontend { key, secret, settings } = Frontend::of(tenant);
+    let Frontend { key, secret, is_active, account, settings } = Frontend::of(tenant);
     json!({
         "id": id_of(&name_of(tenant)),
-        "active": true,
+        "active": is_active,
         "bbb": {"key": key, "secret": secret},
         "settings": settings,
-        "account_ref": null,
+        "account_ref": account,
         "created_at": NEVER,
         "updated_at": NEVER,
     })
@@ -134,13 +150,22 @@ fn view_of(object: &Object) -> Result<Value, Problem> {
     }
 }
 
+impl Visitor {
+    /// Whether it may know of a tenant: everybody's, or that of its own account.
+    fn sees(&self, tenant: &Tenant) -> bool {
+        let account = tenant.account.as_deref();
+        let is_own = self.is(Right::User) && account == Some(self.subject.as_str());
+        self.is(Right::Admin) || is_own
+    }
+}
+
 impl Annex {
-    /// The tenant of an id. Nobody but admins has any: there are no accounts here.
+    /// The tenant of an id; for an account, only one of its own.
     fn tenant(&self, visitor: &Visitor, id: &str) -> Result<Tenant, Problem> {
         let in_force = self.desk.keeper.in_force();
         let mut tenants = in_force.inventory.tenants.iter();
         let is_it = |tenant: &&Tenant| id_of(&name_of(tenant)) == id;
-        let found = tenants.find(is_it).filter(|_| visitor.is(Right::Admin));
+        let found = tenants.find(is_it).filter(|tenant| visitor.sees(tenant));
         found.cloned().ok_or_else(not_found)
     }
 
@@ -150,12 +175,12 @@ impl Annex {
         query: &HashMap<String, String>,
     ) -> Answer {
         visitor.may(&[Right::Admin, Right::User])?;
-        // Accounts have none, as none is kept with a tenant.
-        let is_of_account = filter(query, "account_ref").is_some() || !visitor.is(Right::Admin);
+        let account = filter(query, "account_ref");
         let (key, part) = (filter(query, "key"), filter(query, "key__like"));
         let is_wanted = |tenant: &&Tenant| {
             let slug = tenant.slug.as_str();
-            !is_of_account
+            visitor.sees(tenant)
+                && account.is_none_or(|account| tenant.account.as_deref() == Some(account))
                 && key.is_none_or(|key| slug == key)
                 && part.is_none_or(|part| slug.contains(part))
         };
@@ -200,6 +225,8 @@ impl Annex {
         let Object::Tenant(bare) = bare else { return Err(not_found()) };
         let mut frontend = Frontend::of(&bare);
         frontend.merge(&fields)?;
+        // Tools send the state that an object has before anybody gave it one.
+        frontend.is_active = true;
         let tenant = frontend.apply(&bare)?;
         let added = edits::add(&self.desk, &visitor.who, &tenant).await;
         added.map_err(|problem| problem.into_field("bbb.key"))?;
@@ -216,14 +243,19 @@ impl Annex {
         let tenant = self.tenant(visitor, id)?;
         let body = body().await?;
         let fields = Fields::of(&body)?;
-        if fields.flag("active")?.value() == Some(false) {
-            let detail = "a tenant cannot be switched off: give it another secret, or delete it";
-            return Err(wrong("active", detail));
-        }
         let edit = |before: &Object| {
             let Object::Tenant(before) = before else { return Err(not_found()) };
             let mut frontend = Frontend::of(before);
             frontend.merge(&fields)?;
+            if !visitor.is(Right::Admin) {
+                frontend.account.clone_from(&before.account);
+                let is_lifted = frontend.is_active != before.is_enabled
+                    || frontend.settings.differs_in_policy(&Settings::of(before));
+                if is_lifted {
+                    // An account must not switch itself on again, or lift what it was limited to.
+                    visitor.may(&[Right::Admin])?;
+                }
+            }
             if frontend.key != before.slug.as_str() {
                 let detail = "cannot be changed: add another frontend and delete this one";
                 return Err(wrong("bbb.key", detail));

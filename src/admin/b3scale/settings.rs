@@ -123,6 +123,11 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether they say otherwise what an operator limits a tenant to.
+    pub(super) fn differs_in_policy(&self, other: &Self) -> bool {
+        self.required_tags != other.required_tags || self.attendees_limit != other.attendees_limit
+    }
+
     /// Writes into a tenant's document what differs from `before`.
     pub(super) fn write(&self, before: &Self, tenant: &Tenant, document: &mut Value) {
         if self.required_tags != before.required_tags {

@@ -10,7 +10,8 @@ use super::failure::Failure;
 /// The longest document that the API takes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Fields that are texts, whatever they look like.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 10] = [
+    "account",
     "name",
     "slug",
     "cluster",

@@ -30,6 +30,8 @@ pub(in crate::store) fn inventory() -> Inventory {
     let limits = Limits { meetings: 1, attendees: 2, limit_joins: true, requests_per_second: 3 };
     let mut full = Tenant {
         name: "Acmé \0".to_owned(),
+        is_enabled: false,
+        account: Some("one & all".to_owned()),
         is_default: true,
         domains: vec!["meet.acme.example".to_owned()],
         required_tags: vec!["sip".to_owned()],
