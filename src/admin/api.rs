@@ -10,6 +10,8 @@ mod clusters;
 pub(super) mod documents;
 pub(super) mod edits;
 mod explanation;
+pub(super) mod gather;
+mod gone;
 mod listing;
 mod meetings;
 pub(super) mod nodes;
@@ -47,6 +49,7 @@ pub use self::caller::Scope;
 pub use self::own::Own;
 use self::problem::Problem;
 pub use self::tools::Tools;
+use super::b3scale::Memory;
 use crate::config;
 use crate::fleet::Fleet;
 use crate::inventory::Keeper;
@@ -65,6 +68,8 @@ pub struct Desk {
     pub(super) keeper: Arc<Keeper>,
     pub(super) store: Arc<dyn Store>,
     pub(super) gate: Arc<Gate>,
+    /// What b3scale's dialect remembers.
+    pub(super) memory: Arc<Memory>,
     tools: Tools,
 }
 
@@ -78,7 +83,7 @@ impl Desk {
         tools: Tools,
     ) -> Self {
         let gate = Arc::new(Gate::new(key, store.clone()));
-        Self { fleet, keeper, store, gate, tools }
+        Self { fleet, keeper, store, gate, memory: Arc::default(), tools }
     }
 
     /// All routes of the API.
@@ -129,7 +134,7 @@ fn describe() -> OpenApi {
 }
 
 /// A call goes on when its client has gone: a change must not stop halfway, and stand in no trail.
-async fn to_the_end(request: Request, next: Next) -> Response {
+pub(super) async fn to_the_end(request: Request, next: Next) -> Response {
     tokio::spawn(next.run(request)).await.unwrap_or_else(|stopped| {
         error!("an API call ended by itself: {stopped}");
         let detail = "this is a mistake of ours; the log says more";

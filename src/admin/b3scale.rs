@@ -7,8 +7,11 @@
 mod agent;
 mod backends;
 mod body;
+mod commands;
 mod frontends;
 mod meetings;
+mod recordings;
+mod relay;
 mod settings;
 
 use std::collections::HashMap;
@@ -20,22 +23,28 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use log::debug;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use self::commands::Commands;
+use self::relay::Relayed;
 use super::Peer;
-use super::api::Desk;
-use super::api::caller::{Denied, Ids, OFF, Who};
+use super::api::caller::{Claims, Denied, Ids, OFF, Who};
 use super::api::problem::Problem;
+use super::api::{Desk, to_the_end};
 use crate::model::{NodeName, ObjectName};
 
 /// Where the API is.
 const ROOT: &str = "/api/v1";
+/// What follows is the token of a callback.
+const RELAY: &str = "/api/v1/callbacks/proxy/";
 /// A tenant with a thousand parameters is far below.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// What b3scale says of times that never were.
@@ -45,13 +54,33 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 #[derive(Clone)]
 struct Annex {
     desk: Desk,
+    memory: Arc<Memory>,
+}
+
+/// What is remembered from one request to the next, by all listeners together.
+pub(super) struct Memory {
     /// When agents have last been heard here, by their nodes.
-    heard: Arc<Mutex<HashMap<NodeName, u64>>>,
+    heard: Mutex<HashMap<NodeName, u64>>,
+    /// Places for events whose meetings are not known yet.
+    waiting: Semaphore,
+    commands: Commands,
+    relayed: Relayed,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            heard: Mutex::default(),
+            waiting: Semaphore::new(agent::MAX_WAITING),
+            commands: Commands::default(),
+            relayed: Relayed::default(),
+        }
+    }
 }
 
 /// All routes of b3scale's API.
 pub(super) fn router(desk: Desk) -> Router {
-    let annex = Annex { desk, heard: Arc::default() };
+    let annex = Annex { memory: desk.memory.clone(), desk };
     let all = format!("{ROOT}/{{*path}}");
     // With a slash at its end there is nothing, as at b3scale.
     let root = format!("{ROOT}/");
@@ -59,11 +88,17 @@ pub(super) fn router(desk: Desk) -> Router {
         .route(ROOT, any(answer))
         .route(&root, any(answer))
         .route(&all, any(answer))
+        .layer(from_fn(to_the_end))
         .with_state(annex)
 }
 
 async fn answer(State(annex): State<Annex>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    if let Some(token) = parts.uri.path().strip_prefix(RELAY) {
+        // These have their token in the path.
+        let relayed = annex.relay(token, &parts, body).await;
+        return relayed.unwrap_or_else(|problem| told(&problem));
+    }
     let answered = match annex.admit(&parts).await {
         Ok(visitor) => annex.act(&visitor, &parts, body).await,
         Err(problem) => Err(problem),
@@ -165,20 +200,23 @@ impl Visitor {
 }
 
 impl Annex {
-    async fn admit(&self, parts: &Parts) -> Result<Visitor, Problem> {
-        let unknown = Peer(IpAddr::from([0, 0, 0, 0]));
-        let Peer(peer) = parts.extensions.get::<Peer>().copied().unwrap_or(unknown);
-        let header = parts.headers.get(header::AUTHORIZATION);
-        let header = header.and_then(|header| header.to_str().ok());
+    /// What a token says, if it is believed.
+    async fn believed(&self, header: Option<&str>, peer: IpAddr) -> Result<Claims, Problem> {
         let verified = self.desk.gate.verify(header, peer, Ids::Optional).await;
-        let claims = verified.map_err(|denied| match denied {
+        verified.map_err(|denied| match denied {
             Denied::Off => Problem::new(StatusCode::UNAUTHORIZED, OFF),
             Denied::Missing(_) => {
                 Problem::new(StatusCode::UNAUTHORIZED, "missing or malformed jwt")
             }
             Denied::Wrong(_) => Problem::new(StatusCode::UNAUTHORIZED, "invalid or expired jwt"),
             Denied::TooMany => Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
-        })?;
+        })
+    }
+
+    async fn admit(&self, parts: &Parts) -> Result<Visitor, Problem> {
+        let header = parts.headers.get(header::AUTHORIZATION);
+        let header = header.and_then(|header| header.to_str().ok());
+        let claims = self.believed(header, peer_of(parts)).await?;
         let words: Vec<_> = claims.scope.split_whitespace().collect();
         let rights = Right::ALL.into_iter().filter(|right| words.contains(&right.as_str()));
         let rights = rights.collect();
@@ -211,18 +249,14 @@ impl Annex {
             (Method::DELETE, ["backends", id]) => self.remove_backend(visitor, id, &query).await,
             (Method::GET, ["meetings"]) => self.list_meetings(visitor, &query),
             (Method::GET, ["meetings", id]) => self.get_meeting(visitor, id),
-            (Method::DELETE, ["meetings", id]) => self.forget_meeting(visitor, id),
-            (Method::GET, ["commands"]) => {
-                visitor.may(&[Right::Admin])?;
-                Ok(ok(json!([])))
-            }
-            (Method::POST, ["commands"]) => {
-                visitor.may(&[Right::Admin])?;
-                Err(wrong(
-                    "action",
-                    "there are no commands here: end meetings through the BigBlueButton API",
-                ))
-            }
+            (Method::PATCH, ["meetings", id]) => self.patch_meeting(visitor, id, body).await,
+            (Method::DELETE, ["meetings", id]) => self.forget_meeting(visitor, id).await,
+            (Method::GET, ["commands"]) => self.list_commands(visitor),
+            (Method::GET, ["commands", id]) => self.get_command(visitor, id),
+            (Method::POST, ["commands"]) => self.add_command(visitor, body).await,
+            (Method::GET, ["recordings"]) => self.list_recordings(visitor, &query).await,
+            (Method::GET, ["recordings", id]) => self.get_recording(visitor, id).await,
+            (Method::POST, ["recordings-visibility"]) => self.set_visibility(visitor, body).await,
             (Method::GET, ["agent", "backend"]) => self.own_backend(visitor),
             (Method::POST, ["agent", "heartbeat"]) => self.heartbeat(visitor),
             (Method::POST, ["agent", "rpc"]) => self.rpc(visitor, body).await,
@@ -252,11 +286,17 @@ impl Annex {
             "available": trouble.is_none(),
             "database": "portico",
             "migrated": true,
-            "migration": null,
+            // Tools may look into it without asking whether it is there.
+            "migration": {"version": 1, "description": "portico", "applied_at": NEVER},
             "pending_migrations": 0,
             "error": trouble,
         })
     }
+}
+
+fn peer_of(parts: &Parts) -> IpAddr {
+    let known = parts.extensions.get::<Peer>();
+    known.map_or(IpAddr::from([0, 0, 0, 0]), |Peer(peer)| *peer)
 }
 
 /// The id of an object: the same at all instances, at all times.

@@ -34,6 +34,12 @@ pub struct Live {
     joins: AtomicU32,
     /// Joins that were signed here since others were told of them.
     untold_joins: AtomicU32,
+    /// People whom its agent has seen come and go since the last poll.
+    arrivals: AtomicU32,
+    departures: AtomicU32,
+    /// How long the last good poll took, in µs, and when it was, in ms since 1970; 0 is never.
+    latency_us: AtomicU64,
+    polled_at_ms: AtomicU64,
     /// High half: counts the changes, low half: placements that no poll has seen. One word, so that a
     /// choice is made on exactly the counters that it then changes.
     reserved: AtomicU64,
@@ -149,9 +155,39 @@ impl Live {
         self.counters().meetings
     }
 
-    /// Attendees at the last poll and joins signed since.
+    /// Attendees at the last poll, joins signed since, and whom an agent has seen come and go since. Whoever
+    /// arrives has mostly been counted by the join that was signed for them.
     pub fn attendees(&self) -> u32 {
-        self.attendees.load(Ordering::Relaxed).saturating_add(self.joins.load(Ordering::Relaxed))
+        let of = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+        let came = of(&self.joins).max(of(&self.arrivals));
+        of(&self.attendees).saturating_add(came).saturating_sub(of(&self.departures))
+    }
+
+    /// The node's agent has seen somebody come. The next poll knows better.
+    pub fn count_arrival(&self) {
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The node's agent has seen somebody go. The next poll knows better.
+    pub fn count_departure(&self) {
+        self.departures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A list of meetings came within this time, at this moment in ms since 1970.
+    pub fn answered(&self, within: Duration, now_ms: u64) {
+        let latency_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        self.latency_us.store(latency_us, Ordering::Relaxed);
+        self.polled_at_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// How long the last good poll took, at whichever instance; 0 before the first.
+    pub fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_us.load(Ordering::Relaxed))
+    }
+
+    /// When the last good poll was, at whichever instance, in ms since 1970.
+    pub fn polled_at_ms(&self) -> Option<u64> {
+        Some(self.polled_at_ms.load(Ordering::Relaxed)).filter(|at_ms| *at_ms > 0)
     }
 
     /// CPU utilisation in 1/10000; 0 without a load script.
@@ -195,6 +231,7 @@ impl Live {
         self.meetings.store(meetings, Ordering::Relaxed);
         self.attendees.store(attendees, Ordering::Relaxed);
         self.forget_joins(joins_at_start);
+        self.forget_agent();
         self.reserved.fetch_add(ONE_CHANGE, Ordering::AcqRel);
     }
 
@@ -204,6 +241,12 @@ impl Live {
             .update(Ordering::Relaxed, Ordering::Relaxed, |known| known.saturating_sub(joins));
     }
 
+    /// What an agent has told counts until a poll, which knows.
+    fn forget_agent(&self) {
+        self.arrivals.store(0, Ordering::Relaxed);
+        self.departures.store(0, Ordering::Relaxed);
+    }
+
     /// What others are to know of it after a poll, but for its meetings.
     pub(super) fn state(&self, counts: Option<Counts>) -> State {
         let tracker = self.tracker.lock();
@@ -211,6 +254,7 @@ impl Live {
         State {
             counts,
             cpu: self.cpu(),
+            latency_us: self.latency_us.load(Ordering::Relaxed),
             health: tracker.health,
             reason: tracker.reason.clone(),
             age_ms: (tracker.since_ms != 0).then(|| now_ms().saturating_sub(tracker.since_ms)),
@@ -242,6 +286,8 @@ impl Live {
             self.meetings.store(meetings, Ordering::Relaxed);
             self.attendees.store(attendees, Ordering::Relaxed);
             self.forget_joins(joins);
+            self.forget_agent();
+            self.answered(Duration::from_micros(state.latency_us), now_ms());
             self.reserved.fetch_add(ONE_CHANGE, Ordering::AcqRel);
         }
     }
@@ -295,6 +341,25 @@ mod tests {
         live.polled(1, 3, 0);
         live.release();
         assert_eq!((live.meetings(), live.attendees(), live.reserved()), (1, 3, 0));
+    }
+
+    #[test]
+    fn what_an_agent_tells_counts_until_the_next_poll_and_no_join_twice() {
+        let live = Live::new(AdminState::Ready);
+        live.polled(1, 10, 0);
+        live.count_join();
+        live.count_arrival();
+        live.count_arrival();
+        assert_eq!(live.attendees(), 12);
+        (0..20).for_each(|_| live.count_departure());
+        assert_eq!(live.attendees(), 0);
+        live.polled(1, 9, live.joins());
+        assert_eq!(live.attendees(), 9);
+        live.count_departure();
+        let counts = Some(Counts { meetings: 1, attendees: 7, joins: 0 });
+        live.follow(&State { counts, latency_us: 1500, ..State::default() });
+        assert_eq!((live.attendees(), live.latency()), (7, Duration::from_micros(1500)));
+        assert!(live.polled_at_ms().is_some());
     }
 
     #[test]

@@ -115,6 +115,7 @@ impl Task for Poll {
 
 impl Poll {
     async fn poll(&self, node: &Arc<Node>) -> Result<Reconciled, Trouble> {
+        let begun = Instant::now();
         let mut poll = self.fleet.begin_poll(node);
         let mut parser = MeetingsParser::new(MAX_MEETING_BYTES);
         let mut wrong = None;
@@ -144,6 +145,7 @@ impl Poll {
             return Err(error.into());
         }
         parser.finish()?;
+        node.live.answered(begun.elapsed(), now_ms());
         let strange = poll.strange();
         poll.hear(self.ask_store(&strange).await);
         let (polled, reconciled) = poll.finish(self.settings.thresholds, now_ms());

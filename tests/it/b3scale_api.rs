@@ -348,16 +348,19 @@ async fn a_backend_is_a_node_that_is_added_stopped_and_removed() {
         let refused = admin.call(Method::PATCH, &path, Some(&body)).await;
         assert_eq!(fields(&refused), [named], "{body}");
     }
-    let command = json!({"action": "end_all_meetings", "params": {"BackendID": added["id"]}});
-    let refused = admin.call(Method::POST, "/commands", Some(&command)).await;
-    assert_eq!(fields(&refused), ["action"]);
-
-    // It waits for its meeting, and by force it is given up.
+    // It waits for its meeting, is taken back, and by force its meeting is ended.
+    let bare = json!({"admin_state": "decommissioned"});
+    let leaving = admin.ok(Method::PATCH, &path, Some(&bare)).await;
+    assert_eq!(leaving["admin_state"], "decommissioned");
+    assert_eq!(admin.get(&path).await["node_state"], "decommissioned");
+    let back = admin.ok(Method::PATCH, &path, Some(&json!({"admin_state": "ready"}))).await;
+    assert_eq!((&back["admin_state"], &back["load_factor"]), (&json!("ready"), &json!(4.0)));
     let gone = admin.ok(Method::DELETE, &path, None).await;
     assert_eq!(gone["admin_state"], "decommissioned");
     assert_eq!(admin.get(&path).await["node_state"], "decommissioned");
     let gone = admin.ok(Method::DELETE, &format!("{path}?force=true"), None).await;
     assert_eq!(gone["admin_state"], "destroyed");
+    assert!(sim.meetings()[0].ended);
     let of_file = admin.get("/backends").await[0].clone();
     if of_file["id"] != added["id"] {
         let refused = admin.call(Method::DELETE, &path_of("backends", &of_file), None).await;
@@ -399,13 +402,25 @@ async fn an_agent_registers_and_is_answered() {
     let other = Tool::new(&pool, "b3scale:node", "another");
     assert_eq!(other.call(Method::GET, &path, None).await.status, 404);
 
+    admin.ok(Method::PATCH, &path, Some(&json!({"admin_state": "ready"}))).await;
+    eventually("it is up", async || admin.get(&path).await["node_state"] == "ready").await;
+    for one in admin.get("/backends").await.as_array().expect("a list") {
+        if one["id"] != added["id"] {
+            let off = json!({"admin_state": "stopped"});
+            admin.ok(Method::PATCH, &path_of("backends", one), Some(&off)).await;
+        }
+    }
+    pool.tenant("acme").create("algebra").await;
+    let internal = sim.meetings()[0].internal_id.clone();
     let rpc = |action: &str, payload: Value| json!({"action": action, "payload": payload});
-    let of_meeting = json!({"internal_meeting_id": "x-1", "running": true});
+    let of_meeting = json!({"internal_meeting_id": internal, "running": true});
     let encoded = json!(STANDARD.encode(of_meeting.to_string()));
     for (body, status, told) in [
         (rpc("meeting_set_running", encoded), 200, "ok"),
         (rpc("meeting_state_reset", of_meeting.clone()), 200, "ok"),
         (rpc("meeting_add_attendee", json!({})), 200, "error"),
+        (rpc("meeting_add_attendee", of_meeting.clone()), 200, "error"),
+        (rpc("meeting_remove_attendee", of_meeting.clone()), 200, "error"),
         (rpc("reboot", of_meeting), 200, "error"),
         (rpc("meeting_set_running", json!("%")), 400, "error"),
     ] {

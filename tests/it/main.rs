@@ -11,6 +11,7 @@ mod api_live;
 mod b3lb;
 mod b3scale_accounts;
 mod b3scale_api;
+mod b3scale_replay;
 mod backup;
 mod bodies;
 mod branding;

@@ -13,6 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use log::{info, warn};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::Sha256;
 use tokio::time::Instant;
 
@@ -86,7 +87,7 @@ pub(super) struct Caller {
 #[derive(Debug, Clone)]
 pub(in crate::admin) struct Who {
     /// For the trail: the subject and the id of the token.
-    pub(super) name: String,
+    pub(in crate::admin) name: String,
     /// For the log, where no person is named: the id of the token.
     pub(super) token: String,
 }
@@ -147,6 +148,8 @@ pub(in crate::admin) struct Claims {
     nbf: Option<NumericDate>,
     exp: Option<NumericDate>,
     tenant: Option<String>,
+    /// Where b3scale's callbacks lead.
+    aud: Option<Value>,
 }
 
 /// Seconds since 1970, with fractions where a library writes them so (RFC 7519 §2).
@@ -167,6 +170,11 @@ impl NumericDate {
 }
 
 impl Claims {
+    /// `aud`, whatever it is.
+    pub(in crate::admin) fn audience(&self) -> Option<Value> {
+        self.aud.clone()
+    }
+
     /// For the log and the trail. A token of b3scale's tools may have no id, and is known by its subject.
     pub(in crate::admin) fn who(&self) -> Who {
         match &self.jti {

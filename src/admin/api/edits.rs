@@ -41,7 +41,7 @@ fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
 }
 
 /// Whether there is such an object, and the API may change it.
-pub(super) fn is_managed(desk: &Desk, name: &ObjectName) -> bool {
+pub(in crate::admin) fn is_managed(desk: &Desk, name: &ObjectName) -> bool {
     let in_force = desk.keeper.in_force();
     find(&in_force.inventory, name).is_ok() && check_managed(&in_force.inventory, name).is_ok()
 }
@@ -140,7 +140,7 @@ fn users_of(inventory: &Inventory, name: &ObjectName) -> Vec<String> {
 }
 
 /// Writes down who has changed what.
-pub(super) async fn write_down(
+pub(in crate::admin) async fn write_down(
     desk: &Desk,
     who: &Who,
     action: &str,
@@ -153,7 +153,7 @@ pub(super) async fn write_down(
 }
 
 /// Keeps a change in the trail. It is made already, so a store that fails now does not undo it.
-pub(super) async fn keep(desk: &Desk, who: &Who, change: Change) {
+pub(in crate::admin) async fn keep(desk: &Desk, who: &Who, change: Change) {
     let Change { action, object, .. } = &change;
     info!("API: {action} of {object} by token {}", who.token);
     if let Err(trouble) = desk.store.add_change(&change).await {

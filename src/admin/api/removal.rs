@@ -37,11 +37,11 @@ pub(super) struct Removing {
 
 /// What a forced removal has ended.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RemovedDocument {
+pub(in crate::admin) struct RemovedDocument {
     /// Internal ids of the meetings that were ended.
-    ended: Vec<String>,
+    pub(in crate::admin) ended: Vec<String>,
     /// Internal ids of those that its node did not end: it stays, retired, until they are over.
-    left: Vec<String>,
+    pub(in crate::admin) left: Vec<String>,
 }
 
 /// Removes a node. One that runs meetings is refused, with their number: drain it and wait, or have them ended with
@@ -87,7 +87,8 @@ impl Desk {
         entries
     }
 
-    async fn end_all_on(&self, node: &NodeName) -> RemovedDocument {
+    /// Ends what runs on a node.
+    pub(in crate::admin) async fn end_all_on(&self, node: &NodeName) -> RemovedDocument {
         let until = Instant::now() + ENDED_WITHIN;
         let end = |entry: std::sync::Arc<Entry>| async move {
             let is_ended = matches!(timeout_at(until, self.end(&entry)).await, Ok(Ok(())));

@@ -15,6 +15,8 @@ use crate::node::{self, Client};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// An answer that is no list has a dozen short elements.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// A meeting has all its people in it.
+const MAX_MEETING_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the API acts with, beside the inventory.
 #[derive(Clone)]
@@ -66,10 +68,11 @@ impl super::Desk {
         params: &Params<'_>,
     ) -> Result<Answer, Trouble> {
         let (url, secret) = (&node.spec.url, node.spec.secret.expose());
+        let max_bytes =
+            if call == Call::GetMeetingInfo { MAX_MEETING_BYTES } else { MAX_ANSWER_BYTES };
         let call = call.as_str();
         let query = signed_query(node.cluster.checksum, call, &params.write(), secret);
-        let asked =
-            self.tools.client.call(url, call, &query, None, ANSWER_TIMEOUT, MAX_ANSWER_BYTES);
+        let asked = self.tools.client.call(url, call, &query, None, ANSWER_TIMEOUT, max_bytes);
         let response = asked.await?;
         if response.status != 200 {
             return Err(Trouble::Status(response.status));

@@ -190,7 +190,7 @@ impl Annex {
             (_, Health::Suspect | Health::Down) => "error",
         };
         let (_since, last_error) = node.live.health_since();
-        let heard = self.heard.lock().get(node.name()).copied();
+        let heard = self.memory.heard.lock().get(node.name()).copied();
         json!({
             "id": id_of(&object_of(node)),
             "node_state": node_state,
@@ -198,7 +198,7 @@ impl Annex {
             "agent_heartbeat": heard.map_or_else(|| NEVER_HEARD.into(), time),
             "agent_ref": agent_of(&node.spec),
             "last_error": last_error,
-            "latency": 0,
+            "latency": u64::try_from(node.live.latency().as_nanos()).unwrap_or(u64::MAX),
             "meetings_count": node.live.meetings(),
             "attendees_count": node.live.attendees(),
             "load_factor": load_factor,
@@ -206,7 +206,7 @@ impl Annex {
             "settings": {"tags": Some(tags).filter(|tags| !tags.is_empty())},
             "created_at": NEVER,
             "updated_at": NEVER,
-            "synced_at": NEVER,
+            "synced_at": node.live.polled_at_ms().map_or_else(|| NEVER.into(), time),
         })
     }
 
@@ -377,7 +377,28 @@ impl Annex {
             changed.map_err(|problem| problem.renamed(field_of))?;
         }
         let wanted = merged(&node.spec)?.state;
-        if wanted != state && word_of(wanted) != word_of(state) {
+        // Whoever sends no more than that wants it gone, also if it is draining already.
+        let is_managed = edits::is_managed(&self.desk, &object);
+        let asks = || fields.text("admin_state").is_ok_and(|state| state.value().is_some());
+        let is_bare = fields.object("bbb")?.value().is_none() && asks();
+        let goes = wanted == AdminState::Draining
+            && (word_of(state) != word_of(wanted) || is_managed && is_bare);
+        if word_of(wanted) == word_of(state) && !goes {
+            return self.backend_named(&object);
+        }
+        if state == AdminState::Retired {
+            // It is wanted again.
+            edits::add(&self.desk, &visitor.who, &before).await?;
+        }
+        let view = self.backend_named(&object)?;
+        if goes && is_managed {
+            // As with b3scale it goes by itself, once its last meeting is over.
+            edits::remove(&self.desk, &visitor.who, &object, |_| Ok(())).await?;
+            let (status, mut view) = view;
+            view["admin_state"] = json!(word_of(wanted));
+            return Ok((status, view));
+        }
+        if state != AdminState::Retired || wanted != AdminState::Ready {
             nodes::put_state(&self.desk, &visitor.who, &object, wanted).await?;
         }
         self.backend_named(&object)
@@ -400,9 +421,14 @@ impl Annex {
         if node.live.admin() != AdminState::Retired {
             edits::remove(&self.desk, &visitor.who, &object, |_| Ok(())).await?;
         }
-        if is_forced {
+        if is_forced && node.live.health() == Health::Down {
             let lost = self.desk.fleet.lose_meetings_on(node.name());
             info!("API: {object} was removed by force; {lost} meetings on it are given up");
+        } else if is_forced {
+            // Given up while they run they would be created a second time.
+            let removed = self.desk.end_all_on(node.name()).await;
+            let told = json!({"ended": removed.ended, "left": removed.left}).to_string();
+            edits::write_down(&self.desk, &visitor.who, "force", &object, Some(told), None).await;
         }
         view["admin_state"] = json!(if is_forced { "destroyed" } else { "decommissioned" });
         Ok(ok(view))

@@ -9,29 +9,34 @@ use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 
 use super::super::api::problem::Problem;
-use super::super::api::time;
+use super::super::api::{edits, time};
 use super::backends::object_of;
+use super::body::Fields;
 use super::{Annex, Answer, NEVER, Right, Visitor, filter, id_of, not_found, ok};
 use crate::bbb::Element;
-use crate::fleet::{Entry, Phase};
-use crate::model::{Kind, MeetingKey, ObjectName, Scope};
+use crate::fleet::{Entry, Fleet, Phase, now_ms};
+use crate::model::{Change, Kind, MeetingKey, ObjectName, Scope};
 
 /// The last of the three texts in an id.
 const MARK: &str = "b3scl";
 
 /// What b3scale calls a meeting.
-fn encoded(key: &MeetingKey) -> String {
+pub(super) fn encoded(key: &MeetingKey) -> String {
     URL_SAFE.encode(json!([key.scope.to_string(), key.id, MARK]).to_string())
 }
 
-fn decoded(id: &str) -> Option<(Scope, String)> {
+pub(super) fn decoded(id: &str) -> Option<(Scope, String)> {
     let bytes = URL_SAFE.decode(id).ok()?;
     let [scope, id, mark]: [String; 3] = serde_json::from_slice(&bytes).ok()?;
     Some((Scope::parse(&scope)?, id)).filter(|_| mark == MARK)
 }
 
-fn view(entry: &Entry) -> Value {
+fn view(entry: &Entry, fleet: &Fleet) -> Value {
     let key = entry.key();
+    let polled = fleet.peek().node(entry.node().as_str()).and_then(|node| node.live.polled_at_ms());
+    // What is younger than the last poll is as it was created.
+    let seen_at_ms = polled.map(|at_ms| at_ms.max(entry.created_at_ms()));
+    let seen = seen_at_ms.map_or_else(|| NEVER.into(), time);
     let node = ObjectName::new(Kind::Node, entry.node().as_str());
     let tenant = ObjectName::new(Kind::Tenant, key.scope.tenant.as_str());
     json!({
@@ -41,8 +46,8 @@ fn view(entry: &Entry) -> Value {
         "frontend_id": id_of(&tenant),
         "backend_id": id_of(&node),
         "created_at": time(entry.created_at_ms()),
-        "updated_at": NEVER,
-        "synced_at": NEVER,
+        "updated_at": seen,
+        "synced_at": seen,
     })
 }
 
@@ -129,7 +134,7 @@ impl Annex {
         let mut meetings = self.desk.fleet.directory.on_node(node.name());
         meetings.retain(|entry| entry.phase() == Phase::Running);
         meetings.sort_by(|a, b| a.internal_id().cmp(b.internal_id()));
-        Ok(ok(meetings.iter().map(|entry| view(entry)).collect()))
+        Ok(ok(meetings.iter().map(|entry| view(entry, &self.desk.fleet)).collect()))
     }
 
     /// The meeting of an id; for an agent, only one on its node.
@@ -154,16 +159,51 @@ impl Annex {
     }
 
     pub(super) fn get_meeting(&self, visitor: &Visitor, id: &str) -> Answer {
-        Ok(ok(view(&*self.meeting(visitor, id)?)))
+        Ok(ok(view(&*self.meeting(visitor, id)?, &self.desk.fleet)))
     }
 
-    /// An agent has seen a meeting go. The next poll sees it, too, and tells whom it concerns.
-    pub(super) fn forget_meeting(&self, visitor: &Visitor, id: &str) -> Answer {
-        if !visitor.is(Right::Node) {
-            visitor.may(&[Right::Admin, Right::Node])?;
-            return Err(not_found());
+    /// What a meeting is, its node knows: this says it, whatever was sent.
+    pub(super) async fn patch_meeting(
+        &self,
+        visitor: &Visitor,
+        id: &str,
+        body: impl AsyncFnOnce() -> Result<Value, Problem>,
+    ) -> Answer {
+        let entry = self.meeting(visitor, id)?;
+        let body = body().await?;
+        Fields::of(&body)?.object("meeting")?;
+        Ok(ok(view(&entry, &self.desk.fleet)))
+    }
+
+    /// Somebody says that a meeting is gone: its agent, or an admin. Its node is asked.
+    pub(super) async fn forget_meeting(&self, visitor: &Visitor, id: &str) -> Answer {
+        let entry = self.meeting(visitor, id)?;
+        let view = view(&entry, &self.desk.fleet);
+        if visitor.is(Right::Node) {
+            // It goes on listening, and the next poll looks again.
+            self.look_whether_it_is_over(&entry).await;
+            return Ok(ok(view));
         }
-        self.get_meeting(visitor, id)
+        if !self.desk.has_gone(&entry).await? {
+            let detail = format!(
+                "node {} runs it, and would have it back with the next poll: end it there",
+                entry.node()
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
+        self.desk.fleet.end(&entry);
+        let key = entry.key();
+        let told = json!({"tenant": key.scope.to_string(), "meeting_id": key.id});
+        let change = Change {
+            at_ms: now_ms(),
+            who: visitor.who.name.clone(),
+            action: "forget".to_owned(),
+            object: format!("meeting {}", entry.internal_id()),
+            before: Some(told.to_string()),
+            after: None,
+        };
+        edits::keep(&self.desk, &visitor.who, change).await;
+        Ok(ok(view))
     }
 }
 

@@ -195,6 +195,8 @@ pub struct State {
     pub counts: Option<Counts>,
     /// CPU utilisation in 1/10000.
     pub cpu: u32,
+    /// How long its last list of meetings took, in µs.
+    pub latency_us: u64,
     /// Its health; one that only a later version knows is unknown.
     #[serde(deserialize_with = "words::health")]
     pub health: Health,
