@@ -20,6 +20,8 @@ use log::error;
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
 
+pub use b3scale::router as b3scale;
+
 pub use api::{Desk, Own, ROOT, Scope, Tools, told};
 pub use waiting::waiting;
 

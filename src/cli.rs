@@ -9,6 +9,7 @@ mod gossip;
 mod instances;
 mod logging;
 mod migrate;
+mod public_api;
 mod reload;
 mod serve;
 mod services;

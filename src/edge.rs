@@ -35,6 +35,7 @@ mod ping;
 mod pipeline;
 mod protection;
 mod proxy;
+mod public_api;
 mod rates;
 mod refusal;
 mod reply;
@@ -58,6 +59,7 @@ pub use balancer::{Balancer, balancer};
 pub use callbacks::Callbacks;
 pub use farewell::Farewell;
 pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
+pub use public_api::PublicApi;
 pub use rates::Rates;
 pub use tls::{Certificate, Unusable};
 
@@ -95,6 +97,7 @@ pub struct Edge {
     client: Client,
     balancer: Arc<Balancer>,
     settings: Settings,
+    api: Option<PublicApi>,
     coalesced: coalesce::Coalesced,
     kept: Arc<fan_out::Kept>,
     lookups: lookups::Lookups,
@@ -141,6 +144,7 @@ impl Edge {
             balancer,
             address_rates: protection::AddressRates::new(&rates, settings.requests_per_second),
             settings,
+            api: None,
             tenant_rates: protection::TenantRates::new(&rates),
             rates,
             strangers_forms: Semaphore::new(pipeline::STRANGERS_FORMS_KIB),

@@ -63,13 +63,10 @@ pub(super) fn supported(path: &Path, settings: &Settings) -> Result<(), Report> 
 /// What is written in the file and has no effect in this version, so that nobody relies on it.
 pub(super) fn unused(settings: &Settings) -> Vec<String> {
     let tenants = &settings.inventory.tenants;
-    [
-        (
-            "tenants[].recording",
-            tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
-        ),
-        ("api.public", settings.api.public),
-    ]
+    [(
+        "tenants[].recording",
+        tenants.iter().any(|tenant| tenant.recording != RecordingSettings::default()),
+    )]
     .into_iter()
     .filter(|(_, is_set)| *is_set)
     .map(|(key, _)| format!("{key}: checked, but without effect in this version"))

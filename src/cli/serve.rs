@@ -24,6 +24,7 @@ use super::background::{Axum, background};
 use super::data_dir::DataDir;
 use super::gossip::gossip;
 use super::instances::{self, Instances};
+use super::public_api::public_api;
 use super::reload::{Reloader, follow_hangups};
 use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
 use super::signals::{self, Signals, Successor};
@@ -188,10 +189,6 @@ impl Portico {
         )?;
         server.add_service(balancing);
         let (in_flight, farewell, rates) = (edge.in_flight(), edge.farewell(), edge.rates());
-        let doorway = Doorway::new(edge, &server.configuration);
-        for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
-            server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
-        }
 
         let (leaving, is_leaving) = watch::channel(false);
         let keeper = Keeper::new(fleet.clone(), store.clone(), &settings, applied, seen);
@@ -203,6 +200,11 @@ impl Portico {
             own: Own::of(&settings.server),
         };
         let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), key, tools);
+        let edge = edge.with_api(public_api(&settings.api, &desk));
+        let doorway = Doorway::new(edge, &server.configuration);
+        for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
+            server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
+        }
         let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving);
         let mut service = Service::new("admin".to_owned(), Axum(admin.router(desk)));
         service.add_tcp(&settings.server.admin.to_string());

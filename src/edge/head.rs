@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::public_api;
 use crate::fleet::{HOOK_PREFIX, callback_urls};
 
 /// Whether the head has two lengths, which is how one request is smuggled behind another. Beside a
@@ -77,7 +78,7 @@ impl Target {
 /// A path for logs. Clients that encode a `?` put their query into it, so it ends where one could begin.
 pub(super) fn loggable_path(path: &str) -> &str {
     // What follows is a token.
-    for prefix in [callback_urls::PREFIX, HOOK_PREFIX] {
+    for prefix in [callback_urls::PREFIX, HOOK_PREFIX, public_api::RELAY] {
         if path.starts_with(prefix) {
             return prefix;
         }
@@ -99,6 +100,7 @@ mod tests {
             ("/x;fullName=Ada", "/x"),
             ("/b3lb/c/0123abcd", "/b3lb/c/"),
             ("/b3lb/h/bbb01/0123abcd", "/b3lb/h/"),
+            ("/api/v1/callbacks/proxy/e30.e30.x", "/api/v1/callbacks/proxy/"),
         ] {
             assert_eq!(loggable_path(path), logged);
         }

@@ -64,10 +64,16 @@ impl Edge {
         if let Some(refused) = self.refuse_head(session, address) {
             ctx.track.blame("refused".to_owned(), Fault::Client);
             session.set_keepalive(None);
-            return Ok(Decision::Respond(refused));
+            let path = session.req_header().uri.path();
+            return Ok(Decision::Respond(self.in_apis_words(path, refused)));
+        }
+        let target = head::Target::of(session.req_header());
+        if let Some(api) = self.api_at(target.path()) {
+            let (path, query) = (target.path(), target.query());
+            let asked = self.ask_api(api, session, path, query, address, &ctx.track);
+            return Ok(Decision::Respond(Box::pin(asked).await));
         }
         let req = session.req_header();
-        let target = head::Target::of(req);
         if target.path().starts_with(HOOK_PREFIX) {
             let received = Box::pin(self.receive_events(session, target.path(), &ctx.track)).await;
             return Ok(Decision::Respond(received));

@@ -15,7 +15,7 @@ use self::decoded::{
 };
 use self::go::{Framing, Go};
 use crate::b3scale_api::{KEY, SECRET, config, json_of};
-use crate::harness::{Config, Pool, Tenant, eventually};
+use crate::harness::{Config, Pool, Raw, Tenant, eventually};
 
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
@@ -253,6 +253,36 @@ async fn ctl_shows_recordings_and_sets_their_visibility() {
         let is_seen = acme.get("getRecordings", &query).await.body.contains(&ids[0]);
         assert_eq!(is_seen, is_published, "{visibility}");
     }
+}
+
+#[tokio::test]
+async fn ctl_creates_and_joins_a_meeting_at_the_address_of_the_api() {
+    let pool = Pool::start(config().set("api.public", "true")).await;
+    let mut ctl = Go::ctl(&pool).await;
+    ctl.raw = Raw::connect(pool.address()).await;
+    ctl.host = pool.address().to_string();
+    // b3scalectl create-meeting --frontend acme
+    ctl.status().await;
+    let frontend = ctl.one("/api/v1/frontends?key=acme").await;
+    let secret = frontend["bbb"]["secret"].as_str().expect("a secret");
+    let bbb = pool.tenant("acme").base("/bbb/acme").secret(secret);
+    let target = bbb.target("create", "meetingID=made&moderatorPW=moderator&name=Made");
+    let (host, agent) = (&ctl.host, ctl.agent);
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nContent-Length: 0\r\n\
+         Accept-Encoding: gzip\r\n\r\n"
+    );
+    ctl.raw.send(request).await;
+    let created = ctl.raw.reply().await.expect("an answer");
+    created.success();
+    let target = bbb.target("join", "fullName=Ada&meetingID=made&password=moderator");
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nAccept-Encoding: gzip\r\n\r\n"
+    );
+    ctl.raw.send(request).await;
+    let joined = ctl.raw.reply().await.expect("an answer");
+    assert_eq!(joined.status, 302, "{}", joined.body);
+    assert!(joined.header("location").contains("/bigbluebutton/api/join?"));
 }
 
 /// An agent, and what it says of meetings: the parameters as base64 of JSON.

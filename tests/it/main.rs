@@ -11,6 +11,8 @@ mod api_live;
 mod b3lb;
 mod b3scale_accounts;
 mod b3scale_api;
+mod b3scale_matrix;
+mod b3scale_public;
 mod b3scale_replay;
 mod backup;
 mod bodies;
