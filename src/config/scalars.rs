@@ -111,21 +111,32 @@ impl<'a> Item<'a> {
     /// A name of a cluster or a group.
     pub(super) fn name(&self) -> Option<&'a str> {
         let allowed = format!("a name of 1 to {MAX_NAME_CHARS} printable characters");
-        self.parse(allowed, |text| {
+        let name = self.parse(allowed, |text| {
             let fits = (1..=MAX_NAME_CHARS).contains(&text.chars().count());
             (fits && text.trim() == text && !text.contains(char::is_control)).then_some(text)
-        })
+        });
+        self.that_urls_can_hold(name?)
     }
 
     /// A name that must also fit into a path and a label: a node, a tag.
     pub(super) fn word(&self) -> Option<&'a str> {
         let allowed =
             format!("1 to {MAX_NAME_CHARS} letters, digits, dots, colons, dashes and underscores");
-        self.parse(allowed, |text| {
+        let word = self.parse(allowed, |text| {
             let fits = (1..=MAX_NAME_CHARS).contains(&text.len());
             let plain = |c: char| c.is_ascii_alphanumeric() || ".:-_".contains(c);
             (fits && text.chars().all(plain)).then_some(text)
-        })
+        });
+        self.that_urls_can_hold(word?)
+    }
+
+    /// Every client takes these two out of a path, even where they are percent-encoded.
+    fn that_urls_can_hold(&self, name: &'a str) -> Option<&'a str> {
+        let is_of_paths = matches!(name, "." | "..");
+        if is_of_paths {
+            self.refuse("a name that a URL can hold: anything but . and ..");
+        }
+        (!is_of_paths).then_some(name)
     }
 
     /// A list of words.
