@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 pub use b3scale::router as b3scale;
 
-pub use api::{Desk, Own, ROOT, Scope, Tools, told};
+pub use api::{Desk, NoRandomness, Own, ROOT, Scope, Tools, generate_secret, told};
 pub use waiting::waiting;
 
 use crate::fleet::Fleet;

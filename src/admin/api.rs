@@ -1,9 +1,10 @@
 //! Portico's own REST API, under `/api/portico/v1`.
 //!
 //! `caller.rs` says who calls, `objects.rs` what all objects of the inventory have in common, `documents.rs`
-//! their shapes; each kind has its routes in a file of its own. The description of the API is made from these
+//! what is taken of them and `views.rs` what is told; each kind has its routes in a file of its own. The description of the API is made from these
 //! routes, so it cannot say anything else than they do.
 
+mod branding;
 pub(super) mod caller;
 mod capacity;
 mod clusters;
@@ -11,6 +12,7 @@ pub(super) mod documents;
 pub(super) mod edits;
 mod explanation;
 pub(super) mod gather;
+mod generated;
 mod gone;
 mod listing;
 mod meetings;
@@ -22,23 +24,26 @@ mod probe;
 pub(super) mod problem;
 mod record;
 mod removal;
+mod request;
+mod rules;
+mod secrets;
 mod tenants;
 mod tokens;
 mod tools;
 mod trail;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
+use axum::Router;
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use bytes::Bytes;
 use log::error;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
@@ -46,6 +51,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::caller::Gate;
 pub use self::caller::Scope;
+pub use self::generated::{NoRandomness, generate_secret};
 pub use self::own::Own;
 use self::problem::Problem;
 pub use self::tools::Tools;
@@ -58,8 +64,8 @@ use crate::store::Store;
 
 /// Where the API is.
 pub const ROOT: &str = "/api/portico/v1";
-/// The largest documents are tenants with a thousand rules.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Far more than names and filters take.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// What the API works on.
 #[derive(Clone)]
@@ -96,7 +102,7 @@ impl Desk {
         router
             .route(&format!("{ROOT}/openapi.json"), get(async move || json.clone()))
             .route(&format!("{ROOT}/docs"), get(async move || html.clone()))
-            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(from_fn(tell_refusals))
             .layer(from_fn(to_the_end))
     }
 }
@@ -109,6 +115,9 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(probe::routes())
         .merge(capacity::routes())
         .merge(tenants::routes())
+        .merge(secrets::routes())
+        .merge(rules::routes())
+        .merge(branding::routes())
         .merge(tokens::routes())
         .merge(trail::routes());
     OpenApiRouter::with_openapi(describe()).nest(ROOT, api).fallback(unknown)
@@ -146,35 +155,31 @@ async fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such path in this API")
 }
 
-/// A body of JSON; what is wrong with it is told as a problem.
-struct Body<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(rejected) => Err(Problem::new(rejected.status(), rejected.body_text())),
-        }
+/// Whatever the router refuses by itself is told as everything else: a method, mostly.
+async fn tell_refusals(request: Request, next: Next) -> Response {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET_BYTES {
+        let detail = format!("path and query have more than {MAX_TARGET_BYTES} bytes");
+        return Problem::new(StatusCode::URI_TOO_LONG, detail).into_response();
     }
-}
-
-/// A query string; what is wrong with it is told as a problem.
-struct Query<T>(T);
-
-impl<T: DeserializeOwned + Send, S: Send + Sync> axum::extract::FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, Problem> {
-        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
-            Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejected) => Err(Problem::fields([(String::new(), rejected.body_text())])),
-        }
+    let response = next.run(request).await;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if !(status.is_client_error() || status.is_server_error())
+        || kind.is_some_and(|kind| kind == problem::CONTENT_TYPE)
+    {
+        return response;
     }
+    let allowed = response.headers().get(header::ALLOW).cloned();
+    let detail = match allowed.as_ref().and_then(|allowed| allowed.to_str().ok()) {
+        Some(allowed) => format!("there is no such call of this path: it has {allowed}"),
+        None => status.canonical_reason().unwrap_or_default().to_owned(),
+    };
+    let mut told = Problem::new(status, detail).into_response();
+    if let Some(allowed) = allowed {
+        told.headers_mut().insert(header::ALLOW, allowed);
+    }
+    told
 }
 
 /// An object as the API would tell it: checked, with all defaults, without secrets.

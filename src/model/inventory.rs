@@ -120,6 +120,26 @@ pub struct Clash {
     pub field: &'static str,
     /// What is wrong, and with which other object.
     pub message: String,
+    /// The same from the other object's side, which may be the one that is being changed.
+    mirror: Option<Box<Mirror>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mirror {
+    object: ObjectName,
+    field: &'static str,
+    message: String,
+}
+
+impl Clash {
+    /// The field of this object that is in the way, and why; nothing where the clash is one of others.
+    pub fn of(&self, object: &ObjectName) -> Option<(&'static str, &str)> {
+        if self.object == *object {
+            return Some((self.field, &self.message));
+        }
+        let mirror = self.mirror.as_deref().filter(|mirror| mirror.object == *object)?;
+        Some((mirror.field, &mirror.message))
+    }
 }
 
 impl fmt::Display for Clash {
@@ -165,6 +185,18 @@ impl Inventory {
             Kind::Tenant => {
                 let found = self.tenants.iter().find(|tenant| tenant.slug.as_str() == name);
                 found.cloned().map(|tenant| Object::Tenant(Box::new(tenant)))
+            }
+        }
+    }
+
+    /// All objects of a kind, in their order.
+    pub fn all_of(&self, kind: Kind) -> Vec<Object> {
+        match kind {
+            Kind::Cluster => self.clusters.iter().cloned().map(Object::Cluster).collect(),
+            Kind::ClusterGroup => self.groups.iter().cloned().map(Object::ClusterGroup).collect(),
+            Kind::Node => self.nodes.iter().cloned().map(Object::Node).collect(),
+            Kind::Tenant => {
+                self.tenants.iter().cloned().map(Box::new).map(Object::Tenant).collect()
             }
         }
     }
@@ -279,6 +311,15 @@ impl Inventory {
                 let Some(scope) = label.and_then(Scope::parse) else { continue };
                 let is_other = scope.tenant != tenant.slug && slugs.contains(&scope.tenant);
                 if is_other {
+                    let mirror = Mirror {
+                        object: ObjectName::new(Kind::Tenant, scope.tenant.as_str()),
+                        field: "slug",
+                        message: format!(
+                            "its host under server.base_domain, {domain:?}, is a domain of the tenant {}; choose \
+                             another slug",
+                            tenant.slug
+                        ),
+                    };
                     found.all.push(Clash {
                         object: ObjectName::new(Kind::Tenant, tenant.slug.as_str()),
                         field: "domains",
@@ -287,6 +328,7 @@ impl Inventory {
                              server.base_domain; choose another domain",
                             scope.tenant
                         ),
+                        mirror: Some(Box::new(mirror)),
                     });
                 }
             }
@@ -312,10 +354,14 @@ impl Clashes {
     fn claim(&mut self, kind: Kind, name: &str, field: &'static str, value: &str) {
         let place = (kind, field, value.to_owned());
         if let Some(holder) = self.taken.get(&place) {
-            let (object, kind) = (ObjectName::new(kind, name), kind.as_str());
-            let message =
-                format!("{value:?} is that of {kind} {holder} already; only one can have it");
-            self.all.push(Clash { object, field, message });
+            let told = |holder: &str| {
+                let kind = kind.as_str();
+                format!("{value:?} is that of {kind} {holder} already; only one can have it")
+            };
+            let mirror =
+                Mirror { object: ObjectName::new(kind, holder), field, message: told(name) };
+            let (object, message) = (ObjectName::new(kind, name), told(holder));
+            self.all.push(Clash { object, field, message, mirror: Some(Box::new(mirror)) });
         } else {
             self.taken.insert(place, name.to_owned());
         }
@@ -325,7 +371,7 @@ impl Clashes {
         if !self.taken.contains_key(&(of, "name", other.to_owned())) {
             let object = ObjectName::new(kind, name);
             let message = format!("there is no {} {other:?}; add it first", of.as_str());
-            self.all.push(Clash { object, field, message });
+            self.all.push(Clash { object, field, message, mirror: None });
         }
     }
 }
@@ -376,8 +422,21 @@ mod tests {
         let beta = Tenant { is_default: true, domains, ..Tenant::sample("beta", &[0]) };
         let gamma = Tenant { cluster_group: "west".to_owned(), ..Tenant::sample("gamma", &[0]) };
         all.tenants = vec![acme, beta, gamma];
-        let shown: Vec<_> =
-            all.clashes(Some("bbb.example")).iter().map(ToString::to_string).collect();
+        let clashes = all.clashes(Some("bbb.example"));
+        let of_acme = ObjectName::new(Kind::Tenant, "acme");
+        let of_acme: Vec<_> = clashes.iter().filter_map(|clash| clash.of(&of_acme)).collect();
+        assert_eq!(
+            of_acme,
+            [
+                ("default", "\"true\" is that of tenant beta already; only one can have it"),
+                (
+                    "slug",
+                    "its host under server.base_domain, \"acme.bbb.example\", is a domain of the tenant beta; \
+                     choose another slug"
+                ),
+            ]
+        );
+        let shown: Vec<_> = clashes.iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
             [

@@ -118,7 +118,7 @@ async fn a_tenant_that_is_added_is_served_until_it_is_removed() {
 
     let trail = admin.get("/changes").await;
     let actions: Vec<_> =
-        trail.as_array().expect("a list").iter().map(|one| &one["action"]).collect();
+        trail["items"].as_array().expect("a list").iter().map(|one| &one["action"]).collect();
     assert_eq!(actions, ["delete", "update", "create"]);
     assert!(!trail.to_string().contains("the-secret-of-beta"));
     assert!(!pool.log().contains("the-secret-of-beta"));

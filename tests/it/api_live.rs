@@ -91,7 +91,7 @@ async fn a_meeting_that_an_operator_ends_is_over_for_its_front_end() {
     acme.create("room").await;
     let trail = admin.get("/changes").await;
     assert_eq!(
-        (&trail[0]["action"], &trail[0]["before"]["meeting_id"]),
+        (&trail["items"][0]["action"], &trail["items"][0]["before"]["meeting_id"]),
         (&"end".into(), &"room".into())
     );
 
@@ -262,7 +262,10 @@ async fn a_node_with_meetings_goes_only_by_force_which_says_what_it_has_ended() 
     assert_eq!(node.calls("end"), 2);
     assert!(each(&admin.get("/meetings?running=true").await, "meeting_id").is_empty());
     let trail = admin.get("/changes").await;
-    assert_eq!((&trail[0]["action"], &trail[1]["action"]), (&"force".into(), &"delete".into()));
+    assert_eq!(
+        (&trail["items"][0]["action"], &trail["items"][1]["action"]),
+        (&"force".into(), &"delete".into())
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod harness;
 
 mod answers;
 mod api;
+mod api_inventory;
 mod api_live;
 mod b3lb;
 mod b3scale_accounts;

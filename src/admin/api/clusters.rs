@@ -1,19 +1,22 @@
 //! Clusters and cluster groups.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Desk;
 use super::caller::Caller;
 use super::documents::{ClusterDocument, GroupDocument};
 use super::listing::{Listing, Page};
 use super::objects;
 use super::problem::{Changing, Problem, Refused};
-use super::{Body, Desk, Query};
-use crate::model::{Kind, ObjectName};
+use super::request::{Path, Query, Unread};
+use super::views::{ClusterView, GroupView, OriginWord};
+use crate::model::{Kind, ObjectName, Origin};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
@@ -23,35 +26,60 @@ pub(super) fn routes() -> OpenApiRouter<Desk> {
         .routes(routes!(get_cluster_group, change_cluster_group, remove_cluster_group))
 }
 
+/// Which part of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// How many at most. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// Only those of the file, or of the API.
+    origin: Option<OriginWord>,
+}
+
+impl Wanted {
+    fn list(self, desk: &Desk, kind: Kind) -> Result<Response, Problem> {
+        let is_wanted =
+            |origin: Origin| self.origin.is_none_or(|wanted| wanted == OriginWord::from(origin));
+        let page = Page::new(self.limit, self.cursor);
+        let listed = objects::list(desk, kind, &page, |_object, origin| is_wanted(origin))?;
+        Ok(listed.into_response())
+    }
+}
+
 /// All clusters.
-#[utoipa::path(get, path = "/clusters", tag = "clusters", security(("token" = [])), params(Page),
-    responses((status = 200, description = "A page of clusters", body = Listing<ClusterDocument>), Refused))]
+#[utoipa::path(get, path = "/clusters", tag = "clusters", security(("token" = [])), params(Wanted),
+    responses((status = 200, description = "A page of clusters", body = Listing<ClusterView>), Refused))]
 async fn list_clusters(
     State(desk): State<Desk>,
     caller: Caller,
-    Query(page): Query<Page>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::Cluster, &page).map(IntoResponse::into_response)
+    wanted.list(&desk, Kind::Cluster)
 }
 
 /// Adds a cluster.
 #[utoipa::path(post, path = "/clusters", tag = "clusters", security(("token" = [])), request_body = ClusterDocument,
-    responses((status = 201, description = "Added", body = ClusterDocument, headers(("ETag" = String), ("Location" = String))),
+    responses((status = 201, description = "Added", body = ClusterView, headers(("ETag" = String), ("Location" = String))),
         Changing))]
 async fn add_cluster(
     State(desk): State<Desk>,
     caller: Caller,
-    Body(document): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
-    objects::create::<ClusterDocument>(&desk, &caller, Kind::Cluster, document).await
+    let document = objects::plain::<ClusterDocument>(&body.json().await?)?;
+    objects::create(&desk, &caller, Kind::Cluster, &document, |_view| {}).await
 }
 
 /// One cluster.
 #[utoipa::path(get, path = "/clusters/{name}", tag = "clusters", security(("token" = [])),
     params(("name" = String, Path)),
-    responses((status = 200, description = "The cluster", body = ClusterDocument, headers(("ETag" = String))), Refused))]
+    responses((status = 200, description = "The cluster", body = ClusterView, headers(("ETag" = String))), Refused))]
 async fn get_cluster(
     State(desk): State<Desk>,
     caller: Caller,
@@ -65,16 +93,17 @@ async fn get_cluster(
 #[utoipa::path(patch, path = "/clusters/{name}", tag = "clusters", security(("token" = [])),
     params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, description = "Changed", body = ClusterDocument, headers(("ETag" = String))), Changing))]
+    responses((status = 200, description = "Changed", body = ClusterView, headers(("ETag" = String))), Changing))]
 async fn change_cluster(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Body(patch): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
     let name = ObjectName::new(Kind::Cluster, name);
+    let patch = body.json().await?;
     objects::patch::<ClusterDocument>(&desk, &caller, &name, &headers, &patch).await
 }
 
@@ -93,34 +122,35 @@ async fn remove_cluster(
 }
 
 /// All cluster groups.
-#[utoipa::path(get, path = "/cluster-groups", tag = "cluster-groups", security(("token" = [])), params(Page),
-    responses((status = 200, description = "A page of cluster groups", body = Listing<GroupDocument>), Refused))]
+#[utoipa::path(get, path = "/cluster-groups", tag = "cluster-groups", security(("token" = [])), params(Wanted),
+    responses((status = 200, description = "A page of cluster groups", body = Listing<GroupView>), Refused))]
 async fn list_groups(
     State(desk): State<Desk>,
     caller: Caller,
-    Query(page): Query<Page>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::ClusterGroup, &page).map(IntoResponse::into_response)
+    wanted.list(&desk, Kind::ClusterGroup)
 }
 
 /// Adds a cluster group.
 #[utoipa::path(post, path = "/cluster-groups", tag = "cluster-groups", security(("token" = [])), request_body = GroupDocument,
-    responses((status = 201, description = "Added", body = GroupDocument, headers(("ETag" = String), ("Location" = String))),
+    responses((status = 201, description = "Added", body = GroupView, headers(("ETag" = String), ("Location" = String))),
         Changing))]
 async fn add_cluster_group(
     State(desk): State<Desk>,
     caller: Caller,
-    Body(document): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
-    objects::create::<GroupDocument>(&desk, &caller, Kind::ClusterGroup, document).await
+    let document = objects::plain::<GroupDocument>(&body.json().await?)?;
+    objects::create(&desk, &caller, Kind::ClusterGroup, &document, |_view| {}).await
 }
 
 /// One cluster group.
 #[utoipa::path(get, path = "/cluster-groups/{name}", tag = "cluster-groups", security(("token" = [])),
     params(("name" = String, Path)),
-    responses((status = 200, description = "The cluster group", body = GroupDocument, headers(("ETag" = String))), Refused))]
+    responses((status = 200, description = "The cluster group", body = GroupView, headers(("ETag" = String))), Refused))]
 async fn get_cluster_group(
     State(desk): State<Desk>,
     caller: Caller,
@@ -134,16 +164,17 @@ async fn get_cluster_group(
 #[utoipa::path(patch, path = "/cluster-groups/{name}", tag = "cluster-groups", security(("token" = [])),
     params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, description = "Changed", body = GroupDocument, headers(("ETag" = String))), Changing))]
+    responses((status = 200, description = "Changed", body = GroupView, headers(("ETag" = String))), Changing))]
 async fn change_cluster_group(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Body(patch): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
     let name = ObjectName::new(Kind::ClusterGroup, name);
+    let patch = body.json().await?;
     objects::patch::<GroupDocument>(&desk, &caller, &name, &headers, &patch).await
 }
 

@@ -3,12 +3,13 @@
 //! What stands in them is checked where the file is, too (`config::read_object`); these types say which keys and
 //! kinds of values there are, here and in the description of the API. Secrets are taken and never given.
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    AssetKind, B3lbFactors, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node, Object, Policy,
-    Rule, RuleMode, Rules, Tenant, TenantSecret,
+    AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node,
+    Object, Policy, RecordingSettings, Rule, RuleMode, Rules, Tenant, TenantSecret,
 };
 
 /// A set of nodes that share one load policy.
@@ -25,12 +26,16 @@ pub(super) struct ClusterDocument {
     /// How its nodes' load is computed. Default predictive.
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyDocument>,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    origin: Ignored,
 }
 
 /// How the load of a node is computed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
-enum PolicyDocument {
+pub(super) enum PolicyDocument {
     /// `predictive`, `b3lb` or `b3scale`.
     #[schema(example = "predictive")]
     Word(String),
@@ -44,7 +49,7 @@ enum PolicyDocument {
 /// Factors of B3LB's formula.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct FactorsDocument {
+pub(super) struct FactorsDocument {
     /// Load of one attendee. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
@@ -73,6 +78,10 @@ pub(super) struct GroupDocument {
     /// Names of its clusters.
     #[serde(default)]
     clusters: Vec<String>,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    origin: Ignored,
 }
 
 /// A `BigBlueButton` server.
@@ -106,6 +115,18 @@ pub(super) struct NodeDocument {
     /// B3LB's CPU script.
     #[serde(skip_serializing_if = "Option::is_none")]
     load_url: Option<String>,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    origin: Ignored,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    state: Ignored,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    status: Ignored,
 }
 
 /// A customer of the API.
@@ -137,9 +158,10 @@ pub(super) struct TenantDocument {
     /// Tags that a node must have to carry its meetings.
     #[serde(default)]
     required_tags: Vec<String>,
-    /// Its API secrets, the main one (`sub_id` 0) among them.
-    #[serde(default)]
-    pub(super) secrets: Vec<SecretDocument>,
+    /// Its API secrets, the main one (`sub_id` 0) among them. A new tenant without any, or with secrets without
+    /// values, is given some, and they are shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) secrets: Option<Vec<SecretDocument>>,
     /// Hashes it may sign with. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     checksums: Option<Vec<String>>,
@@ -162,6 +184,18 @@ pub(super) struct TenantDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(write_only)]
     pub(super) stats_token: Option<String>,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    files: Ignored,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    origin: Ignored,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    status: Ignored,
 }
 
 /// One API secret of a tenant.
@@ -171,7 +205,7 @@ pub(super) struct SecretDocument {
     /// 0 is the main secret.
     #[schema(maximum = 999)]
     pub(super) sub_id: u16,
-    /// The value. Needed for a new secret, and never given back.
+    /// The value. A new secret without one is given one, which is shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(write_only)]
     pub(super) secret: Option<String>,
@@ -185,13 +219,25 @@ pub(super) struct SecretDocument {
     /// Rules of this secret, after the tenant's.
     #[serde(skip_serializing_if = "Option::is_none")]
     params: Option<RulesDocument>,
+    /// Of a view that is sent back: taken, and not looked at.
+    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    rolling: Ignored,
+}
+
+impl SecretDocument {
+    /// One of which nothing is said.
+    pub(super) fn new(sub_id: u16) -> Self {
+        let rolling = Ignored;
+        Self { sub_id, secret: None, secret2: None, limits: None, params: None, rolling }
+    }
 }
 
 /// Upper bounds of a tenant on what runs at once; 0 is none.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
-struct TenantLimitsDocument {
+pub(super) struct TenantLimitsDocument {
     /// Meetings.
     meetings: u32,
     /// Attendees in them.
@@ -206,7 +252,7 @@ struct TenantLimitsDocument {
 /// Upper bounds of a secret on what runs at once; 0 is none.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct SecretLimitsDocument {
+pub(super) struct SecretLimitsDocument {
     /// Meetings.
     meetings: u32,
     /// Attendees in them.
@@ -218,7 +264,7 @@ struct SecretLimitsDocument {
 /// Rules on the parameters of calls, in their order.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct RulesDocument {
+pub(super) struct RulesDocument {
     /// On `create`.
     create: Vec<RuleDocument>,
     /// On `join`.
@@ -228,7 +274,7 @@ struct RulesDocument {
 /// A rule on one parameter.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RuleDocument {
+pub(super) struct RuleDocument {
     /// The parameter.
     #[schema(example = "record")]
     name: String,
@@ -261,7 +307,7 @@ pub(super) struct BrandingDocument {
 /// What becomes of recordings.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RecordingDocument {
+pub(super) struct RecordingDocument {
     /// Whether meetings may be recorded. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     enabled: Option<bool>,
@@ -269,6 +315,23 @@ struct RecordingDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 36_500)]
     retention_days: Option<u32>,
+}
+
+/// What a view has and a document has not: taken from whoever sends a view back, and not looked at.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Ignored;
+
+impl Ignored {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_untold(&self) -> bool {
+        matches!(self, Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_any| Self)
+    }
 }
 
 /// Whether secrets are written down.
@@ -291,7 +354,8 @@ pub(in crate::admin) fn write(object: &Object, secrets: Secrets) -> serde_json::
     let written = match object {
         Object::Cluster(cluster) => serde_json::to_value(of_cluster(cluster)),
         Object::ClusterGroup(ClusterGroup { name, clusters }) => {
-            serde_json::to_value(GroupDocument { name: name.clone(), clusters: clusters.clone() })
+            let (name, clusters) = (name.clone(), clusters.clone());
+            serde_json::to_value(GroupDocument { name, clusters, origin: Ignored })
         }
         Object::Node(node) => serde_json::to_value(of_node(node, secrets)),
         Object::Tenant(tenant) => serde_json::to_value(of_tenant(tenant, secrets)),
@@ -300,27 +364,29 @@ pub(in crate::admin) fn write(object: &Object, secrets: Secrets) -> serde_json::
 }
 
 fn of_cluster(cluster: &Cluster) -> ClusterDocument {
-    let word = |word: &str| PolicyDocument::Word(word.to_owned());
     ClusterDocument {
         name: cluster.name.clone(),
         checksum: Some(cluster.checksum.as_str().to_owned()),
-        policy: Some(match cluster.policy {
-            Policy::Predictive => word("predictive"),
-            Policy::B3scale => word("b3scale"),
-            Policy::B3lb(B3lbFactors {
-                attendee_factor,
-                meeting_factor,
-                cpu_iterations,
-                cpu_max,
-            }) => PolicyDocument::B3lb {
+        policy: Some(of_policy(cluster.policy)),
+        origin: Ignored,
+    }
+}
+
+pub(super) fn of_policy(policy: Policy) -> PolicyDocument {
+    let word = |word: &str| PolicyDocument::Word(word.to_owned());
+    match policy {
+        Policy::Predictive => word("predictive"),
+        Policy::B3scale => word("b3scale"),
+        Policy::B3lb(B3lbFactors { attendee_factor, meeting_factor, cpu_iterations, cpu_max }) => {
+            PolicyDocument::B3lb {
                 b3lb: FactorsDocument {
                     attendee_factor: Some(attendee_factor),
                     meeting_factor: Some(meeting_factor),
                     cpu_iterations: Some(cpu_iterations),
                     cpu_max: Some(cpu_max),
                 },
-            },
-        }),
+            }
+        }
     }
 }
 
@@ -334,15 +400,13 @@ fn of_node(node: &Node, secrets: Secrets) -> NodeDocument {
         capacity: Some(node.capacity),
         tags: node.tags.clone(),
         load_url: node.load_url.as_ref().map(ToString::to_string),
+        origin: Ignored,
+        state: Ignored,
+        status: Ignored,
     }
 }
 
 fn of_tenant(tenant: &Tenant, secrets: Secrets) -> TenantDocument {
-    let look = |kind| match tenant.branding.get(kind) {
-        Some(Look::Url(url)) => Some(url.clone()),
-        _ => None,
-    };
-    let Limits { meetings, attendees, limit_joins, requests_per_second } = tenant.limits;
     TenantDocument {
         slug: tenant.slug.as_str().to_owned(),
         name: Some(tenant.name.clone()),
@@ -352,48 +416,68 @@ fn of_tenant(tenant: &Tenant, secrets: Secrets) -> TenantDocument {
         domains: tenant.domains.clone(),
         cluster_group: tenant.cluster_group.clone(),
         required_tags: tenant.required_tags.clone(),
-        secrets: tenant.secrets.iter().map(|secret| of_secret(secret, secrets)).collect(),
+        secrets: Some(tenant.secrets.iter().map(|secret| of_secret(secret, secrets)).collect()),
         checksums: Some(tenant.checksums.iter().map(|hash| hash.as_str().to_owned()).collect()),
-        limits: Some(TenantLimitsDocument {
-            meetings,
-            attendees,
-            limit_joins,
-            requests_per_second,
-        }),
+        limits: Some(of_limits(tenant.limits)),
         params: Some(of_rules(&tenant.rules)),
-        meeting_ids: Some(
-            match tenant.meeting_ids {
-                MeetingIds::Scoped => "scoped",
-                MeetingIds::Plain => "plain",
-            }
-            .to_owned(),
-        ),
-        branding: Some(BrandingDocument {
-            logo: look(AssetKind::Logo),
-            slide: look(AssetKind::Slide),
-            css: look(AssetKind::Css),
-            force: tenant.branding.force,
-        }),
-        recording: Some(RecordingDocument {
-            enabled: Some(tenant.recording.enabled),
-            retention_days: Some(tenant.recording.retention_days),
-        }),
+        meeting_ids: Some(of_meeting_ids(tenant.meeting_ids)),
+        branding: Some(of_branding(&tenant.branding)),
+        recording: Some(of_recording(tenant.recording)),
         stats_token: tenant.stats_token.as_ref().and_then(|token| secrets.of(token)),
+        files: Ignored,
+        origin: Ignored,
+        status: Ignored,
     }
 }
 
+pub(super) fn of_limits(limits: Limits) -> TenantLimitsDocument {
+    let Limits { meetings, attendees, limit_joins, requests_per_second } = limits;
+    TenantLimitsDocument { meetings, attendees, limit_joins, requests_per_second }
+}
+
+pub(super) fn of_secret_limits(limits: Limits) -> SecretLimitsDocument {
+    let Limits { meetings, attendees, limit_joins, requests_per_second: _of_tenants } = limits;
+    SecretLimitsDocument { meetings, attendees, limit_joins }
+}
+
+pub(super) fn of_meeting_ids(ids: MeetingIds) -> String {
+    match ids {
+        MeetingIds::Scoped => "scoped",
+        MeetingIds::Plain => "plain",
+    }
+    .to_owned()
+}
+
+pub(super) fn of_branding(branding: &Branding) -> BrandingDocument {
+    let look = |kind| match branding.get(kind) {
+        Some(Look::Url(url)) => Some(url.clone()),
+        _ => None,
+    };
+    BrandingDocument {
+        logo: look(AssetKind::Logo),
+        slide: look(AssetKind::Slide),
+        css: look(AssetKind::Css),
+        force: branding.force,
+    }
+}
+
+pub(super) fn of_recording(recording: RecordingSettings) -> RecordingDocument {
+    let RecordingSettings { enabled, retention_days } = recording;
+    RecordingDocument { enabled: Some(enabled), retention_days: Some(retention_days) }
+}
+
 fn of_secret(secret: &TenantSecret, secrets: Secrets) -> SecretDocument {
-    let Limits { meetings, attendees, limit_joins, .. } = secret.limits;
     SecretDocument {
         sub_id: secret.sub_id.get(),
         secret: secrets.of(&secret.secret),
         secret2: secret.secret2.as_ref().and_then(|value| secrets.of(value)),
-        limits: Some(SecretLimitsDocument { meetings, attendees, limit_joins }),
+        limits: Some(of_secret_limits(secret.limits)),
         params: Some(of_rules(&secret.rules)),
+        rolling: Ignored,
     }
 }
 
-fn of_rules(rules: &Rules) -> RulesDocument {
+pub(super) fn of_rules(rules: &Rules) -> RulesDocument {
     let documents = |rules: &[Rule]| {
         let document = |rule: &Rule| {
             let (mode, value) = match &rule.mode {

@@ -74,6 +74,21 @@ pub(in crate::admin) async fn change(
     edit: impl Fn(&Object) -> Result<Object, Problem>,
     file: Option<&(AssetKey, Arc<Asset>)>,
 ) -> Result<(Object, Arc<InForce>), Problem> {
+    let told = |before: &Object, after: &Object| {
+        record::of_objects(who, "update", name, Some(before), Some(after))
+    };
+    change_told(desk, who, name, edit, told, file).await
+}
+
+/// The same, with what the trail says of it.
+pub(super) async fn change_told(
+    desk: &Desk,
+    who: &Who,
+    name: &ObjectName,
+    edit: impl Fn(&Object) -> Result<Object, Problem>,
+    told: impl Fn(&Object, &Object) -> Change,
+    file: Option<&(AssetKey, Arc<Asset>)>,
+) -> Result<(Object, Arc<InForce>), Problem> {
     let edit = |inventory: &mut Inventory| {
         let before = find(inventory, name)?;
         check_managed(inventory, name)?;
@@ -85,7 +100,7 @@ pub(in crate::admin) async fn change(
         }
         check_address(desk, &object)?;
         inventory.put(object.clone());
-        let change = record::of_objects(who, "update", name, Some(&before), Some(&object));
+        let change = told(&before, &object);
         Ok((object, change))
     };
     let changed = desk.keeper.change(&who.signature(), edit, file).await;

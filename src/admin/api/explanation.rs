@@ -1,7 +1,7 @@
 //! Why a node takes no meetings, in words.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use super::caller::Caller;
 use super::problem::{Problem, Refused};
+use super::request::Path;
 use super::{Desk, time};
 use crate::fleet::Node;
 use crate::model::{AdminState, Health, Inventory, Kind, ObjectName};

@@ -28,7 +28,7 @@ pub(super) struct Page {
 /// A part of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Listing<T> {
-    /// The objects, by their names.
+    /// What is on it, in its order.
     pub(super) items: Vec<T>,
     /// Asks for the next page; without it this is the last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,11 +50,16 @@ impl Page {
 
     /// How many at most, and behind which name.
     pub(super) fn read(&self) -> Result<(usize, Option<String>), Problem> {
+        self.read_up_to(MAX_LIMIT)
+    }
+
+    /// The same of a list with shorter pages.
+    pub(super) fn read_up_to(&self, most: usize) -> Result<(usize, Option<String>), Problem> {
         let wrong =
             |field: &str, detail: &str| Problem::fields([(field.to_owned(), detail.to_owned())]);
         let limit = self.limit.unwrap_or(USUAL_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(wrong("limit", "is not a number of 1 to 1000"));
+        if !(1..=most).contains(&limit) {
+            return Err(wrong("limit", &format!("is not a number of 1 to {most}")));
         }
         let Some(cursor) = &self.cursor else { return Ok((limit, None)) };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();

@@ -1,7 +1,7 @@
 //! Meetings: which there are, and ending one.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use super::caller::Caller;
 use super::edits;
 use super::listing::{Listing, Page};
 use super::problem::{Changing, Problem, Refused};
-use super::{Desk, Query, time};
+use super::request::{Path, Query};
+use super::{Desk, time};
 use crate::bbb::{Call, MeetingInfo, Params};
 use crate::chain::Chain;
 use crate::fleet::{Entry, Phase, Sought, now_ms};

@@ -1,9 +1,9 @@
 //! Nodes, and what operators want of them.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
@@ -16,9 +16,11 @@ use super::edits;
 use super::listing::{Listing, Page};
 use super::objects;
 use super::problem::{Changing, Problem, Refused};
-use super::{Body, Desk, Query, removal};
+use super::request::{Path, Query, Unread};
+use super::views::{HealthWord, NodeView, OriginWord, StateWord};
+use super::{Desk, removal};
 use crate::config;
-use crate::model::{AdminState, Kind, NodeName, Object, ObjectName};
+use crate::model::{AdminState, Kind, Node, NodeName, Object, ObjectName, Origin};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
@@ -27,16 +29,59 @@ pub(super) fn routes() -> OpenApiRouter<Desk> {
         .routes(routes!(set_state))
 }
 
+/// Which nodes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// How many at most. Default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// Only those of this cluster.
+    cluster: Option<String>,
+    /// Only those with this tag.
+    tag: Option<String>,
+    /// Only those of which an operator wants this.
+    state: Option<StateWord>,
+    /// Only those that are so.
+    health: Option<HealthWord>,
+    /// Only those of the file, or of the API.
+    origin: Option<OriginWord>,
+}
+
+impl Wanted {
+    fn has(&self, desk: &Desk, node: &Node, origin: Origin) -> bool {
+        let snapshot = desk.fleet.peek();
+        let live = snapshot.node(node.name.as_str()).map(|known| &known.live);
+        self.cluster.as_ref().is_none_or(|wanted| *wanted == node.cluster)
+            && self.tag.as_ref().is_none_or(|wanted| node.tags.contains(wanted))
+            && self.origin.is_none_or(|wanted| wanted == OriginWord::from(origin))
+            && self.state.is_none_or(|wanted| {
+                live.is_some_and(|live| wanted == StateWord::from(live.admin()))
+            })
+            && self.health.is_none_or(|wanted| {
+                live.is_some_and(|live| wanted == HealthWord::from(live.health()))
+            })
+    }
+}
+
 /// All nodes.
-#[utoipa::path(get, path = "/nodes", tag = "nodes", security(("token" = [])), params(Page),
-    responses((status = 200, description = "A page of nodes", body = Listing<NodeDocument>), Refused))]
+#[utoipa::path(get, path = "/nodes", tag = "nodes", security(("token" = [])), params(Wanted),
+    responses((status = 200, description = "A page of nodes", body = Listing<NodeView>), Refused))]
 async fn list_nodes(
     State(desk): State<Desk>,
     caller: Caller,
-    Query(page): Query<Page>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     caller.may_read()?;
-    objects::list(&desk, Kind::Node, &page).map(IntoResponse::into_response)
+    let page = Page::new(wanted.limit, wanted.cursor.clone());
+    let is_wanted = |object: &Object, origin: Origin| match object {
+        Object::Node(node) => wanted.has(&desk, node, origin),
+        _ => false,
+    };
+    objects::list(&desk, Kind::Node, &page, is_wanted).map(IntoResponse::into_response)
 }
 
 /// How a node is added.
@@ -52,29 +97,29 @@ struct Adding {
 /// Adds a node.
 #[utoipa::path(post, path = "/nodes", tag = "nodes", security(("token" = [])), params(Adding),
     request_body = NodeDocument,
-    responses((status = 201, description = "Added", body = NodeDocument, headers(("ETag" = String), ("Location" = String))),
+    responses((status = 201, description = "Added", body = NodeView, headers(("ETag" = String), ("Location" = String))),
         Changing))]
 async fn add_node(
     State(desk): State<Desk>,
     caller: Caller,
     Query(adding): Query<Adding>,
-    Body(document): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
-    objects::typed::<NodeDocument>(&document)?;
+    let document = objects::plain::<NodeDocument>(&body.json().await?)?;
     if let Object::Node(node) = config::read_object(Kind::Node, &document)? {
         desk.must_not_be_us(&node.url).await?;
         if adding.probe {
             desk.must_answer(&node).await?;
         }
     }
-    objects::create::<NodeDocument>(&desk, &caller, Kind::Node, document).await
+    objects::create(&desk, &caller, Kind::Node, &document, |_view| {}).await
 }
 
 /// One node.
 #[utoipa::path(get, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
     params(("name" = String, Path)),
-    responses((status = 200, description = "The node", body = NodeDocument, headers(("ETag" = String))), Refused))]
+    responses((status = 200, description = "The node", body = NodeView, headers(("ETag" = String))), Refused))]
 async fn get_node(
     State(desk): State<Desk>,
     caller: Caller,
@@ -88,15 +133,16 @@ async fn get_node(
 #[utoipa::path(patch, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
     params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, description = "Changed", body = NodeDocument, headers(("ETag" = String))), Changing))]
+    responses((status = 200, description = "Changed", body = NodeView, headers(("ETag" = String))), Changing))]
 async fn change_node(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Body(patch): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
+    let patch = body.json().await?;
     // One that is none is told as such below.
     let url = patch.get("url").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
     if let Some(url) = url {
@@ -107,11 +153,11 @@ async fn change_node(
 }
 
 /// What an operator wants of a node.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct StateDocument {
     /// ready, cordoned or draining.
-    #[schema(example = "cordoned")]
+    #[schema(example = "cordoned", pattern = "^(ready|cordoned|draining)$")]
     state: String,
 }
 
@@ -119,15 +165,15 @@ struct StateDocument {
 /// has) or draining (cordoned, and reports when it is empty).
 #[utoipa::path(put, path = "/nodes/{name}/state", tag = "nodes", security(("token" = [])),
     params(("name" = String, Path)), request_body = StateDocument,
-    responses((status = 200, description = "The node", body = NodeDocument), Changing))]
+    responses((status = 200, description = "The node", body = NodeView), Changing))]
 async fn set_state(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
-    Body(document): Body<Value>,
+    body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
-    let wanted: StateDocument = objects::typed(&document)?;
+    let wanted: StateDocument = objects::typed(&body.json().await?)?;
     let object = ObjectName::new(Kind::Node, name);
     let known = desk.fleet.peek().node(&object.name).is_some();
     if !known {

@@ -6,8 +6,9 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::caller::Caller;
@@ -15,6 +16,7 @@ use super::documents::{self, Secrets};
 use super::edits;
 use super::listing::{self, Listing, Page};
 use super::problem::Problem;
+use super::views::View;
 use super::{Desk, ROOT};
 use crate::config;
 use crate::inventory::InForce;
@@ -24,7 +26,7 @@ use crate::model::{Asset, AssetKey, AssetKind, Branding, Kind, Look, Object, Obj
 const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// Where an object is found.
-fn path_of(name: &ObjectName) -> String {
+pub(super) fn path_of(name: &ObjectName) -> String {
     let collection = match name.kind {
         Kind::Cluster => "clusters",
         Kind::ClusterGroup => "cluster-groups",
@@ -36,7 +38,7 @@ fn path_of(name: &ObjectName) -> String {
 }
 
 /// Tells one state of an object from the next, secrets and files among it.
-fn tag_of(desk: &Desk, object: &Object, origin: Origin) -> String {
+pub(super) fn tag_of(desk: &Desk, object: &Object, origin: Origin) -> String {
     let mut digest = Sha256::new();
     digest.update(origin.as_str());
     digest.update(desk.gate.mark(&documents::write(object, Secrets::Shown).to_string()));
@@ -51,7 +53,7 @@ fn tag_of(desk: &Desk, object: &Object, origin: Origin) -> String {
 }
 
 /// Refuses a change of what another one has changed since it was read.
-fn check_tag(headers: &HeaderMap, tag: &str) -> Result<(), Problem> {
+pub(super) fn check_tag(headers: &HeaderMap, tag: &str) -> Result<(), Problem> {
     let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(()) };
     let wanted = wanted.to_str().unwrap_or_default();
     let is_it = |one: &str| one.trim() == tag || one.trim() == "*";
@@ -64,60 +66,20 @@ fn check_tag(headers: &HeaderMap, tag: &str) -> Result<(), Problem> {
     ))
 }
 
-/// An object as everybody may see it.
-pub(super) fn view(desk: &Desk, in_force: &InForce, object: &Object) -> Map<String, Value> {
-    let Value::Object(mut view) = documents::write(object, Secrets::Hidden) else {
-        return Map::new();
-    };
-    let origin = in_force.inventory.origin(&object.name());
-    view.insert("origin".to_owned(), origin.as_str().into());
-    match object {
-        Object::Node(node) => {
-            if let Some(known) = desk.fleet.peek().node(node.name.as_str()) {
-                let (since_ms, reason) = known.live.health_since();
-                view.insert("state".to_owned(), known.live.admin().as_str().into());
-                view.insert(
-                    "status".to_owned(),
-                    json!({
-                        "health": known.live.health().as_str(),
-                        "since": super::time(since_ms),
-                        "reason": reason,
-                        "meetings": known.live.meetings(),
-                        "attendees": known.live.attendees(),
-                        "reserved": known.live.reserved(),
-                        "cpu": known.live.cpu(),
-                        "load": known.load(),
-                    }),
-                );
-            }
-        }
-        Object::Tenant(tenant) => {
-            let files = AssetKind::ALL.into_iter().filter_map(|kind| {
-                let (name, digest) = tenant.branding.get(kind)?.file()?;
-                let file = json!({"name": name, "sha256": digest});
-                Some((kind.as_str().to_owned(), file))
-            });
-            view.insert("files".to_owned(), Value::Object(files.collect()));
-            if let Some(known) = desk.fleet.peek().tenant(tenant.slug.as_str()) {
-                let figures = known.tally.whole();
-                view.insert(
-                    "status".to_owned(),
-                    json!({"meetings": figures.meetings, "attendees": figures.people.attendees}),
-                );
-            }
-        }
-        Object::Cluster(_) | Object::ClusterGroup(_) => {}
-    }
-    view
-}
-
-pub(super) fn list(desk: &Desk, kind: Kind, asked: &Page) -> Result<Json<Listing<Value>>, Problem> {
+pub(super) fn list(
+    desk: &Desk,
+    kind: Kind,
+    asked: &Page,
+    is_wanted: impl Fn(&Object, Origin) -> bool,
+) -> Result<Json<Listing<View>>, Problem> {
     let in_force = desk.keeper.in_force();
-    let names = in_force.inventory.names().filter(|name| name.kind == kind);
-    let Listing { items, next } =
-        listing::page(names.map(|name| (name.name.clone(), name)).collect(), asked)?;
-    let objects = items.iter().filter_map(|name| in_force.inventory.get(name));
-    let items = objects.map(|object| Value::Object(view(desk, &in_force, &object))).collect();
+    let inventory = &in_force.inventory;
+    let wanted = inventory.all_of(kind).into_iter().filter_map(|object| {
+        let name = object.name();
+        is_wanted(&object, inventory.origin(&name)).then_some((name.name, object))
+    });
+    let Listing { items, next } = listing::page(wanted.collect(), asked)?;
+    let items = items.iter().map(|object| View::of(desk, &in_force, object)).collect();
     Ok(Json(Listing { items, next }))
 }
 
@@ -128,18 +90,46 @@ pub(super) fn get(desk: &Desk, name: &ObjectName) -> Result<Response, Problem> {
 }
 
 fn shown(desk: &Desk, in_force: &InForce, object: &Object, status: StatusCode) -> Response {
-    let origin = in_force.inventory.origin(&object.name());
-    let tag = [(header::ETAG, tag_of(desk, object, origin))];
-    (status, tag, Json(view(desk, in_force, object))).into_response()
+    let tag = tag_of(desk, object, in_force.inventory.origin(&object.name()));
+    tagged(status, tag, View::of(desk, in_force, object))
+}
+
+/// An answer with its tag.
+pub(super) fn tagged(status: StatusCode, tag: String, body: impl Serialize) -> Response {
+    (status, [(header::ETAG, tag)], Json(body)).into_response()
 }
 
 /// A document with the keys and types that it should have.
-pub(super) fn typed<D: DeserializeOwned>(document: &Value) -> Result<D, Problem> {
-    serde_path_to_error::deserialize(document.clone()).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
-        Problem::fields([(path, error.inner().to_string())])
-    })
+pub(super) fn typed<D: DeserializeOwned + Serialize>(document: &Value) -> Result<D, Problem> {
+    let read = serde_path_to_error::deserialize(document);
+    let read: D = read.map_err(|error| Problem::of_path(&error))?;
+    match list_for_object("", document, &json!(read)) {
+        None => Ok(read),
+        Some(path) => Err(Problem::fields([(path, "is a list, not an object".to_owned())])),
+    }
+}
+
+/// Where a list was read as an object: serde takes the fields of one in their order, too.
+fn list_for_object(path: &str, given: &Value, read: &Value) -> Option<String> {
+    match (given, read) {
+        (Value::Array(_), Value::Object(_)) => Some(path.to_owned()),
+        (Value::Array(given), Value::Array(read)) => {
+            let mut both = given.iter().zip(read).enumerate();
+            both.find_map(|(at, (given, read))| {
+                list_for_object(&format!("{path}[{at}]"), given, read)
+            })
+        }
+        (Value::Object(given), Value::Object(read)) => given.iter().find_map(|(key, given)| {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            list_for_object(&path, given, read.get(key)?)
+        }),
+        _ => None,
+    }
+}
+
+/// The same without what a view has beside it.
+pub(super) fn plain<D: DeserializeOwned + Serialize>(document: &Value) -> Result<Value, Problem> {
+    typed::<D>(document).map(|document| json!(document))
 }
 
 /// Reads an object, with the looks of the one before that are files.
@@ -161,43 +151,63 @@ pub(in crate::admin) fn read(
     Ok(object)
 }
 
-pub(super) async fn create<D: DeserializeOwned>(
+/// Adds an object of a document that [`plain`] has made; `finish` may show more of it than others will ever see.
+pub(super) async fn create(
     desk: &Desk,
     caller: &Caller,
     kind: Kind,
-    document: Value,
+    document: &Value,
+    finish: impl FnOnce(&mut View),
 ) -> Result<Response, Problem> {
-    typed::<D>(&document)?;
-    let object = read(kind, &document, None)?;
+    let object = read(kind, document, None)?;
     let in_force = edits::add(desk, &caller.who, &object).await?;
-    let mut response = shown(desk, &in_force, &object, StatusCode::CREATED);
-    if let Ok(location) = HeaderValue::try_from(path_of(&object.name())) {
+    let mut view = View::of(desk, &in_force, &object);
+    finish(&mut view);
+    let tag = tag_of(desk, &object, in_force.inventory.origin(&object.name()));
+    Ok(at(tagged(StatusCode::CREATED, tag, view), &path_of(&object.name())))
+}
+
+/// An answer that says where the new object is.
+pub(super) fn at(mut response: Response, path: &str) -> Response {
+    if let Ok(location) = HeaderValue::try_from(path) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
+}
+
+/// An answer with a secret, which is for one pair of eyes.
+pub(super) fn unkept(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Changes an object by a JSON merge patch (RFC 7396). Secrets that it does not name stay.
-pub(super) async fn patch<D: DeserializeOwned>(
+pub(super) async fn patch<D: DeserializeOwned + Serialize>(
     desk: &Desk,
     caller: &Caller,
     name: &ObjectName,
     headers: &HeaderMap,
     patch: &Value,
 ) -> Result<Response, Problem> {
-    if !patch.is_object() {
-        return Err(Problem::fields([(String::new(), "is no JSON object".to_owned())]));
-    }
+    check_patch(patch)?;
     let edit = |before: &Object| {
         check_tag(headers, &tag_of(desk, before, Origin::Api))?;
         let mut document = documents::write(before, Secrets::Shown);
         json_patch::merge(&mut document, patch);
         keep_secrets(&mut document, before);
-        typed::<D>(&document)?;
-        read(name.kind, &document, Some(before))
+        read(name.kind, &plain::<D>(&document)?, Some(before))
     };
     let (after, in_force) = edits::change(desk, &caller.who, name, edit, None).await?;
     Ok(shown(desk, &in_force, &after, StatusCode::OK))
+}
+
+/// A patch that is no object would be all that is left.
+pub(super) fn check_patch(patch: &Value) -> Result<(), Problem> {
+    if patch.is_object() {
+        return Ok(());
+    }
+    Err(Problem::fields([(String::new(), "is no JSON object".to_owned())]))
 }
 
 /// A list takes the place of the list before, but nobody who sends it back can know the secrets in it.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{HeaderMap, header};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use super::Desk;
 use super::caller::Caller;
 use super::explanation::Reason;
 use super::problem::{Problem, Refused};
+use super::request::Path;
 use crate::bbb::{Algorithm, Answer, Call, ListError, MeetingsParser, signed_query};
 use crate::chain::Chain;
 use crate::fleet::now_ms;

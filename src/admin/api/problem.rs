@@ -6,12 +6,15 @@ use log::error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::generated::NoRandomness;
 use crate::chain::Chain;
 use crate::config;
 use crate::inventory::Unchanged;
 use crate::model::{Clash, ObjectName};
 use crate::store;
 
+/// How a problem is told from an answer.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 /// Whoever has made more mistakes than these is told of the rest when they are mended.
 const MAX_FIELDS: usize = 100;
 
@@ -82,9 +85,10 @@ impl Problem {
 
     /// The same, with the fields by other names.
     pub(in crate::admin) fn renamed(self, name: impl Fn(&str) -> String) -> Self {
-        let errors = self.errors.into_iter();
-        let renamed = |error: FieldProblem| FieldProblem { field: name(&error.field), ..error };
-        Self { errors: errors.map(renamed).collect(), ..self }
+        if self.errors.is_empty() {
+            return self;
+        }
+        Self::fields(self.errors.into_iter().map(|error| (name(&error.field), error.detail)))
     }
 
     /// A conflict as what is wrong with a field; anything else as it is.
@@ -111,13 +115,26 @@ impl Problem {
         Self { detail, errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, String::new()) }
     }
 
+    /// What was read is of another type, or has other keys, than it should.
+    pub(super) fn of_path<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Self {
+        let (path, message) = (error.path().to_string(), error.inner().to_string());
+        let path = if path == "." { String::new() } else { path };
+        // A key that is missing, or there twice, is no part of the path.
+        let named = ["missing field `", "duplicate field `"]
+            .into_iter()
+            .find_map(|before| message.strip_prefix(before)?.split('`').next());
+        let field = match named {
+            Some(name) if path.is_empty() => name.to_owned(),
+            Some(name) if path != name => format!("{path}.{name}"),
+            _ => path,
+        };
+        Self::fields([(field, message)])
+    }
+
     fn clashes(clashes: &[Clash], changed: &ObjectName) -> Self {
-        let shown = |clash: &Clash| {
-            if clash.object == *changed {
-                (clash.field.to_owned(), clash.message.clone())
-            } else {
-                (String::new(), clash.to_string())
-            }
+        let shown = |clash: &Clash| match clash.of(changed) {
+            Some((field, message)) => (field.to_owned(), message.to_owned()),
+            None => (String::new(), clash.to_string()),
         };
         Self::fields(clashes.iter().map(shown))
     }
@@ -146,6 +163,13 @@ impl From<Vec<config::Problem>> for Problem {
     }
 }
 
+impl From<NoRandomness> for Problem {
+    fn from(trouble: NoRandomness) -> Self {
+        error!("the API cannot make a secret: {trouble}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, trouble.to_string())
+    }
+}
+
 impl From<store::Error> for Problem {
     fn from(trouble: store::Error) -> Self {
         error!("the API cannot use the store: {}", Chain(&trouble));
@@ -159,7 +183,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after_s = self.retry_after_s;
         let body = serde_json::to_vec(&self).expect("a struct of texts is JSON");
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(CONTENT_TYPE);
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"portico\"");
@@ -176,6 +200,9 @@ impl IntoResponse for Problem {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "only described")]
 pub(super) enum Refused {
+    /// The path cannot be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(#[to_schema] Problem),
     /// No token, or one that is not believed.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(#[to_schema] Problem),
@@ -185,6 +212,9 @@ pub(super) enum Refused {
     /// There is no such thing.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] Problem),
+    /// The path or the query is too long.
+    #[response(status = 414, content_type = "application/problem+json")]
+    TooLong(#[to_schema] Problem),
     /// Something in the request is wrong.
     #[response(status = 422, content_type = "application/problem+json")]
     Unprocessable(#[to_schema] Problem),
@@ -200,7 +230,7 @@ pub(super) enum Refused {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "only described")]
 pub(super) enum Changing {
-    /// The body is no JSON.
+    /// The path cannot be read, or the body is no JSON.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(#[to_schema] Problem),
     /// No token, or one that is not believed.
@@ -212,6 +242,9 @@ pub(super) enum Changing {
     /// There is no such thing.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] Problem),
+    /// The body did not come in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(#[to_schema] Problem),
     /// It is there already, in use, or stands in the file.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
@@ -221,6 +254,9 @@ pub(super) enum Changing {
     /// The body is too large.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(#[to_schema] Problem),
+    /// The path or the query is too long.
+    #[response(status = 414, content_type = "application/problem+json")]
+    TooLong(#[to_schema] Problem),
     /// The body is of another kind.
     #[response(status = 415, content_type = "application/problem+json")]
     Unsupported(#[to_schema] Problem),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
@@ -12,11 +12,12 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
+use super::Desk;
 use super::caller::Caller;
 use super::edits;
 use super::objects;
 use super::problem::{Changing, Problem};
-use super::{Desk, Query};
+use super::request::{Path, Query};
 use crate::fleet::{Entry, Phase};
 use crate::model::{Kind, NodeName, ObjectName};
 

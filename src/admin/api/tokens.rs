@@ -1,7 +1,7 @@
 //! Tokens: which were seen, and revoking them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use super::caller::Caller;
 use super::edits;
 use super::listing::{self, Listing, Page};
 use super::problem::{Changing, Problem, Refused};
-use super::{Desk, Query, time};
+use super::request::{Path, Query};
+use super::{Desk, time};
 use crate::fleet::now_ms;
 use crate::model::Token;
 

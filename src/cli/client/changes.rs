@@ -1,7 +1,6 @@
 //! The trail of what operators have changed.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::Column;
@@ -15,12 +14,20 @@ const COLUMNS: &[Column] = &[
     ("OBJECT", "/object"),
 ];
 
+/// The API's longest page of them.
+const PAGE: usize = 100;
+
+fn up_to_a_thousand(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
+    number.ok_or_else(|| "is not a number of 1 to 1000".to_owned())
+}
+
 /// Which part of it.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Which {
     /// How many
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    limit: u32,
+    #[arg(long, default_value_t = 100, value_parser = up_to_a_thousand)]
+    limit: usize,
     /// Only those with smaller numbers
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
@@ -28,10 +35,16 @@ pub(in crate::cli) struct Which {
 
 pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
     let before = which.before.map(|number| format!("&before={number}")).unwrap_or_default();
-    let changes =
-        Api::new(access)?.get(&format!("/changes?limit={}{before}", which.limit)).await?.body;
-    let Value::Array(changes) = changes else {
-        return Err(Failure::failed("this is no answer of Portico's API"));
-    };
+    let (api, mut changes, mut cursor) = (Api::new(access)?, Vec::new(), String::new());
+    while changes.len() < which.limit {
+        let limit = (which.limit - changes.len()).min(PAGE);
+        let page = api.get(&format!("/changes?limit={limit}{before}{cursor}")).await?.body;
+        let Some(items) = page["items"].as_array() else {
+            return Err(Failure::failed("this is no answer of Portico's API"));
+        };
+        changes.extend(items.iter().cloned());
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
     output::list(access.output, COLUMNS, &changes)
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::StatusCode;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
@@ -12,9 +11,8 @@ use super::objects::TENANTS;
 use super::output::Format;
 use super::question::confirm;
 use super::{Access, Api, api, output, values};
+use crate::admin::generate_secret;
 
-/// 64 characters, as `bbb-conf --setsecret` would make 40 and more.
-const SECRET_BYTES: usize = 32;
 /// Of two who change one tenant at the same time one comes second, and tries again.
 const ATTEMPTS: usize = 5;
 
@@ -81,11 +79,7 @@ pub(super) fn first_line(file: &Path) -> Result<String, Failure> {
 
 /// A new value, from the system's random source.
 pub(super) fn generate() -> Result<String, Failure> {
-    let mut bytes = [0; SECRET_BYTES];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_unspecified| Failure::failed("the system has no random numbers"))?;
-    Ok(hex::encode(bytes))
+    generate_secret().map_err(Failure::failed)
 }
 
 pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
