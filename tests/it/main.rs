@@ -9,6 +9,7 @@ mod answers;
 mod api;
 mod api_inventory;
 mod api_live;
+mod api_matrix;
 mod b3lb;
 mod b3scale_accounts;
 mod b3scale_api;
