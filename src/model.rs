@@ -16,6 +16,7 @@ mod rules;
 mod sample;
 mod secret;
 mod tenant;
+mod undelivered;
 
 pub use branding::{Asset, AssetKey, AssetKind, Branding, Look, LostFile};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
@@ -31,3 +32,4 @@ pub use reach::{Forbidden, MAX_TARGET_BYTES, Reach};
 pub use rules::{Rule, RuleList, RuleMode, Rules};
 pub use secret::Secret;
 pub use tenant::{Limits, MeetingIds, RecordingSettings, Tenant, TenantSecret};
+pub use undelivered::{Undelivered, Waiting, WantedDeliveries};

@@ -9,6 +9,7 @@
 mod arbiter;
 mod callbacks;
 mod counters;
+mod deliveries;
 mod embedded;
 mod error;
 mod health;
@@ -27,6 +28,8 @@ mod contract;
 #[cfg(test)]
 mod contract_callbacks;
 #[cfg(test)]
+mod contract_deliveries;
+#[cfg(test)]
 #[path = "../tests/it/harness/postgres.rs"]
 #[expect(dead_code, reason = "integration tests do more with it")]
 mod test_postgres;
@@ -44,6 +47,7 @@ pub use callbacks::{
     Put, Taking,
 };
 pub use counters::{Count, CountKey, Counters};
+pub use deliveries::Deliveries;
 pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
@@ -65,7 +69,7 @@ use crate::model::{
 /// after it.
 #[async_trait]
 pub trait Store:
-    Arbiter + Callbacks + Counters + Inventories + Ledger + Send + Sync + 'static
+    Arbiter + Callbacks + Counters + Deliveries + Inventories + Ledger + Send + Sync + 'static
 {
     /// Whether a write succeeds at this moment. It changes nothing.
     async fn probe(&self) -> Result<(), Error>;

@@ -5,6 +5,7 @@
 //! routes, so it cannot say anything else than they do.
 
 mod branding;
+mod callbacks;
 pub(super) mod caller;
 mod capacity;
 mod clusters;
@@ -111,6 +112,7 @@ fn routes() -> OpenApiRouter<Desk> {
     let api = clusters::routes()
         .merge(nodes::routes())
         .merge(meetings::routes())
+        .merge(callbacks::routes())
         .merge(explanation::routes())
         .merge(probe::routes())
         .merge(capacity::routes())

@@ -7,10 +7,10 @@ use super::contract::meeting;
 use super::{CALLBACKS_KEPT_MS, Places, Put, Store, Taking};
 use crate::model::{
     Callback, CallbackKind, CallbackToken, Delivery, Hook, MeetingKey, NewDelivery, NodeName,
-    Scope, Settled,
+    Scope, Settled, Waiting, WantedDeliveries,
 };
 
-const ANY: Places = Places { of_origin: 9, of_tenant: 99, all: 99 };
+pub(super) const ANY: Places = Places { of_origin: 9, of_tenant: 99, all: 99 };
 /// By one who has forgotten all that it took before.
 pub(super) const ANYBODYS: Taking<'static> =
     Taking { holder: Holder(1), lease: Duration::from_mins(1), under_way: &[] };
@@ -20,7 +20,7 @@ fn token(number: u8) -> CallbackToken {
     CallbackToken::new([number; CallbackToken::BYTES])
 }
 
-fn callback(number: u8) -> Callback {
+pub(super) fn callback(number: u8) -> Callback {
     Callback {
         token: token(number),
         kind: CallbackKind::End,
@@ -33,7 +33,7 @@ fn callback(number: u8) -> Callback {
     }
 }
 
-fn delivery(number: u8, subject: &str, received_at_ms: u64) -> NewDelivery {
+pub(super) fn delivery(number: u8, subject: &str, received_at_ms: u64) -> NewDelivery {
     NewDelivery {
         token: token(number),
         subject: subject.to_owned(),
@@ -43,7 +43,7 @@ fn delivery(number: u8, subject: &str, received_at_ms: u64) -> NewDelivery {
     }
 }
 
-async fn due(store: &dyn Store, now_ms: u64) -> Vec<Delivery> {
+pub(super) async fn due(store: &dyn Store, now_ms: u64) -> Vec<Delivery> {
     store.take_deliveries(now_ms, ANY, ANYBODYS).await.unwrap().taken
 }
 
@@ -151,7 +151,7 @@ pub(super) async fn one_origin_does_not_crowd_out_the_others(store: &dyn Store) 
 }
 
 /// A callback of another tenant.
-fn callback_of(tenant: &str, number: u8) -> Callback {
+pub(super) fn callback_of(tenant: &str, number: u8) -> Callback {
     let key = MeetingKey { scope: Scope::parse(tenant).unwrap(), id: "m".to_owned() };
     Callback { key, ..callback(number) }
 }
@@ -342,6 +342,12 @@ pub(super) async fn what_waits_for_a_tenant_is_bounded(store: &dyn Store) {
     }
     let outbox = store.take_deliveries(full, ANY, ANYBODYS).await.unwrap();
     assert_eq!((outbox.pending, outbox.dead), (full + 1, 2));
+    // Nothing was kept of it that could be told.
+    let state = Some(Waiting::Dead);
+    let wanted = WantedDeliveries { tenant: None, state, after: 0, limit: 9 };
+    let given_up = store.undelivered(&wanted).await.unwrap();
+    assert!(given_up.len() == 2 && given_up.iter().all(|one| one.is_empty), "{given_up:?}");
+    assert!(!store.retry_delivery(given_up[0].delivery.id, full).await.unwrap());
     // What is delivered makes room.
     let own = outbox.taken.iter().find(|due| due.key.scope.tenant.as_str() == "acme").unwrap();
     store.settle_delivery(own.id, ANYBODYS.holder, full, &Settled::Delivered).await.unwrap();

@@ -10,6 +10,7 @@ mod arbiter;
 mod assets;
 mod callbacks;
 mod counters;
+mod deliveries;
 mod expire;
 mod inventory;
 mod ledger;

@@ -93,11 +93,34 @@ impl Flag {
 /// A change to callbacks. It can be applied again with the same outcome.
 pub(in crate::store) enum Change {
     Put(Vec<Callback>),
-    Bind { tokens: Vec<CallbackToken>, internal_id: String },
+    Bind {
+        tokens: Vec<CallbackToken>,
+        internal_id: String,
+    },
     Remove(Vec<CallbackToken>),
-    End { token: CallbackToken, at_ms: u64 },
+    End {
+        token: CallbackToken,
+        at_ms: u64,
+    },
     Deliver(Deliver),
-    Settle { id: i64, holder: Holder, at_ms: u64, settled: Settled },
+    Settle {
+        id: i64,
+        holder: Holder,
+        at_ms: u64,
+        settled: Settled,
+    },
+    /// Whatever became of it before, it is tried soon.
+    Retry {
+        id: i64,
+        at_ms: u64,
+        is_done: Flag,
+    },
+    /// It is never told.
+    Discard {
+        id: i64,
+        at_ms: u64,
+        is_done: Flag,
+    },
     Expire(Portion),
 }
 

@@ -11,6 +11,7 @@ mod arbiter;
 mod callbacks;
 mod counters;
 mod debts;
+mod deliveries;
 mod error;
 mod inventory;
 mod ledger;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::Embedded;
 use super::outbox::Taker;
 use super::rows::{integer, scope, unreadable, word};
-use super::{expire, outbox};
+use super::{deliveries, expire, outbox};
 use crate::model::{Callback, CallbackToken, MeetingKey, NewDelivery, NodeName, Settled};
 use crate::store::Error;
 use crate::store::callbacks::{Callbacks, Holder, Outbox, Places, Put, Taking};
@@ -43,6 +43,8 @@ pub(super) fn apply(change: &Change, db: &Connection) -> rusqlite::Result<()> {
         Change::Settle { id, holder, at_ms, settled } => {
             outbox::settle(db, *id, *holder, *at_ms, settled)
         }
+        Change::Retry { id, at_ms, is_done } => deliveries::retry(db, *id, *at_ms, is_done),
+        Change::Discard { id, at_ms, is_done } => deliveries::discard(db, *id, *at_ms, is_done),
         Change::Expire(portion) => expire::apply(portion, db),
     }
 }

@@ -132,7 +132,7 @@ fn waits_behind(db: &Connection, owner: &str, delivery: &NewDelivery) -> rusqlit
 
 /// When an event is due that waits for its turn. Those of one hook stand together, so that the many of one
 /// need not be looked through for those of another.
-fn never(token: &str) -> i64 {
+pub(super) fn never(token: &str) -> i64 {
     let part = token.get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
     NEVER + i64::from(part.unwrap_or_default())
 }
@@ -350,7 +350,7 @@ fn due_of(
     Ok(due)
 }
 
-fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: row.get(3)?,
         node: NodeName::new(row.get::<_, String>(9)?),

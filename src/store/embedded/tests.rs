@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{AdminState, Secret};
-use crate::store::{contract, contract_callbacks};
+use crate::store::{contract, contract_callbacks, contract_deliveries};
 
 fn fresh() -> (TempDir, Embedded) {
     let dir = tempfile::tempdir().unwrap();
@@ -88,6 +88,14 @@ async fn it_keeps_the_contract_of_callbacks() {
     contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().1).await;
     contract_callbacks::callbacks_of_webhooks_go_after_them(&fresh().1).await;
     contract_callbacks::what_is_not_delivered_stays(&fresh().1).await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_operators() {
+    contract_deliveries::what_waits_and_what_was_given_up_is_listed(&fresh().1).await;
+    contract_deliveries::what_was_given_up_is_tried_again_on_demand(&fresh().1).await;
+    contract_deliveries::what_is_discarded_is_told_to_nobody(&fresh().1).await;
+    contract_deliveries::an_event_that_is_tried_again_waits_for_its_turn(&fresh().1).await;
 }
 
 proptest! {

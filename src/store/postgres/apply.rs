@@ -3,7 +3,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::text::to_column;
-use super::{arbiter, outbox};
+use super::{arbiter, deliveries, outbox};
 use crate::model::{Asset, AssetKey, Callback, CallbackToken, Hook, Meeting, Scope};
 use crate::store::SavedAsset;
 use crate::store::callbacks::{CALLBACKS_KEPT_MS, Put, TOLD_KEPT_MS, UNNOTICED_END_MS};
@@ -220,6 +220,8 @@ fn of_callbacks(change: &Change) -> Vec<Query> {
         Change::Settle { id, holder, at_ms, settled } => {
             outbox::settle(*id, *holder, *at_ms, settled)
         }
+        Change::Retry { id, at_ms, is_done } => deliveries::retry(*id, *at_ms, is_done),
+        Change::Discard { id, at_ms, is_done } => deliveries::discard(*id, *at_ms, is_done),
         Change::Expire(portion) => expire(portion),
     }
 }

@@ -116,7 +116,9 @@ pub(super) fn locks<'a>(ops: impl IntoIterator<Item = &'a Op>) -> Vec<Query> {
             Op::Callbacks(Change::Remove(tokens)) => {
                 removed.extend(tokens.iter().map(|token| token.expose().to_owned()));
             }
-            Op::Callbacks(Change::Settle { id, .. }) => ids.push(*id),
+            Op::Callbacks(
+                Change::Settle { id, .. } | Change::Retry { id, .. } | Change::Discard { id, .. },
+            ) => ids.push(*id),
             Op::Callbacks(Change::Expire(portion)) => of_all |= portion.step.deletes(),
             _ => {}
         }

@@ -11,8 +11,9 @@ use tokio_postgres::{Row, Transaction};
 use super::text::from_column;
 use crate::model::{
     AdminState, Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Hook, Meeting,
-    MeetingKey, NodeName, Scope, SubId,
+    MeetingKey, NodeName, Scope, SubId, Undelivered, Waiting,
 };
+use crate::store::callbacks::{NEVER, OVERFLOW};
 use crate::store::seal::Seal;
 use crate::store::{Saved, SavedAsset, node_row};
 
@@ -133,6 +134,23 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery, Unreadable> {
         received_at_ms: number(row, 6)?,
         attempts: u32::try_from(attempts).map_err(|_error| unreadable(row, 7, "is negative"))?,
         node: NodeName::new(text(row, 8)?),
+    })
+}
+
+/// The same with what operators want to know of it.
+pub(super) fn undelivered(row: &Row) -> Result<Undelivered, Unreadable> {
+    let state: Waiting = word(row, 9)?;
+    let next: i64 = get(row, 10)?;
+    let last_error = optional(row, 12)?;
+    let is_due = state == Waiting::Pending && next < NEVER;
+    Ok(Undelivered {
+        delivery: delivery(row)?,
+        state,
+        next_attempt_at_ms: is_due.then(|| next.unsigned_abs()),
+        given_up_at_ms: get::<Option<i64>>(row, 11)?.map(i64::unsigned_abs),
+        is_under_way: get(row, 13)?,
+        is_empty: last_error.as_deref() == Some(OVERFLOW),
+        last_error,
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::model::InstanceId;
 use crate::store::test_postgres::Postgres as Server;
-use crate::store::{Arbiter, Claiming, Saving, contract, contract_callbacks};
+use crate::store::{Arbiter, Claiming, Saving, contract, contract_callbacks, contract_deliveries};
 use crate::wait::eventually;
 
 pub(in crate::store) use outbox::MISCOUNTED;
@@ -72,6 +72,14 @@ async fn it_keeps_the_contract_of_callbacks() {
     contract_callbacks::callbacks_stay_for_a_while_after_the_end(&fresh().await).await;
     contract_callbacks::callbacks_of_webhooks_go_after_them(&fresh().await).await;
     contract_callbacks::what_is_not_delivered_stays(&fresh().await).await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_operators() {
+    contract_deliveries::what_waits_and_what_was_given_up_is_listed(&fresh().await).await;
+    contract_deliveries::what_was_given_up_is_tried_again_on_demand(&fresh().await).await;
+    contract_deliveries::what_is_discarded_is_told_to_nobody(&fresh().await).await;
+    contract_deliveries::an_event_that_is_tried_again_waits_for_its_turn(&fresh().await).await;
 }
 
 /// Has the shared server do something in a database.
