@@ -32,6 +32,10 @@ use crate::model::Health;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
+/// Who calls by the socket of this machine: somebody that may do everything.
+#[derive(Debug, Clone, Copy)]
+pub struct Local(pub u32);
+
 /// What the admin listener shows.
 #[derive(Clone)]
 pub struct Admin {

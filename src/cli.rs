@@ -7,6 +7,7 @@ mod data_dir;
 mod demo;
 mod gossip;
 mod instances;
+mod local;
 mod logging;
 mod migrate;
 mod public_api;

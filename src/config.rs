@@ -30,7 +30,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-pub use api::Api;
+pub use api::{Api, LocalSocket, SOCKET};
 pub use branding::{MissingAsset, check_upload};
 pub use callbacks::Callbacks;
 pub use limits::Limits;
@@ -38,7 +38,7 @@ pub use object::read as read_object;
 pub use polling::Polling;
 pub use report::{Problem, Report};
 pub use server::{Listen, Server, TlsFiles};
-pub use storage::{Storage, StoreKind};
+pub use storage::{DEFAULT_DATA_DIR, Storage, StoreKind};
 
 use sha2::{Digest, Sha256};
 

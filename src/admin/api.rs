@@ -81,15 +81,15 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// An API whose tokens are signed with `key`; without it everybody is refused.
+    /// An API whose tokens are signed with one of `keys`; without any, everybody who needs a token is refused.
     pub fn new(
         fleet: Arc<Fleet>,
         keeper: Arc<Keeper>,
         store: Arc<dyn Store>,
-        key: Option<Secret>,
+        keys: Vec<Secret>,
         tools: Tools,
     ) -> Self {
-        let gate = Arc::new(Gate::new(key, store.clone()));
+        let gate = Arc::new(Gate::new(keys, store.clone()));
         Self { fleet, keeper, store, gate, memory: Arc::default(), tools }
     }
 

@@ -11,6 +11,7 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::admin::Peer;
 
@@ -55,15 +56,20 @@ impl ServerApp for Axum {
             Some(peer) => self.0.clone().layer(axum::Extension(Peer(peer))),
             None => self.0.clone(),
         };
-        let service = TowerToHyperService::new(app);
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            debug!("an admin connection broke off: {error}");
-        }
+        serve_http(stream, app).await;
         None
+    }
+}
+
+/// Serves one connection of operators.
+pub(super) async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, app: axum::Router) {
+    let service = TowerToHyperService::new(app);
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!("an admin connection broke off: {error}");
     }
 }

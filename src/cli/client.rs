@@ -17,6 +17,7 @@ mod question;
 mod secrets;
 mod tokens;
 mod values;
+mod way;
 
 use clap::{CommandFactory, Subcommand};
 use clap_complete::Shell;

@@ -24,6 +24,7 @@ use super::background::{Axum, background};
 use super::data_dir::DataDir;
 use super::gossip::gossip;
 use super::instances::{self, Instances};
+use super::local::local_socket;
 use super::public_api::public_api;
 use super::reload::{Reloader, follow_hangups};
 use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
@@ -193,20 +194,24 @@ impl Portico {
         let (leaving, is_leaving) = watch::channel(false);
         let keeper = Keeper::new(fleet.clone(), store.clone(), &settings, applied, seen);
         let keeper = Arc::new(keeper);
-        let key = settings.api.jwt_secret.clone();
+        let keys = settings.api.jwt_secrets();
         let tools = Tools {
             client: client.clone(),
             duties: duties.clone(),
             own: Own::of(&settings.server),
         };
-        let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), key, tools);
+        let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), keys, tools);
         let edge = edge.with_api(public_api(&settings.api, &desk));
         let doorway = Doorway::new(edge, &server.configuration);
         for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
             server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
         }
         let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving);
-        let mut service = Service::new("admin".to_owned(), Axum(admin.router(desk)));
+        let router = admin.router(desk);
+        if let Some(path) = settings.api.socket_path(&settings.data_dir) {
+            server.add_service(local_socket(path, router.clone()));
+        }
+        let mut service = Service::new("admin".to_owned(), Axum(router));
         service.add_tcp(&settings.server.admin.to_string());
         service.threads = Some(1);
         server.add_service(service);

@@ -37,7 +37,7 @@ pub struct Storage {
 const MIN_KEY_BYTES: usize = 32;
 
 /// Where Debian and the systemd unit put a service's state.
-const DEFAULT_DATA_DIR: &str = "/var/lib/portico";
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/portico";
 
 pub(super) fn data_dir(item: &Item<'_>) -> PathBuf {
     item.path().unwrap_or_else(|| DEFAULT_DATA_DIR.into())

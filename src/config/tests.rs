@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Api, Limits, Polling, Settings, Storage, StoreKind, load, parse};
+use super::{Api, Limits, LocalSocket, Polling, Settings, Storage, StoreKind, load, parse};
 use crate::bbb::Algorithm;
 use crate::model::{
     AssetKind, B3lbFactors, Look, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Secret,
@@ -131,7 +131,7 @@ server:
 data_dir: .
 store: { kind: postgres, url: "postgres://portico:pass-word@localhost/portico", migrate: false, key: { file: jwt }, former_key: another-key-of-thirty-two-bytes-or-so }
 redis: { url: { env: REDIS } }
-api: { jwt_secret: { file: jwt }, public: true }
+api: { jwt_secret: [{ file: jwt }, "the key before, of thirty-two bytes or more"], public: true, socket: /run/p.sock }
 polling: { interval: 1s, timeout: 500ms, down_after: 4, up_after: "1", node_down_grace: 2min }
 callbacks: { allow_targets: ["fd00::/8"] }
 limits: { max_header: 32 KiB, max_body: 100000, header_timeout: 5s, max_connections: 0, requests_per_second: 50 }
@@ -198,7 +198,13 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(settings.store, store);
     assert_eq!(settings.redis, Some(Secret::new("rediss://:pass-word@redis/0")));
     let jwt_secret = Some(Secret::new("a key of more than thirty-two bytes"));
-    assert_eq!(settings.api, Api { jwt_secret, public: true });
+    let api = Api {
+        jwt_secret,
+        former_jwt_secrets: vec![Secret::new("the key before, of thirty-two bytes or more")],
+        public: true,
+        socket: LocalSocket::At("/run/p.sock".into()),
+    };
+    assert_eq!(settings.api, api);
     let polling = Polling {
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(500),

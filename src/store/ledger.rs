@@ -20,6 +20,9 @@ pub trait Ledger: Send + Sync {
     /// Makes a token useless, also one that was never seen.
     async fn revoke_token(&self, id: &str, at_ms: u64) -> Result<(), Error>;
 
+    /// Forgets tokens that were good until before this time, in s since 1970. Those without an end stay.
+    async fn forget_tokens(&self, before_s: u64) -> Result<(), Error>;
+
     /// Remembers a change.
     async fn add_change(&self, change: &Change) -> Result<(), Error>;
 

@@ -7,22 +7,22 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::harness::{Client, Config, Pool, Tenant, eventually, portico, portico_with};
 
-const KEY: &str = "a-key-that-signs-tokens-0123456789abcdef";
+pub(crate) const KEY: &str = "a-key-that-signs-tokens-0123456789abcdef";
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new().nodes(2).set("api.jwt_secret", KEY).tenant(Tenant::new("acme"))
 }
 
 /// Who has the configuration file.
-struct Shell<'p>(&'p Pool);
+pub(crate) struct Shell<'p>(pub(crate) &'p Pool);
 
 impl Shell<'_> {
-    fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         self.0.config_path().to_str().expect("UTF-8")
     }
 
     /// Exit code, standard output and standard error, without what differs from run to run.
-    async fn run(&self, line: &str) -> (i32, String, String) {
+    pub(crate) async fn run(&self, line: &str) -> (i32, String, String) {
         let words: Vec<_> = line.split_whitespace().chain(["-c", self.file()]).collect();
         let done = portico(&words).await;
         let mut texts = [done.stdout, done.stderr];
@@ -36,19 +36,19 @@ impl Shell<'_> {
     }
 
     /// What it prints when all is well.
-    async fn out(&self, line: &str) -> String {
+    pub(crate) async fn out(&self, line: &str) -> String {
         let (code, stdout, stderr) = self.run(line).await;
         assert_eq!(code, 0, "{line}: {stderr}");
         stdout
     }
 
-    async fn json(&self, line: &str) -> Value {
+    pub(crate) async fn json(&self, line: &str) -> Value {
         let stdout = self.out(&format!("{line} --output json")).await;
         serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{line}: no JSON: {stdout}"))
     }
 
     /// What it says when it does not do it.
-    async fn refused(&self, line: &str, code: i32) -> String {
+    pub(crate) async fn refused(&self, line: &str, code: i32) -> String {
         let (found, stdout, stderr) = self.run(line).await;
         assert_eq!((found, stdout.as_str()), (code, ""), "{line}: {stderr}");
         stderr
@@ -144,7 +144,7 @@ async fn what_is_wrong_is_told_by_its_field_and_exit_code() {
     let closed = portico_with(&closed, &["node", "list"]).await;
     assert_eq!(closed.code, 1);
     assert!(closed.stderr.contains("Connection refused"), "{}", closed.stderr);
-    let off = Pool::start(Config::new()).await;
+    let off = Pool::start(Config::new().set("api.socket", false)).await;
     let stderr = Shell(&off).refused("node list", 2).await;
     assert!(stderr.contains("api.jwt_secret is missing"), "{stderr}");
 }

@@ -51,6 +51,7 @@ mod learning;
 mod lifecycle;
 mod limits;
 mod listing;
+mod local_socket;
 mod lost;
 mod outbox_shared;
 mod placement;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::Desk;
 use super::problem::Problem;
-use crate::admin::Peer;
+use crate::admin::{Local, Peer};
 use crate::bbb::jwt;
 use crate::chain::Chain;
 use crate::fleet::now_ms;
@@ -100,6 +100,13 @@ impl Who {
 }
 
 impl Caller {
+    /// Root of this machine, or who we run as.
+    fn local(uid: u32) -> Self {
+        let name = format!("local uid {uid}");
+        let who = Who { token: name.clone(), name };
+        Self { scopes: vec![Scope::Admin], tenant: None, who }
+    }
+
     /// Goes on for those who may see everything.
     pub(super) fn may_read(&self) -> Result<(), Problem> {
         self.may(&[Scope::Admin, Scope::Operator])
@@ -221,7 +228,8 @@ impl From<Denied> for Problem {
 
 /// The door of the API.
 pub(in crate::admin) struct Gate {
-    key: Option<Secret>,
+    /// The first one signs; all are believed.
+    keys: Vec<Secret>,
     store: Arc<dyn Store>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
     revoked: ArcSwapOption<Revoked>,
@@ -234,9 +242,9 @@ struct Revoked {
 }
 
 impl Gate {
-    pub(super) fn new(key: Option<Secret>, store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(keys: Vec<Secret>, store: Arc<dyn Store>) -> Self {
         Self {
-            key,
+            keys,
             store,
             failures: Mutex::default(),
             revoked: ArcSwapOption::empty(),
@@ -260,21 +268,24 @@ impl Gate {
         peer: IpAddr,
         ids: Ids,
     ) -> Result<Claims, Denied> {
-        let key = self.key.as_ref().ok_or(Denied::Off)?;
+        if self.keys.is_empty() {
+            return Err(Denied::Off);
+        }
         let verified = match authorization {
             None => Err(Denied::Missing("there is no token: send `Authorization: Bearer …`")),
-            Some(header) => self.check(header, key, ids).await,
+            Some(header) => self.check(header, ids).await,
         };
         verified.map_err(|denied| self.refuse(peer, denied))
     }
 
-    async fn check(&self, header: &str, key: &Secret, ids: Ids) -> Result<Claims, Denied> {
+    async fn check(&self, header: &str, ids: Ids) -> Result<Claims, Denied> {
         let (kind, token) = header.split_once(' ').unwrap_or_default();
         if !kind.eq_ignore_ascii_case("bearer") {
             let reason = "there is no bearer token: send `Authorization: Bearer …`";
             return Err(Denied::Missing(reason));
         }
-        let claims = jwt::verify_hs384(token.trim(), key.expose());
+        let mut keys = self.keys.iter();
+        let claims = keys.find_map(|key| jwt::verify_hs384(token.trim(), key.expose()));
         let claims = claims.ok_or(Denied::Wrong("the token was not signed with api.jwt_secret"))?;
         let claims: Claims = serde_json::from_value(claims)
             .map_err(|_odd| Denied::Wrong("the token's claims are of the wrong types"))?;
@@ -369,7 +380,7 @@ impl Gate {
 
     /// Tells texts apart for those who know `api.jwt_secret`, and nobody else.
     pub(super) fn mark(&self, text: &str) -> Vec<u8> {
-        let key = self.key.as_ref().map_or("", Secret::expose);
+        let key = self.keys.first().map_or("", Secret::expose);
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key.as_bytes())
             .expect("an HMAC takes keys of any length");
         mac.update(b"etag ");
@@ -403,6 +414,9 @@ impl FromRequestParts<Desk> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Problem> {
+        if let Some(Local(uid)) = parts.extensions.get::<Local>() {
+            return Ok(Self::local(*uid));
+        }
         let unknown = Peer(IpAddr::from([0, 0, 0, 0]));
         let Peer(peer) = parts.extensions.get::<Peer>().copied().unwrap_or(unknown);
         let header = parts.headers.get(header::AUTHORIZATION);

@@ -1,6 +1,7 @@
 //! Which API, and by what right.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -24,7 +25,8 @@ const MAX_NAME: usize = 64;
 /// What all commands that ask the API have in common.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct Access {
-    /// Configuration file of the Portico that is meant; without it `PORTICO_API` (a URL) and `PORTICO_TOKEN`
+    /// Configuration file of the Portico that is meant; without it `PORTICO_API` (a URL) and `PORTICO_TOKEN`, or the
+    /// one of this machine
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How to print what is asked for
@@ -41,6 +43,8 @@ pub(super) enum Right {
     Key { key: Secret, user: String },
     /// A token that somebody else has signed.
     Token(String),
+    /// The socket of this machine, which needs none.
+    Local(PathBuf),
 }
 
 impl Access {
@@ -54,19 +58,41 @@ impl Access {
             (Some(_), None) => Err(Failure::wrong(
                 "PORTICO_TOKEN is not set: `portico token create` makes one where the configuration file is",
             )),
-            (None, _) => Err(Failure::wrong(
-                "which Portico? Say -c FILE, or set PORTICO_API (such as http://127.0.0.1:8081) and PORTICO_TOKEN",
-            )),
+            (None, _) => {
+                let usual = Path::new(config::DEFAULT_DATA_DIR).join(config::SOCKET);
+                by_socket(&usual).map_err(|why| {
+                    let mut line = "which Portico? Say -c FILE, or set PORTICO_API (such as http://127.0.0.1:8081) and \
+                                    PORTICO_TOKEN"
+                        .to_owned();
+                    if why.kind() == std::io::ErrorKind::PermissionDenied {
+                        line += "; or be root, for the one of this machine";
+                    }
+                    Failure::wrong(line)
+                })
+            }
         }
     }
 }
 
+/// Those of this machine need no token. Whether one listens is found out here, so that there is another way.
+fn by_socket(path: &Path) -> std::io::Result<(String, Right)> {
+    UnixStream::connect(path)?;
+    Ok(("http://localhost".to_owned(), Right::Local(path.to_owned())))
+}
+
 fn of_file(file: &Path) -> Result<(String, Right), Failure> {
     let settings = config::load(file, &environment).map_err(Failure::wrong)?;
+    let mut no_socket = String::new();
+    if let Some(path) = settings.api.socket_path(&settings.data_dir) {
+        match by_socket(&path) {
+            Ok(found) => return Ok(found),
+            Err(why) => no_socket = format!(", and {}: {why}", path.display()),
+        }
+    }
     let key = settings.api.jwt_secret.ok_or_else(|| {
         let file = file.display();
         Failure::wrong(format_args!(
-            "{file}: api.jwt_secret is missing, so the API is switched off: set it (32 characters or more) and restart"
+            "{file}: api.jwt_secret is missing, so nobody gets in over the network{no_socket}"
         ))
     })?;
     let user = environment("USER").or_else(|| environment("LOGNAME"));
@@ -89,9 +115,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 impl Right {
     /// A token for the next call. All of a user's on one day have the same id: each id is listed for ever.
-    pub(super) fn token(&self) -> String {
+    pub(super) fn token(&self) -> Option<String> {
         match self {
-            Self::Token(token) => token.trim().to_owned(),
+            Self::Local(_) => None,
+            Self::Token(token) => Some(token.trim().to_owned()),
             Self::Key { key, user } => {
                 let issued = now_ms() / 1000;
                 let claims = json!({
@@ -101,7 +128,7 @@ impl Right {
                     "iat": issued,
                     "exp": issued + GOOD_FOR_S,
                 });
-                jwt::hs384(&claims, key.expose())
+                Some(jwt::hs384(&claims, key.expose()))
             }
         }
     }

@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Access;
 use super::access::Right;
 use super::failure::Failure;
+use super::way::Way;
 use crate::admin::ROOT;
 use crate::chain::Chain;
 
@@ -29,7 +24,7 @@ const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remov
 
 /// The API of a running Portico.
 pub(super) struct Api {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    way: Way,
     /// With [`ROOT`].
     base: String,
     right: Right,
@@ -53,14 +48,11 @@ impl Api {
                 "PORTICO_API is no URL of http or https: {base}"
             )));
         }
-        // Reading all certificates takes a while, and HTTP needs none.
-        let roots = if is_https { crate::node::load_roots() } else { Ok(RootCertStore::empty()) };
-        let roots = roots.map_err(|error| Failure::failed(Chain(&error)))?;
-        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-        let http = Client::builder(TokioExecutor::new()).build(connector.build());
-        Ok(Self { http, base: format!("{base}{ROOT}"), right })
+        let way = match &right {
+            Right::Local(path) => Way::Socket(path.clone()),
+            _ => Way::network(is_https)?,
+        };
+        Ok(Self { way, base: format!("{base}{ROOT}"), right })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -107,14 +99,16 @@ impl Api {
         body: Option<&Value>,
         tag: Option<HeaderValue>,
     ) -> Result<Answer, Failure> {
-        let mut token = HeaderValue::try_from(format!("Bearer {}", self.right.token()))
-            .map_err(|_broken| Failure::wrong("PORTICO_TOKEN is no token"))?;
-        token.set_sensitive(true);
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
-            .header(AUTHORIZATION, token)
             .header(ACCEPT, "application/json");
+        if let Some(token) = self.right.token() {
+            let mut token = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_broken| Failure::wrong("PORTICO_TOKEN is no token"))?;
+            token.set_sensitive(true);
+            request = request.header(AUTHORIZATION, token);
+        }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -126,7 +120,7 @@ impl Api {
             .body(Full::from(body))
             .map_err(|error| Failure::wrong(format_args!("{}: {error}", self.base)))?;
         let exchange = async {
-            let answer = self.http.request(request).await.map_err(|error| self.lost(&error))?;
+            let answer = self.way.send(request).await.map_err(|error| self.lost(error.as_ref()))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();

@@ -28,6 +28,16 @@ pub(in crate::store) async fn a_revoked_token_stays_revoked(store: &dyn Store) {
     let tokens = store.tokens().await.unwrap();
     assert_eq!((tokens[0].id.as_str(), tokens[0].revoked_at_ms), ("a", Some(5)));
     assert_eq!(tokens[1..], [revoked("b", 6)]);
+
+    // Those that would be good for ever must stay revoked for ever.
+    let expires = |id, at| Token { expires_at_s: Some(at), ..token(id) };
+    for token in [expires("c", 99), expires("d", 100)] {
+        store.add_token(&token).await.unwrap();
+    }
+    store.revoke_token("c", 8).await.unwrap();
+    store.forget_tokens(100).await.unwrap();
+    let ids = store.tokens().await.unwrap().into_iter().map(|token| token.id);
+    assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "d"]);
 }
 
 pub(in crate::store) async fn changes_come_back_the_latest_first(store: &dyn Store) {

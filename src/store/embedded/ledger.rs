@@ -35,6 +35,14 @@ impl Ledger for Embedded {
         .await
     }
 
+    async fn forget_tokens(&self, before_s: u64) -> Result<(), Error> {
+        let forget = move |db: &Connection| {
+            let sql = "DELETE FROM tokens WHERE expires_at_s < ?1";
+            db.execute(sql, [to_column(before_s)]).map(drop)
+        };
+        self.read(forget).await
+    }
+
     async fn add_change(&self, change: &Change) -> Result<(), Error> {
         let change = change.clone();
         self.read(move |db| add_change(db, &change)).await

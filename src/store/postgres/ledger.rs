@@ -50,6 +50,12 @@ impl Ledger for Postgres {
         reader.rows(REVOKE, &[&text(id), &to_column(at_ms)]).await.map(drop)
     }
 
+    async fn forget_tokens(&self, before_s: u64) -> Result<(), Error> {
+        let reader = self.reader().await?;
+        let sql = "DELETE FROM tokens WHERE expires_at_s < $1";
+        reader.rows(sql, &[&to_column(before_s)]).await.map(drop)
+    }
+
     async fn add_change(&self, change: &Change) -> Result<(), Error> {
         let Change { at_ms, who, action, object, before, after } = change;
         let [who, action, object] = [who, action, object].map(|word| text(word));

@@ -6,7 +6,7 @@ use log::warn;
 
 use crate::bus::Duties;
 use crate::chain::Chain;
-use crate::store::Store;
+use crate::store::{CALLBACKS_KEPT_MS, Store};
 
 /// What the duty to forget is called.
 const DUTY: &str = "expiry";
@@ -31,6 +31,11 @@ impl Expiry {
         if let Err(trouble) = self.store.expire_callbacks(now_ms).await {
             warn!("old callbacks cannot be forgotten: {}", Chain(&trouble));
         }
+        // No longer any danger, and of no interest after a while.
+        let before_s = now_ms.saturating_sub(CALLBACKS_KEPT_MS) / 1000;
+        if let Err(trouble) = self.store.forget_tokens(before_s).await {
+            warn!("old tokens cannot be forgotten: {}", Chain(&trouble));
+        }
     }
 }
 
@@ -43,7 +48,7 @@ mod tests {
     use crate::model::{
         Callback, CallbackKind, CallbackToken, InstanceId, MeetingKey, NodeName, Scope,
     };
-    use crate::store::{CALLBACKS_KEPT_MS, Embedded};
+    use crate::store::Embedded;
 
     #[tokio::test]
     async fn one_of_all_who_are_alive_forgets_what_is_over() {

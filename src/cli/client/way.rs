@@ -1,0 +1,66 @@
+//! The way of a request: over the network, or by the socket of this machine.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::UnixStream;
+
+use super::failure::Failure;
+use crate::chain::Chain;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a server is reached.
+pub(super) enum Way {
+    /// By the address in the URL.
+    Network(Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>),
+    /// Whatever the URL says.
+    Socket(PathBuf),
+}
+
+impl Way {
+    /// The way to URLs of this scheme.
+    pub(super) fn network(is_https: bool) -> Result<Self, Failure> {
+        // Reading all certificates takes a while, and HTTP needs none.
+        let roots = if is_https { crate::node::load_roots() } else { Ok(RootCertStore::empty()) };
+        let roots = roots.map_err(|error| Failure::failed(Chain(&error)))?;
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        let http = Client::builder(TokioExecutor::new()).build(connector.build());
+        Ok(Self::Network(Box::new(http)))
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Error> {
+        match self {
+            Self::Network(http) => Ok(http.request(request).await?),
+            Self::Socket(path) => by_socket(path, request).await,
+        }
+    }
+}
+
+async fn by_socket(
+    path: &Path,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Error> {
+    let stream = UnixStream::connect(path).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // What goes wrong on it, the one request that it carries is told.
+    drop(tokio::spawn(connection));
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).parse()?;
+    *request.uri_mut() = target;
+    request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
+    Ok(sender.send_request(request).await?)
+}
