@@ -11,6 +11,7 @@ mod capacity;
 mod clusters;
 pub(super) mod documents;
 pub(super) mod edits;
+mod events;
 mod explanation;
 pub(super) mod gather;
 mod generated;
@@ -113,6 +114,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(nodes::routes())
         .merge(meetings::routes())
         .merge(callbacks::routes())
+        .merge(events::routes())
         .merge(explanation::routes())
         .merge(probe::routes())
         .merge(capacity::routes())

@@ -118,6 +118,7 @@ async fn follow(fleet: Arc<Fleet>, mut living: watch::Receiver<Living>) {
         let now = living.borrow_and_update().clone();
         // Who is out of touch knows of nobody that is gone.
         if now.is_in_touch() {
+            fleet.journal().instances(now.all());
             fleet.instances.set_living(now.all().iter().cloned());
         }
     }

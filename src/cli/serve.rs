@@ -162,6 +162,7 @@ impl Portico {
             anyhow::Ok((applied, fleet, counters))
         })?;
 
+        fleet.journal().open();
         register_process(&registry)?;
         let metrics = tasks::Metrics::register(&registry)?;
         let mut instances = Instances::open(&settings, &fleet, &runtime, &registry)?;

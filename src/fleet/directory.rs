@@ -20,6 +20,7 @@ pub use pages::Sought;
 use super::departed::{Departed, Fate};
 use super::entry::{Entry, Phase};
 use super::identity;
+use super::journal::{self, Journal};
 use super::limits::{Part, Place, Tallies, Tally};
 use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
@@ -100,6 +101,8 @@ pub struct Directory {
     tallies: Tallies,
     /// What was taken out a moment ago.
     pub(super) departed: Departed,
+    /// What has happened here and elsewhere.
+    pub(super) journal: Journal,
 }
 
 impl Directory {
@@ -154,6 +157,7 @@ impl Directory {
             }
         }
         entry.set_phase(Phase::Running);
+        self.journal.meeting(journal::Fate::Back, entry);
         true
     }
 
@@ -218,9 +222,10 @@ impl Directory {
     fn insert(&self, entry: Entry, has_key: bool) -> Arc<Entry> {
         let entry = Arc::new(entry);
         let mut lists = self.lists.lock();
-        if let Some(same) = self.get_internal(entry.internal_id()) {
+        match self.get_internal(entry.internal_id()) {
             // Known under another key, or with other details: this one is what holds.
-            self.take_out(&mut lists, &same);
+            Some(same) => self.take_out(&mut lists, &same),
+            None => self.journal.meeting(journal::Fate::Begun, &entry),
         }
         self.departed.is_back(entry.internal_id());
         // A set keeps the old key where an equal one is inserted; only removal makes room.
@@ -248,6 +253,7 @@ impl Directory {
     /// Takes exactly this entry out, not one that has replaced it, and gives its reservation back.
     pub fn remove(&self, entry: &Arc<Entry>) {
         self.departed.note(entry.internal_id(), Fate::Gone);
+        self.journal.meeting(journal::Fate::Ended, entry);
         self.take_out(&mut self.lists.lock(), entry);
     }
 

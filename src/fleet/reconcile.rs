@@ -17,6 +17,7 @@ use super::health::{Change, Thresholds};
 use super::identity;
 use super::instances::event::Counts;
 use super::instances::{Outcome, TOLD_ONCE};
+use super::journal::Fate;
 use super::limits::People;
 use super::snapshot::{Node, Snapshot};
 use crate::bbb::MeetingInfo;
@@ -133,6 +134,7 @@ impl Fleet {
         let running = entries.iter().filter(|entry| entry.phase() == Phase::Running);
         let lose = |entry: &Arc<Entry>| {
             entry.set_phase(Phase::Lost);
+            self.journal().meeting(Fate::Lost, entry);
             if entry.told() != 0 {
                 // When it is back others are told, for they have lost it, too.
                 entry.set_told(TOLD_ONCE);

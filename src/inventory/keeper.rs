@@ -266,12 +266,16 @@ impl Keeper {
             HashMap::new()
         });
         let before = self.fleet.snapshot();
+        let state_of = |node: &Arc<Node>| (node.name().clone(), node.live.admin());
+        let states_before: HashMap<_, _> = before.nodes().map(state_of).collect();
         self.fleet.apply_with(inventory.clone(), |node| states.get(node).copied());
+        let journal = self.fleet.journal();
+        journal.inventory(&self.in_force().inventory, &inventory, applied.revision);
         self.in_force.store(Arc::new(InForce { applied, inventory, is_saved }));
         let is_changed = |node: &Node| {
-            before.node(node.name().as_str()).is_none_or(|known| {
-                known.spec != node.spec || known.live.admin() != node.live.admin()
-            })
+            let known = before.node(node.name().as_str());
+            known.is_none_or(|known| known.spec != node.spec)
+                || states_before.get(node.name()) != Some(&node.live.admin())
         };
         if let Err(trouble) = save_nodes(&self.fleet, store, is_changed).await {
             error!("the nodes are in force but not saved: {}", Chain(&trouble));

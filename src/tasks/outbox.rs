@@ -246,6 +246,7 @@ impl Outbox {
             }
             Settled::Dead { error } => {
                 warn!("tenant {scope}: a {kind} callback was given up: {error}");
+                self.fleet.journal().callback_dead(scope, delivery.kind, error);
             }
         }
         let mut is_said = false;

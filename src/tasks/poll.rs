@@ -174,6 +174,7 @@ impl Poll {
             node.live.poll_failed(reason.clone(), self.settings.thresholds, now_ms())
         {
             warn!("node {} is {} (was {}): {reason}", node.name(), change.to, change.from);
+            self.fleet.journal().health(node.name(), &change, Some(&reason));
         }
         let (since_ms, _) = node.live.health_since();
         let grace_ms = u64::try_from(self.settings.node_down_grace.as_millis()).unwrap_or(u64::MAX);
@@ -198,6 +199,7 @@ impl Poll {
         let Reconciled { adopted, over, doubles, outdated, change } = reconciled;
         if let Some(change) = change {
             info!("node {} is {} (was {})", node.name(), change.to, change.from);
+            self.fleet.journal().health(node.name(), &change, None);
         }
         if !adopted.is_empty() {
             info!("node {}: found meetings that were not known: {}", node.name(), adopted.len());

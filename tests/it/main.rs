@@ -53,6 +53,7 @@ mod limits;
 mod listing;
 mod local_socket;
 mod lost;
+mod operators;
 mod outbox_shared;
 mod placement;
 mod postgres;

@@ -78,6 +78,8 @@ impl Scope {
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     scopes: Vec<Scope>,
+    /// It came by the socket of this machine, and has no token.
+    is_local: bool,
     /// The only tenant that it may see.
     tenant: Option<String>,
     pub(super) who: Who,
@@ -104,7 +106,12 @@ impl Caller {
     fn local(uid: u32) -> Self {
         let name = format!("local uid {uid}");
         let who = Who { token: name.clone(), name };
-        Self { scopes: vec![Scope::Admin], tenant: None, who }
+        Self { scopes: vec![Scope::Admin], is_local: true, tenant: None, who }
+    }
+
+    /// Whether it needs no token.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Goes on for those who may see everything.
@@ -252,11 +259,16 @@ impl Gate {
         }
     }
 
-    async fn admit(&self, authorization: Option<&str>, peer: IpAddr) -> Result<Caller, Problem> {
+    pub(super) async fn admit(
+        &self,
+        authorization: Option<&str>,
+        peer: IpAddr,
+    ) -> Result<Caller, Problem> {
         let claims = self.verify(authorization, peer, Ids::Needed).await?;
         Ok(Caller {
             scopes: claims.scope.split_whitespace().filter_map(Scope::from_claim).collect(),
             who: claims.who(),
+            is_local: false,
             tenant: claims.tenant,
         })
     }

@@ -181,6 +181,10 @@ impl Edge {
                 Some(delivery) => {
                     let put = self.store.put_delivery(delivery).await?;
                     self.metrics.callbacks.overflow.note(put, callback.kind, &callback.key.scope);
+                    if put == store::Put::GivenUp {
+                        let why = "too much was waiting for its tenant";
+                        self.fleet.journal().callback_dead(&callback.key.scope, callback.kind, why);
+                    }
                     Ok::<_, store::Error>(())
                 }
                 None => Ok(()),

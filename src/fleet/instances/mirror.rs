@@ -21,7 +21,7 @@ use crate::fleet::departed::Fate;
 use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::limits::Place;
 use crate::fleet::placement::Reservation;
-use crate::fleet::{Fleet, Node, Snapshot, now_ms};
+use crate::fleet::{Change, Fleet, Node, Snapshot, now_ms};
 use crate::model::{AdminState, InstanceId, Meeting, MeetingKey, NodeName};
 
 /// Placements of others that are kept in mind. Far beyond what can be in flight.
@@ -216,8 +216,10 @@ impl Fleet {
             Event::Moved(moved) => self.apply_moved(mirror, snapshot, *moved),
             Event::Removed { internal_id } => self.take_out(&internal_id),
             Event::Doubt { node: name, reason } => {
-                if let Some(node) = node(&name) {
-                    node.live.doubt(reason, now_ms());
+                if let Some(node) = node(&name)
+                    && let Some(change) = node.live.doubt(reason.clone(), now_ms())
+                {
+                    self.journal().health(&name, &change, Some(&reason));
                 }
             }
             Event::Polled(polled) => {
@@ -244,6 +246,7 @@ impl Fleet {
                 if let Some(node) = node(&name)
                     && node.live.admin() != AdminState::Retired
                 {
+                    self.journal().state(&name, node.live.admin(), state);
                     node.live.set_admin(state);
                 }
             }
@@ -340,6 +343,8 @@ impl Fleet {
         node.live.follow(&state);
         let now = node.live.health();
         if before != now {
+            let change = Change { from: before, to: now };
+            self.journal().health(node.name(), &change, state.reason.as_deref());
             let (name, reason) = (node.name(), state.reason.as_deref().unwrap_or("all is well"));
             info!("node {name} is {now} (was {before}), says who polls it: {reason}");
         }

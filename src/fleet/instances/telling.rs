@@ -378,7 +378,8 @@ impl Fleet {
     /// Reports that a request could not reach a node, everywhere: it gets no new meetings until polls say
     /// more.
     pub fn doubt(&self, node: &Node, reason: String, now_ms: u64) {
-        if node.live.doubt(reason.clone(), now_ms).is_some() {
+        if let Some(change) = node.live.doubt(reason.clone(), now_ms) {
+            self.journal().health(node.name(), &change, Some(&reason));
             self.instances.tell(&Event::Doubt { node: node.name().clone(), reason });
         }
     }
@@ -387,6 +388,7 @@ impl Fleet {
     pub fn set_node_state(&self, node: &NodeName, state: AdminState) -> bool {
         let snapshot = self.peek();
         let Some(known) = snapshot.node(node.as_str()) else { return false };
+        self.journal().state(node, known.live.admin(), state);
         known.live.set_admin(state);
         self.instances.tell(&Event::NodeState { node: node.clone(), state });
         true
