@@ -6,18 +6,25 @@
 mod access;
 mod api;
 mod apply;
+mod callbacks;
 mod changes;
+mod events;
 mod export;
 mod failure;
+mod links;
+mod meetings;
 mod nodes;
 mod objects;
 mod output;
 mod plan;
+mod pool;
 mod question;
 mod secrets;
+mod signing;
 mod tokens;
 mod values;
 mod way;
+mod words;
 
 use clap::{CommandFactory, Subcommand};
 use clap_complete::Shell;
@@ -64,6 +71,46 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: secrets::Verb,
     },
+    /// Meetings, over the API; or as a tenant's front end, for testing
+    Meeting {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: meetings::Verb,
+    },
+    /// Print signed links of BigBlueButton's API to be tried by hand; no secret leaves this machine
+    Link {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        wanted: links::Wanted,
+    },
+    /// Callbacks that front ends were not told yet, over the API
+    Callback {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: callbacks::Verb,
+    },
+    /// What has happened a moment ago: nodes, meetings, instances, the inventory
+    Events {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        which: events::Which,
+    },
+    /// The running Porticos that share one store
+    Instance {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: pool::Instances,
+    },
+    /// How much room there is, and which nodes could go
+    Capacity {
+        #[command(flatten)]
+        access: Access,
+    },
     /// What operators have changed over the API, the latest first
     Changes {
         #[command(flatten)]
@@ -109,6 +156,12 @@ pub(super) fn client(command: Command) -> anyhow::Result<u8> {
                     objects::run(&access, &objects::TENANTS, verb).await
                 }
                 Command::Secret { access, verb } => secrets::run(&access, verb).await,
+                Command::Meeting { access, verb } => meetings::run(&access, &verb).await,
+                Command::Link { access, wanted } => links::run(&access, &wanted),
+                Command::Callback { access, verb } => callbacks::run(&access, &verb).await,
+                Command::Events { access, which } => events::run(&access, &which).await,
+                Command::Instance { access, verb } => pool::instances(&access, &verb).await,
+                Command::Capacity { access } => pool::capacity(&access).await,
                 Command::Changes { access, which } => changes::run(&access, &which).await,
                 Command::Export { access, wanted } => export::run(&access, &wanted).await,
                 Command::Apply { access, wanted } => apply::run(&access, &wanted).await,

@@ -97,6 +97,12 @@ async fn every_command_explains_itself() {
              \x20 cluster-group  Cluster groups, over the API\n\
              \x20 tenant         Tenants, over the API\n\
              \x20 secret         Secrets of tenants, over the API\n\
+             \x20 meeting        Meetings, over the API; or as a tenant's front end, for testing\n\
+             \x20 link           Print signed links of BigBlueButton's API to be tried by hand; no secret leaves this machine\n\
+             \x20 callback       Callbacks that front ends were not told yet, over the API\n\
+             \x20 events         What has happened a moment ago: nodes, meetings, instances, the inventory\n\
+             \x20 instance       The running Porticos that share one store\n\
+             \x20 capacity       How much room there is, and which nodes could go\n\
              \x20 changes        What operators have changed over the API, the latest first\n\
              \x20 export         Print the whole inventory as YAML in the shape of the configuration file, without secrets\n\
              \x20 apply          Make the inventory what a file says; what the file does not name of an object stays\n\

@@ -30,6 +30,7 @@ mod cluster;
 mod coalescing;
 mod command_line;
 mod command_line_api;
+mod command_line_live;
 mod connections;
 mod counters;
 mod create;

@@ -12,7 +12,7 @@ use super::output::Format;
 use crate::admin::Scope;
 use crate::bbb::jwt;
 use crate::cli::environment;
-use crate::config;
+use crate::config::{self, Settings};
 use crate::fleet::now_ms;
 use crate::model::Secret;
 
@@ -72,6 +72,12 @@ impl Access {
             }
         }
     }
+
+    /// The configuration file that was named.
+    pub(super) fn settings(&self) -> Result<Option<Settings>, Failure> {
+        let load = |file: &PathBuf| config::load(file, &environment).map_err(Failure::wrong);
+        self.config.as_ref().map(load).transpose()
+    }
 }
 
 /// Those of this machine need no token. Whether one listens is found out here, so that there is another way.
@@ -103,7 +109,7 @@ fn of_file(file: &Path) -> Result<(String, Right), Failure> {
 }
 
 /// Who listens on all addresses is asked on the loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

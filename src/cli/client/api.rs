@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::request::Builder;
 use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -16,7 +18,8 @@ use super::way::Way;
 use crate::admin::ROOT;
 use crate::chain::Chain;
 
-const TIMEOUT: Duration = Duration::from_mins(1);
+/// Longer than a forced removal, which gives nodes a minute to end their meetings.
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// A thousand tenants with a thousand rules each.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// What stands for itself in a part of a path.
@@ -78,14 +81,33 @@ impl Api {
     }
 
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.call(Method::DELETE, path, None, None).await.map(drop)
+        self.delete_for(path).await.map(drop)
+    }
+
+    /// With what the API tells of it.
+    pub(super) async fn delete_for(&self, path: &str) -> Result<Value, Failure> {
+        Ok(self.call(Method::DELETE, path, None, None).await?.body)
+    }
+
+    /// Where there is nothing to say.
+    pub(super) async fn post_nothing(&self, path: &str) -> Result<Answer, Failure> {
+        self.call(Method::POST, path, None, None).await
     }
 
     /// All pages of a list.
     pub(super) async fn all(&self, collection: &str) -> Result<Vec<Value>, Failure> {
+        self.all_of(collection, "").await
+    }
+
+    /// The same of what a [`query()`] asks for.
+    pub(super) async fn all_of(
+        &self,
+        collection: &str,
+        query: &str,
+    ) -> Result<Vec<Value>, Failure> {
         let (mut all, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = self.get(&format!("{collection}?limit=1000{cursor}")).await?.body;
+            let page = self.get(&format!("{collection}?limit=1000{query}{cursor}")).await?.body;
             all.extend(page["items"].as_array().into_iter().flatten().cloned());
             let Some(next) = page["next"].as_str() else { return Ok(all) };
             cursor = format!("&cursor={}", utf8_percent_encode(next, NOT_IN_PATH));
@@ -99,16 +121,7 @@ impl Api {
         body: Option<&Value>,
         tag: Option<HeaderValue>,
     ) -> Result<Answer, Failure> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(ACCEPT, "application/json");
-        if let Some(token) = self.right.token() {
-            let mut token = HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_broken| Failure::wrong("PORTICO_TOKEN is no token"))?;
-            token.set_sensitive(true);
-            request = request.header(AUTHORIZATION, token);
-        }
+        let mut request = self.request(method, path)?.header(ACCEPT, "application/json");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -149,6 +162,37 @@ impl Api {
         }
     }
 
+    /// A request with our right to it.
+    fn request(&self, method: Method, path: &str) -> Result<Builder, Failure> {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let Some(token) = self.right.token() else { return Ok(request) };
+        let mut token = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_broken| Failure::wrong("PORTICO_TOKEN is no token"))?;
+        token.set_sensitive(true);
+        Ok(request.header(AUTHORIZATION, token))
+    }
+
+    /// Server-sent events, from behind the one with this id on.
+    pub(super) async fn stream(&self, path: &str, last: Option<&str>) -> Result<Incoming, Failure> {
+        let mut request = self.request(Method::GET, path)?.header(ACCEPT, "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request
+            .body(Full::default())
+            .map_err(|error| Failure::wrong(format_args!("{}: {error}", self.base)))?;
+        let sent = timeout(TIMEOUT, self.way.send(request)).await;
+        let answer = sent
+            .map_err(|_elapsed| Failure::failed(format_args!("{} does not answer", self.base)))?;
+        let (head, body) = answer.map_err(|error| self.lost(error.as_ref()))?.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
+        Err(Failure::answered(head.status, &body))
+    }
+
     fn lost(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
         Failure::failed(format_args!("{}: {}", self.base, Chain(error)))
     }
@@ -157,4 +201,16 @@ impl Api {
 /// The path of an object.
 pub(super) fn path(collection: &str, name: &str) -> String {
     format!("{collection}/{}", utf8_percent_encode(name, NOT_IN_PATH))
+}
+
+/// What is said of these, to go behind another parameter.
+pub(super) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            let value = utf8_percent_encode(value, NOT_IN_PATH).to_string();
+            query.extend(["&", name, "=", &value]);
+        }
+    }
+    query
 }

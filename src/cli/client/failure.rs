@@ -69,6 +69,14 @@ impl Failure {
         self.status.is_some_and(|status| statuses.contains(&status))
     }
 
+    /// The same in other words.
+    pub(super) fn in_words(mut self, words: impl Fn(&str) -> String) -> Self {
+        for line in &mut self.lines {
+            *line = words(line);
+        }
+        self
+    }
+
     /// The same with what it is about before each line.
     pub(super) fn of(mut self, what: impl Display) -> Self {
         for line in &mut self.lines {

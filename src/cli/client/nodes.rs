@@ -1,23 +1,61 @@
 //! Nodes, and what is wanted of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Subcommand;
-use serde_json::json;
+use http::StatusCode;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::failure::Failure;
-use super::objects::{self, NODES};
-use super::{Access, Api, api, output};
+use super::objects::{self, Fields, NODES};
+use super::output::{Column, Format};
+use super::question::confirm;
+use super::{Access, Api, api, output, words};
 
 /// Nodes are polled less often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const REASONS: &[Column] = &[("WHAT IS WRONG", "/reason"), ("WHAT HELPS", "/remedy")];
 
 /// What can be done with nodes.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Verb {
-    #[command(flatten)]
-    Common(objects::Verb),
+    /// List all, with their load
+    List,
+    /// Show one, with all its fields
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Add one, unless something is wrong with it: it is asked first
+    Add {
+        #[command(flatten)]
+        fields: Fields,
+        /// Do not ask it: it is not there yet
+        #[arg(long)]
+        no_probe: bool,
+    },
+    /// Change fields of one; what is not named stays, and `KEY=` takes back to the default
+    Set(Fields),
+    /// Remove one that runs no meetings
+    Delete {
+        /// Its name
+        name: String,
+        /// End the meetings that it runs
+        #[arg(long)]
+        force: bool,
+    },
+    /// Say why one takes no meetings, and what helps
+    Explain {
+        /// Its name
+        name: String,
+    },
+    /// Ask one right now, and say what is wrong with it
+    Probe {
+        /// Its name
+        name: String,
+    },
     /// Give it no new meetings; those it has go on
     Cordon {
         /// Its name
@@ -39,18 +77,44 @@ pub(in crate::cli) enum Verb {
 }
 
 pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
-    let (name, state, is_awaited) = match verb {
-        Verb::Common(verb) => return objects::run(access, &NODES, verb).await,
-        Verb::Cordon { name } => (name, "cordoned", false),
-        Verb::Drain { name, wait } => (name, "draining", wait),
-        Verb::Ready { name } => (name, "ready", false),
-    };
+    match verb {
+        Verb::List => objects::run(access, &NODES, objects::Verb::List).await,
+        Verb::Show { name } => objects::run(access, &NODES, objects::Verb::Show { name }).await,
+        Verb::Set(fields) => objects::run(access, &NODES, objects::Verb::Set(fields)).await,
+        Verb::Add { fields, no_probe } => {
+            // Whoever adds a node wants it to take meetings, and is there now to hear why it would not.
+            let query = if no_probe { "" } else { "?probe=true" };
+            objects::add(access, &Api::new(access)?, &NODES, &fields, query).await
+        }
+        Verb::Delete { name, force: false } => {
+            let done =
+                objects::run(access, &NODES, objects::Verb::Delete { name: name.clone() }).await;
+            done.map_err(|failure| match failure.status {
+                Some(StatusCode::CONFLICT) => failure.in_words(|text| words::of(text, &name)),
+                _ => failure,
+            })
+        }
+        Verb::Delete { name, force: true } => delete_by_force(access, &name).await,
+        Verb::Explain { name } => explain(access, &name).await,
+        Verb::Probe { name } => probe(access, &name).await,
+        Verb::Cordon { name } => set_state(access, &name, "cordoned", false).await,
+        Verb::Drain { name, wait } => set_state(access, &name, "draining", wait).await,
+        Verb::Ready { name } => set_state(access, &name, "ready", false).await,
+    }
+}
+
+async fn set_state(
+    access: &Access,
+    name: &str,
+    state: &str,
+    is_awaited: bool,
+) -> Result<(), Failure> {
     let api = Api::new(access)?;
-    let path = api::path(NODES.collection, &name);
+    let path = api::path(NODES.collection, name);
     let mut node = api.put(&format!("{path}/state"), &json!({"state": state})).await?.body;
     if is_awaited {
         tokio::select! {
-            empty = until_empty(&api, &path, &name) => empty?,
+            empty = until_empty(&api, &path, name) => empty?,
             _interrupted = tokio::signal::ctrl_c() => {
                 return Err(Failure::failed(format_args!(
                     "node {name} goes on draining; `portico node ready {name}` takes that back"
@@ -60,6 +124,87 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
         node = api.get(&path).await?.body;
     }
     output::list(access.output, NODES.columns, &[node])
+}
+
+async fn explain(access: &Access, name: &str) -> Result<(), Failure> {
+    let path = format!("{}/explanation", api::path(NODES.collection, name));
+    let mut reasons = Api::new(access)?.get(&path).await?.body;
+    reword(&mut reasons, name);
+    let reasons = reasons.as_array().cloned().unwrap_or_default();
+    if access.output == Format::Table && reasons.is_empty() {
+        return output::write(format!("node {name} takes meetings\n").as_bytes());
+    }
+    output::list(access.output, REASONS, &reasons)
+}
+
+async fn probe(access: &Access, name: &str) -> Result<(), Failure> {
+    let path = format!("{}/probe", api::path(NODES.collection, name));
+    let mut found = Api::new(access)?.post_nothing(&path).await?.body;
+    reword(&mut found["problems"], name);
+    let problems = found["problems"].as_array().cloned().unwrap_or_default();
+    if access.output == Format::Table && !problems.is_empty() {
+        output::list(access.output, REASONS, &problems)?;
+    } else {
+        if let (Format::Table, Value::Object(fields)) = (access.output, &mut found) {
+            fields.remove("problems");
+        }
+        output::one(access.output, &found)?;
+    }
+    if found["ok"] == true {
+        return Ok(());
+    }
+    Err(Failure::failed(format_args!("node {name} does not answer as it should")))
+}
+
+/// Commands in place of what the API would have one do.
+fn reword(reasons: &mut Value, name: &str) {
+    for reason in reasons.as_array_mut().into_iter().flatten() {
+        if let Some(Value::String(remedy)) = reason.get_mut("remedy") {
+            *remedy = words::of(remedy, name);
+        }
+    }
+}
+
+/// Says first what it would end.
+async fn delete_by_force(access: &Access, name: &str) -> Result<(), Failure> {
+    let api = Api::new(access)?;
+    // So that who has mistyped the name is not asked about nothing.
+    let path = api::path(NODES.collection, name);
+    api.get(&path).await?;
+    let query = api::query([("node", Some(name)), ("running", Some("true"))]);
+    let running = api.all_of("/meetings", &query).await?;
+    let mut of_tenants: BTreeMap<String, u64> = BTreeMap::new();
+    let mut people = 0;
+    for meeting in &running {
+        *of_tenants.entry(output::text(meeting.get("tenant"))).or_default() += 1;
+        people += meeting["attendees"].as_u64().unwrap_or_default();
+    }
+    if running.is_empty() {
+        confirm(access, &format!("remove node {name}, which runs no meetings"))?;
+    } else {
+        let tenants: Vec<_> =
+            of_tenants.iter().map(|(tenant, count)| format!("{tenant}: {count}")).collect();
+        eprintln!(
+            "node {name} runs meetings: {} ({}), with {people} people in them",
+            running.len(),
+            tenants.join(", ")
+        );
+        confirm(access, &format!("end them all and remove node {name}"))?;
+        eprintln!("ending them; this takes a minute at most");
+    }
+    let removed = api.delete_for(&format!("{path}?force=true")).await?;
+    let count = |key: &str| removed[key].as_array().map_or(0, Vec::len);
+    if access.output != Format::Table {
+        return output::value(access.output, &removed);
+    }
+    eprintln!("node {name} is removed; meetings ended: {}", count("ended"));
+    if count("left") > 0 {
+        eprintln!(
+            "it has not ended {} of them: it stays, retired, until they are over",
+            count("left")
+        );
+    }
+    Ok(())
 }
 
 /// Waits, and tells what is left whenever that changes.

@@ -121,7 +121,7 @@ pub(super) async fn run(access: &Access, noun: &Noun, verb: Verb) -> Result<(), 
             let answer = api.get(&api::path(noun.collection, &name)).await?;
             output::one(access.output, &answer.body)
         }
-        Verb::Add(fields) => add(access, &api, noun, &fields).await,
+        Verb::Add(fields) => add(access, &api, noun, &fields, "").await,
         Verb::Set(fields) => {
             let document = values::document(fields.file.as_deref(), &fields.pairs)?;
             if document.is_empty() {
@@ -141,7 +141,14 @@ pub(super) async fn run(access: &Access, noun: &Noun, verb: Verb) -> Result<(), 
     }
 }
 
-async fn add(access: &Access, api: &Api, noun: &Noun, fields: &Fields) -> Result<(), Failure> {
+/// Adds one; `query` says how.
+pub(super) async fn add(
+    access: &Access,
+    api: &Api,
+    noun: &Noun,
+    fields: &Fields,
+    query: &str,
+) -> Result<(), Failure> {
     let mut document = values::document(fields.file.as_deref(), &fields.pairs)?;
     document.insert(noun.key.to_owned(), fields.name.as_str().into());
     // Nobody is served without a secret.
@@ -152,7 +159,8 @@ async fn add(access: &Access, api: &Api, noun: &Noun, fields: &Fields) -> Result
     } else {
         None
     };
-    let mut object = api.post(noun.collection, &Value::Object(document)).await?.body;
+    let mut object =
+        api.post(&format!("{}{query}", noun.collection), &Value::Object(document)).await?.body;
     if let Some(secret) = generated
         && let Some(Value::Object(main)) = object.pointer_mut("/secrets/0")
     {

@@ -1,5 +1,7 @@
 //! Secrets of tenants: made here, shown once, never read back.
 
+mod several;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -19,10 +21,18 @@ const ATTEMPTS: usize = 5;
 /// What can be done with secrets.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Verb {
+    /// List the secrets of one tenant, or of all, without their values, which nobody can read back
+    List {
+        /// The tenant's slug
+        tenant: Option<String>,
+    },
     /// Add a secret; a generated one is printed, once
     Add {
-        #[command(flatten)]
-        which: Which,
+        /// The tenant's slug
+        tenant: String,
+        /// 0 is the main secret; several, such as 5-9, are added but for those that are there
+        #[arg(value_name = "SUB_ID[-SUB_ID]", value_parser = several::range)]
+        sub_ids: several::SubIds,
         #[command(flatten)]
         value: Given,
     },
@@ -84,7 +94,12 @@ pub(super) fn generate() -> Result<String, Failure> {
 
 pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
     match &verb {
-        Verb::Add { which, value } => {
+        Verb::List { tenant } => several::list(access, tenant.as_deref()).await,
+        Verb::Add { tenant, sub_ids, value } => {
+            let Some(sub_id) = sub_ids.only() else {
+                return several::add(access, tenant, *sub_ids, value.value_file.is_some()).await;
+            };
+            let which = &Which { tenant: tenant.clone(), sub_id };
             let secret = value.value()?;
             let new = json!({"sub_id": which.sub_id, "secret": secret});
             let change = |secrets: &mut Vec<Value>| {

@@ -404,6 +404,7 @@ impl Fleet {
                 && ![before, state].contains(&AdminState::Retired)
             {
                 info!("node {} is {} from now on", node.name(), state.as_str());
+                self.journal().state(node.name(), before, state);
                 node.live.set_admin(state);
             }
         }

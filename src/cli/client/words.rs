@@ -1,0 +1,44 @@
+//! What the API would have one do, as commands.
+
+/// The API's words, and ours; `NAME` is the node.
+const WORDS: &[(&str, &str)] = &[
+    (
+        "Set its state to draining and remove it when it is empty; `?force=true` ends them",
+        "Drain it with `portico node drain NAME --wait` and remove it then; `--force` ends them",
+    ),
+    ("set its state to ready", "`portico node ready NAME`"),
+    (
+        "ask for a probe of the node, which says what is wrong and what helps",
+        "`portico node probe NAME` says what is wrong and what helps",
+    ),
+];
+
+/// The same, about this node.
+pub(super) fn of(text: &str, name: &str) -> String {
+    WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| {
+        text.replace(theirs, &ours.replace("NAME", name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn these_are_the_words_of_the_api() {
+        let api = [
+            include_str!("../../admin/api/removal.rs"),
+            include_str!("../../admin/api/explanation.rs"),
+        ]
+        .concat();
+        // As the compiler joins the lines of a text.
+        let joined: Vec<_> = api.split("\\\n").map(str::trim_start).collect();
+        for (theirs, _) in WORDS {
+            assert!(joined.concat().contains(theirs), "{theirs}");
+        }
+        assert_eq!(
+            of("it is so: set its state to ready", "n1"),
+            "it is so: `portico node ready n1`"
+        );
+    }
+}
