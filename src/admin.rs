@@ -2,8 +2,10 @@
 
 mod api;
 mod b3scale;
+mod b3scale_names;
 mod instances;
 mod metrics;
+mod requests;
 mod tenants;
 mod waiting;
 
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use log::error;
@@ -25,6 +28,8 @@ pub use b3scale::router as b3scale;
 pub use api::{Desk, NoRandomness, Own, ROOT, Scope, Tools, generate_secret, told};
 pub use waiting::waiting;
 
+use self::api::caller::Gate;
+use crate::config::Metrics;
 use crate::fleet::Fleet;
 use crate::model::Health;
 
@@ -45,17 +50,29 @@ pub struct Admin {
     leaving: watch::Receiver<bool>,
     /// Set when every node has been polled for the first time. A node added later does not take it back.
     is_ready: Arc<AtomicBool>,
+    requests: requests::Requests,
+    gate: Option<Arc<Gate>>,
+    settings: Metrics,
 }
 
 impl Admin {
     /// Shows this fleet and what is registered.
-    pub fn new(fleet: Arc<Fleet>, registry: Registry, leaving: watch::Receiver<bool>) -> Self {
-        Self { fleet, registry, leaving, is_ready: Arc::default() }
+    pub fn new(
+        fleet: Arc<Fleet>,
+        registry: Registry,
+        leaving: watch::Receiver<bool>,
+        settings: Metrics,
+    ) -> Self {
+        let requests = requests::Requests::new();
+        Self { fleet, registry, leaving, is_ready: Arc::default(), requests, gate: None, settings }
     }
 
     /// The routes: `/metrics`, `/healthz`, `/readyz`; with those of the API in both dialects.
-    pub fn router(self, desk: Desk) -> Router {
-        self.signs_of_life().merge(b3scale::router(desk.clone())).merge(desk.router())
+    pub fn router(mut self, desk: Desk) -> Router {
+        self.gate = Some(desk.gate.clone());
+        let counted = from_fn_with_state(self.requests.clone(), requests::count);
+        let api = b3scale::router(desk.clone()).merge(desk.router()).layer(counted);
+        self.signs_of_life().merge(api)
     }
 
     fn signs_of_life(self) -> Router {
@@ -71,8 +88,14 @@ impl Admin {
 async fn metrics(State(admin): State<Admin>) -> Response {
     let mut families = admin.registry.gather();
     families.extend(metrics::of_fleet(&admin.fleet));
-    families.extend(tenants::of_tenants(&admin.fleet));
+    families.extend(tenants::of_tenants(&admin.fleet, admin.settings.tenants));
     families.extend(instances::of_instances(&admin.fleet));
+    if let Some(gate) = &admin.gate {
+        families.extend(admin.requests.collect(&gate.refused));
+    }
+    if admin.settings.b3scale_names {
+        families.extend(b3scale_names::of_fleet(&admin.fleet, admin.settings.tenants));
+    }
     match TextEncoder::new().encode_to_string(&families) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(trouble) => {

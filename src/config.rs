@@ -13,6 +13,7 @@ mod clusters;
 mod files;
 mod formats;
 mod limits;
+mod metrics;
 mod object;
 mod polling;
 mod reader;
@@ -34,6 +35,7 @@ pub use api::{Api, LocalSocket, SOCKET};
 pub use branding::{MissingAsset, check_upload};
 pub use callbacks::Callbacks;
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use object::read as read_object;
 pub use polling::Polling;
 pub use report::{Problem, Report};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub callbacks: Callbacks,
     /// What the public side bears.
     pub limits: Limits,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
     /// Clusters, nodes and tenants.
     pub inventory: Inventory,
     /// Files of `branding` that are not there. Whoever has no copy of one refuses the configuration.
@@ -180,6 +184,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
         let polling = polling::read(&fields.optional("polling"));
         let callbacks = callbacks::read(&fields.optional("callbacks"));
         let limits = limits::read(&fields.optional("limits"));
+        let metrics = metrics::read(&fields.optional("metrics"));
         let clusters = clusters::read(&fields.optional("clusters"));
         let (groups, group_names) =
             clusters::groups(&fields.optional("cluster_groups"), &clusters.names);
@@ -194,6 +199,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
             polling: polling?,
             callbacks: callbacks?,
             limits: limits?,
+            metrics: metrics?,
             inventory: Inventory {
                 clusters: clusters.clusters,
                 groups,

@@ -25,6 +25,7 @@ mod page;
 mod probe;
 pub(super) mod problem;
 mod record;
+pub(super) mod refusals;
 mod removal;
 mod request;
 mod rules;

@@ -207,7 +207,7 @@ impl Portico {
         for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
             server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
         }
-        let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving);
+        let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving, settings.metrics);
         let router = admin.router(desk);
         if let Some(path) = settings.api.socket_path(&settings.data_dir) {
             server.add_service(local_socket(path, router.clone()));

@@ -5,6 +5,7 @@ mod requests;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::callbacks::Counters;
+use crate::fleet::NoNode;
 
 pub(super) use requests::{InFlight, Requests};
 
@@ -17,7 +18,7 @@ pub(super) struct Metrics {
     pub(super) node_failures: IntCounterVec,
     pub(super) placements: IntCounterVec,
     pub(super) placement_retries: IntCounterVec,
-    pub(super) placements_refused: IntCounter,
+    pub(super) placements_refused: IntCounterVec,
     pub(super) store_failures: IntCounter,
     pub(super) creates_without_store: IntCounter,
     pub(super) callbacks: Counters,
@@ -39,6 +40,15 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
+        let placements_refused = counters(
+            "portico_placements_refused_total",
+            "Creates for which no node was eligible, by why: the tenant has none, all are closed by an \
+             operator, none is up, some of each, or all that were left have failed this create.",
+            &["reason"],
+        )?;
+        for word in NoNode::WORDS {
+            placements_refused.with_label_values(&[word]);
+        }
         let requests = Requests::new()?;
         registry.register(Box::new(requests.clone()))?;
         let gauge = |name: &str, help: &str| {
@@ -62,18 +72,16 @@ impl Metrics {
             )?,
             placements: counters(
                 "portico_placements_total",
-                "New meetings placed on a node, by cluster.",
-                &["cluster"],
+                "New meetings placed on a node, by cluster and by why it was this node: it had the least load, it \
+                 was the next best after one that failed, or it has the main meeting of a breakout room.",
+                &["cluster", "why"],
             )?,
             placement_retries: counters(
                 "portico_placement_retries_total",
                 "Creates that went on to another node, by what failed.",
                 &["kind"],
             )?,
-            placements_refused: counter(
-                "portico_placements_refused_total",
-                "Creates for which no node was eligible.",
-            )?,
+            placements_refused,
             creates_without_store: counter(
                 "portico_creates_refused_total",
                 "Creates of new meetings that were refused because the store could not be asked.",
@@ -83,5 +91,15 @@ impl Metrics {
                 "Meetings that could not be saved at once.",
             )?,
         })
+    }
+
+    /// Counts a new meeting that a node has created.
+    pub(super) fn placed(&self, cluster: &str, has_parent: bool, is_retry: bool) {
+        let why = match (has_parent, is_retry) {
+            (true, _) => "parent",
+            (false, true) => "retry",
+            (false, false) => "load",
+        };
+        self.placements.with_label_values(&[cluster, why]).inc();
     }
 }

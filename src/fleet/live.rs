@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::clock::now_ms;
 use super::health::{Change, Thresholds, Tracker};
 use super::instances::event::{Counts, State};
+use super::poll_figures::PollCounters;
 use crate::model::{AdminState, Health};
 
 /// Live counters and health of one node.
@@ -43,6 +44,8 @@ pub struct Live {
     /// High half: counts the changes, low half: placements that no poll has seen. One word, so that a
     /// choice is made on exactly the counters that it then changes.
     reserved: AtomicU64,
+    /// How our own polls went.
+    pub polls: PollCounters,
 }
 
 /// What a policy looks at, read at one moment.

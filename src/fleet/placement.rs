@@ -48,6 +48,22 @@ pub struct NoNode {
     pub failed: usize,
 }
 
+impl NoNode {
+    /// All words that there are for it.
+    pub const WORDS: [&str; 5] = ["none", "closed", "not_up", "closed_or_not_up", "failed"];
+
+    /// A word for it, for metrics.
+    pub fn word(&self) -> &'static str {
+        match *self {
+            Self { nodes: 0, .. } => "none",
+            Self { nodes, closed, .. } if closed == nodes => "closed",
+            Self { nodes, not_up, .. } if not_up == nodes => "not_up",
+            Self { failed: 0, .. } => "closed_or_not_up",
+            Self { .. } => "failed",
+        }
+    }
+}
+
 /// For the operator, who reads it in the front end.
 impl fmt::Display for NoNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use super::limits::Tally;
 use super::live::Live;
 use super::policy;
 use super::uses::Uses;
-use crate::model::{AdminState, Cluster, Inventory, MeetingIds, NodeName, Slug, Tenant};
+use crate::model::{AdminState, Cluster, Health, Inventory, MeetingIds, NodeName, Slug, Tenant};
 
 /// Every request looks into several of them; what stands in them is the operator's.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -30,6 +30,16 @@ impl Node {
     /// Its unique name.
     pub fn name(&self) -> &NodeName {
         &self.spec.name
+    }
+
+    /// How many attendees it is meant to carry.
+    pub fn room(&self) -> f64 {
+        f64::from(self.spec.capacity) * self.spec.weight
+    }
+
+    /// Whether it takes new meetings: an operator wants it to, and it is up.
+    pub fn is_eligible(&self) -> bool {
+        self.live.admin() == AdminState::Ready && self.live.health() == Health::Up
     }
 
     /// Its load now, by its cluster's policy, reservations included.

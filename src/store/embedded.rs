@@ -38,6 +38,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::arbiter::{Adding, Arbiter, Claim, Claiming, Saving, Standing};
+use super::health::Asking;
 use super::op::{Arbitrate, Flag, Op};
 use super::seal::Seal;
 use super::{
@@ -64,6 +65,7 @@ pub struct Embedded {
     /// `None` only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    health: Health,
 }
 
 impl Embedded {
@@ -110,14 +112,14 @@ impl Embedded {
     fn start(path: PathBuf, db: Connection, seal: Seal, health: Health) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new().name("store".to_owned()).spawn({
-            let path = path.clone();
+            let (path, health) = (path.clone(), health.clone());
             move || writer::run(&path, db, receiver, &health)
         })?;
-        Ok(Self { path, seal, jobs: Some(sender), writer: Some(writer) })
+        Ok(Self { path, seal, jobs: Some(sender), writer: Some(writer), health })
     }
 
     async fn write(&self, op: Op) -> Result<(), Error> {
-        self.ask(|reply| Job::Write(op, reply)).await
+        self.ask_as(Asking::Write, |reply| Job::Write(op, reply)).await
     }
 
     async fn read<T: Send + 'static>(
@@ -135,6 +137,22 @@ impl Embedded {
     }
 
     async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Job,
+    ) -> Result<T, Error> {
+        self.ask_as(Asking::Ask, job).await
+    }
+
+    async fn ask_as<T>(
+        &self,
+        asking: Asking,
+        job: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Job,
+    ) -> Result<T, Error> {
+        let _timer = self.health.time(asking);
+        self.health.count(asking, self.tell(job).await)
+    }
+
+    async fn tell<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Job,
     ) -> Result<T, Error> {

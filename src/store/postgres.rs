@@ -51,10 +51,11 @@ use self::rows::Unreadable;
 use self::session::{Connector, Session};
 use self::target::Target;
 use self::writer::{Job, Writer};
+use super::health::Asking;
 use super::op::Op;
 use super::seal::Seal;
 use super::{
-    Error, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store, WantedAsset,
+    Error, Health, Older, Opening, Saved, SavedAsset, SavedNode, SchemaVersion, Store, WantedAsset,
 };
 use crate::model::{
     AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, NodeName, Secret, Slug,
@@ -82,6 +83,7 @@ pub struct Postgres {
     pool: Pool,
     runtime: Handle,
     seal: Seal,
+    health: Health,
 }
 
 impl Postgres {
@@ -123,10 +125,11 @@ impl Postgres {
         let runtime = Handle::current();
         // It ends when nobody can give it a job any more.
         let owed = Debts::new();
+        let kept = health.clone();
         let writer = Writer { target: target.clone(), connector, jobs: receiver, owed, health };
         drop(runtime.spawn(writer.run(session)));
         let seal = Seal::new(key.as_ref(), former_key.as_ref());
-        Ok(Self { target: Arc::new(target), jobs, pool, runtime, seal })
+        Ok(Self { target: Arc::new(target), jobs, pool, runtime, seal, health: kept })
     }
 
     /// How far the schema of a database has come; nothing is changed.
@@ -152,7 +155,8 @@ impl Postgres {
     }
 
     async fn write(&self, op: Op) -> Result<(), Error> {
-        self.ask(|reply| Job::Write(op, reply)).await
+        let _timer = self.health.time(Asking::Write);
+        self.health.count(Asking::Write, self.ask(|reply| Job::Write(op, reply)).await)
     }
 
     async fn ask(
@@ -170,11 +174,15 @@ impl Postgres {
 
     /// A connection on which everything can be seen that was begun to be written before.
     async fn reader(&self) -> Result<Reader, Error> {
-        self.ask(Job::Fence).await?;
+        self.health.count(Asking::Ask, self.ask(Job::Fence).await)?;
         self.connection().await
     }
 
     async fn connection(&self) -> Result<Reader, Error> {
+        self.health.count(Asking::Ask, self.connect().await)
+    }
+
+    async fn connect(&self) -> Result<Reader, Error> {
         let (pool, target) = (self.pool.clone(), self.target.clone());
         let getting = self.runtime.spawn(async move { pool.get().await });
         let place = target.place.clone();
@@ -189,7 +197,7 @@ impl Postgres {
             // The runtime is being shut down.
             Err(_ended) => return Err(Trouble::Ended(place).into()),
         };
-        Ok(Reader { db, target })
+        Ok(Reader { db, target, health: self.health.clone() })
     }
 }
 
@@ -203,10 +211,16 @@ async fn connect(connector: &Connector, target: &Target) -> Result<Session, Trou
 struct Reader {
     db: Object,
     target: Arc<Target>,
+    health: Health,
 }
 
 impl Reader {
     async fn rows(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let _timer = self.health.time(Asking::Ask);
+        self.health.count(Asking::Ask, self.ask(sql, params).await)
+    }
+
+    async fn ask(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let asking = async {
             let statement = self.db.prepare_cached(sql).await?;
             self.db.query(&statement, params).await

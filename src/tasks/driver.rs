@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use log::error;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -32,6 +34,8 @@ pub struct Metrics {
     runs: IntCounterVec,
     seconds: HistogramVec,
     last: IntGaugeVec,
+    last_run: IntGaugeVec,
+    period: GaugeVec,
 }
 
 impl Metrics {
@@ -45,27 +49,44 @@ impl Metrics {
             &["task", "outcome"],
         )?;
         let seconds = HistogramVec::new(
-            HistogramOpts::new("portico_task_seconds", "Duration of an activation."),
+            HistogramOpts::new("portico_task_seconds", "Duration of an activation, in seconds."),
             &["task"],
         )?;
         let last = IntGaugeVec::new(
             Opts::new(
                 "portico_task_last_success_timestamp_seconds",
-                "When an activation last succeeded.",
+                "When an activation last succeeded, in seconds since 1970.",
+            ),
+            &["task"],
+        )?;
+        let last_run = IntGaugeVec::new(
+            Opts::new(
+                "portico_task_last_run_timestamp_seconds",
+                "When an activation last ended, however it went, in seconds since 1970.",
+            ),
+            &["task"],
+        )?;
+        let period = GaugeVec::new(
+            Opts::new(
+                "portico_task_period_seconds",
+                "How often a task is to be activated: seconds from one activation to the next.",
             ),
             &["task"],
         )?;
         registry.register(Box::new(runs.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(last.clone()))?;
-        Ok(Self { runs, seconds, last })
+        registry.register(Box::new(last_run.clone()))?;
+        registry.register(Box::new(period.clone()))?;
+        Ok(Self { runs, seconds, last, last_run, period })
     }
 
     fn count(&self, task: &dyn Task, outcome: &str, took: Duration) {
         self.runs.with_label_values(&[task.name(), outcome]).inc();
         self.seconds.with_label_values(&[task.name()]).observe(took.as_secs_f64());
+        let seconds = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
+        self.last_run.with_label_values(&[task.name()]).set(seconds);
         if outcome == "ok" {
-            let seconds = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
             self.last.with_label_values(&[task.name()]).set(seconds);
         }
     }
@@ -93,6 +114,7 @@ pub(super) async fn run_until_released(
     mut stop: watch::Receiver<bool>,
     mut released: watch::Receiver<bool>,
 ) {
+    metrics.period.with_label_values(&[task.name()]).set(period.as_secs_f64());
     let mut wait = first;
     loop {
         tokio::select! {

@@ -94,7 +94,10 @@ impl Task for Poll {
     async fn activate(&self) -> Result<(), Failed> {
         let snapshot = self.fleet.snapshot();
         let Some(node) = snapshot.node(self.node.as_str()) else { return Ok(()) };
-        let (polled, ()) = tokio::join!(self.poll(node), self.fetch_load(node));
+        let begun = Instant::now();
+        let timed = async { (self.poll(node).await, begun.elapsed()) };
+        let ((polled, took), ()) = tokio::join!(timed, self.fetch_load(node));
+        node.live.polls.count(polled.is_ok(), took, now_ms());
         match polled {
             Ok(reconciled) => {
                 self.ends.is_back(node.name());

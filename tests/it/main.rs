@@ -54,6 +54,7 @@ mod limits;
 mod listing;
 mod local_socket;
 mod lost;
+mod metrics;
 mod operators;
 mod outbox_shared;
 mod placement;

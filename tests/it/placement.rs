@@ -268,7 +268,7 @@ async fn without_an_eligible_node_a_create_fails_with_words_for_the_operator() {
         .tenant(Tenant::new("acme"))
         .tenant(Tenant::new("sip").set("required_tags", "[sip]"));
     let pool = Pool::start(config).await;
-    let refused = async || pool.metrics().await.get("portico_placements_refused_total");
+    let refused = async || pool.metrics().await.sum("portico_placements_refused_total", &[]);
     let reply = pool.tenant("sip").get("create", "name=A+meeting&meetingID=room").await;
     assert_eq!((reply.status.as_u16(), reply.text("returncode").as_str()), (200, "FAILED"));
     assert_eq!(reply.key(), "serverUnavailable");

@@ -81,12 +81,12 @@ async fn metrics_tell_of_requests_nodes_and_meetings() {
     assert!(metrics.get(r#"portico_request_seconds_sum{call="create"}"#) > 0.0);
     for (series, value) in [
         (r#"portico_node_failures_total{call="end",kind="status"}"#, 1.0),
-        (r#"portico_placements_total{cluster="main"}"#, 1.0),
+        (r#"portico_placements_total{cluster="main",why="load"}"#, 1.0),
         (r#"portico_node_health{cluster="main",health="up",node="node0"}"#, 1.0),
         (r#"portico_node_health{cluster="main",health="down",node="node0"}"#, 0.0),
         (r#"portico_node_state{cluster="main",node="node1",state="ready"}"#, 1.0),
         (r#"portico_node_weight{cluster="main",node="node1"}"#, 2.5),
-        ("portico_placements_refused_total", 0.0),
+        (r#"portico_placements_refused_total{reason="not_up"}"#, 0.0),
         ("portico_store_failures_total", 0.0),
         ("portico_meetings", 1.0),
         (r#"portico_tenant_meetings{tenant="acme"}"#, 1.0),

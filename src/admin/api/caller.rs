@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::Desk;
 use super::problem::Problem;
+use super::refusals::Refusals;
 use crate::admin::{Local, Peer};
 use crate::bbb::jwt;
 use crate::chain::Chain;
@@ -241,6 +242,7 @@ pub(in crate::admin) struct Gate {
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
     revoked: ArcSwapOption<Revoked>,
     seen: Mutex<HashSet<String>>,
+    pub(in crate::admin) refused: Refusals,
 }
 
 struct Revoked {
@@ -256,6 +258,7 @@ impl Gate {
             failures: Mutex::default(),
             revoked: ArcSwapOption::empty(),
             seen: Mutex::default(),
+            refused: Refusals::default(),
         }
     }
 
@@ -287,7 +290,7 @@ impl Gate {
             None => Err(Denied::Missing("there is no token: send `Authorization: Bearer …`")),
             Some(header) => self.check(header, ids).await,
         };
-        verified.map_err(|denied| self.refuse(peer, denied))
+        verified.map_err(|denied| self.refused.count(self.refuse(peer, denied)))
     }
 
     async fn check(&self, header: &str, ids: Ids) -> Result<Claims, Denied> {

@@ -13,7 +13,6 @@ use super::Desk;
 use super::caller::Caller;
 use super::problem::{Problem, Refused};
 use crate::fleet::{Node, Snapshot};
-use crate::model::{AdminState, Health};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(list_instances)).routes(routes!(get_capacity))
@@ -113,23 +112,15 @@ async fn get_capacity(
     Ok(Json(capacity(&snapshot, runs_on)))
 }
 
-fn is_eligible(node: &Node) -> bool {
-    node.live.admin() == AdminState::Ready && node.live.health() == Health::Up
-}
-
-fn room_of(node: &Node) -> f64 {
-    f64::from(node.spec.capacity) * node.spec.weight
-}
-
 fn capacity(snapshot: &Snapshot, runs_on: impl Fn(&Node) -> bool) -> CapacityDocument {
     // Of each node that somebody uses, whether everybody who does could do without it.
     let mut used: HashMap<&str, bool> = HashMap::new();
     for tenant in snapshot.tenants() {
-        let nodes: Vec<_> = tenant.nodes.iter().filter(|node| is_eligible(node)).collect();
-        let room: f64 = nodes.iter().map(|node| room_of(node)).sum();
+        let nodes: Vec<_> = tenant.nodes.iter().filter(|node| node.is_eligible()).collect();
+        let room: f64 = nodes.iter().map(|node| node.room()).sum();
         let people: f64 = nodes.iter().map(|node| f64::from(node.live.attendees())).sum();
         for node in &nodes {
-            let could_do_without = nodes.len() > 1 && room - room_of(node) >= people;
+            let could_do_without = nodes.len() > 1 && room - node.room() >= people;
             let known = used.entry(node.name().as_str()).or_insert(true);
             *known &= could_do_without;
         }
@@ -142,7 +133,7 @@ fn capacity(snapshot: &Snapshot, runs_on: impl Fn(&Node) -> bool) -> CapacityDoc
             empty.push(name.to_owned());
         }
         let Some(could_go) = used.get(name) else { continue };
-        room += room_of(node);
+        room += node.room();
         meetings = meetings.saturating_add(node.live.meetings());
         attendees = attendees.saturating_add(node.live.attendees());
         if *could_go {

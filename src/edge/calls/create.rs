@@ -214,7 +214,7 @@ impl<'a> Order<'a> {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
             Err(why @ Unplaced::Reached(_)) => Err(limits::unplaced(why)),
             Err(Unplaced::NoNode(why)) => {
-                edge.metrics.placements_refused.inc();
+                edge.metrics.placements_refused.with_label_values(&[why.word()]).inc();
                 warn!("tenant {}: no node for a new meeting: {why}", self.key.scope.tenant);
                 Err(Refusal::node(refusal::no_node(&why)))
             }
@@ -451,7 +451,11 @@ async fn anew(
             }
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
-                    edge.metrics.placements.with_label_values(&[node.spec.cluster.as_str()]).inc();
+                    edge.metrics.placed(
+                        &node.spec.cluster,
+                        order.parent.is_some(),
+                        !tried.is_empty(),
+                    );
                     let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
                     let lease = right.flatten();
                     if let Some(other) = save(edge, &node, &entry, &issued, &answer, lease).await? {

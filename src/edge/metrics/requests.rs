@@ -67,8 +67,11 @@ impl Requests {
                 &["call", "outcome", "fault"],
             )?,
             seconds: HistogramVec::new(
-                HistogramOpts::new("portico_request_seconds", "Time from request head to answer.")
-                    .buckets(BUCKETS.to_vec()),
+                HistogramOpts::new(
+                    "portico_request_seconds",
+                    "Seconds from the head of a request to its answer, by call.",
+                )
+                .buckets(BUCKETS.to_vec()),
                 &["call"],
             )?,
             in_flight: IntGauge::new(
