@@ -3,6 +3,7 @@
 mod api;
 mod b3scale;
 mod b3scale_names;
+mod capacity;
 mod instances;
 mod metrics;
 mod requests;
@@ -90,6 +91,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     families.extend(metrics::of_fleet(&admin.fleet));
     families.extend(tenants::of_tenants(&admin.fleet, admin.settings.tenants));
     families.extend(instances::of_instances(&admin.fleet));
+    families.extend(capacity::of_fleet(&admin.fleet));
     if let Some(gate) = &admin.gate {
         families.extend(admin.requests.collect(&gate.refused));
     }

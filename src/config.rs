@@ -22,6 +22,7 @@ mod rules;
 mod scalars;
 mod secrets;
 mod server;
+mod statistics;
 mod storage;
 mod tenants;
 mod tree;
@@ -40,6 +41,7 @@ pub use object::read as read_object;
 pub use polling::Polling;
 pub use report::{Problem, Report};
 pub use server::{Listen, Server, TlsFiles};
+pub use statistics::Statistics;
 pub use storage::{DEFAULT_DATA_DIR, Storage, StoreKind};
 
 use sha2::{Digest, Sha256};
@@ -68,6 +70,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What is kept of what tenants have used.
+    pub statistics: Statistics,
     /// Clusters, nodes and tenants.
     pub inventory: Inventory,
     /// Files of `branding` that are not there. Whoever has no copy of one refuses the configuration.
@@ -185,6 +189,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
         let callbacks = callbacks::read(&fields.optional("callbacks"));
         let limits = limits::read(&fields.optional("limits"));
         let metrics = metrics::read(&fields.optional("metrics"));
+        let statistics = statistics::read(&fields.optional("statistics"));
         let clusters = clusters::read(&fields.optional("clusters"));
         let (groups, group_names) =
             clusters::groups(&fields.optional("cluster_groups"), &clusters.names);
@@ -200,6 +205,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
             callbacks: callbacks?,
             limits: limits?,
             metrics: metrics?,
+            statistics: statistics?,
             inventory: Inventory {
                 clusters: clusters.clusters,
                 groups,

@@ -7,12 +7,14 @@
 //! a time, a [`Poll`] brings what a node reports together with what we know.
 
 pub mod callback_urls;
+mod capacity;
 mod claims;
 mod clock;
 mod departed;
 mod directory;
 mod doubles;
 mod entry;
+mod forecast;
 mod health;
 mod hook_events;
 mod hooks;
@@ -23,6 +25,7 @@ mod leases;
 mod limits;
 mod live;
 mod origin;
+mod outlook;
 mod placement;
 mod policy;
 mod poll_figures;
@@ -41,11 +44,13 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use capacity::Capacity;
 pub use claims::{Claim, Claims};
 pub use clock::now_ms;
 pub use directory::{Directory, Sought};
 pub use doubles::{Double, Seen, Verdict, judge};
 pub use entry::{Entry, Phase};
+pub use forecast::{Forecast, Sureness};
 pub use health::{Change, Thresholds};
 pub use hook_events::{MEETING_ENDED, form_of};
 pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
@@ -55,6 +60,7 @@ pub use leases::Leases;
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use origin::Origin;
+pub use outlook::Outlook;
 pub use placement::{NoNode, Reservation};
 pub use poll_figures::{PollCounters, PollFigures};
 pub use reconcile::{Poll, Polled, Reconciled, Told};
@@ -80,6 +86,8 @@ pub struct Fleet {
     pub leases: Leases,
     /// The webhooks of front ends.
     pub hooks: Hooks,
+    /// What was learned of the pool's past.
+    pub outlook: Outlook,
     /// Other instances that share our store.
     pub instances: Instances,
     /// Another process serves beside us, with a directory of its own.
@@ -100,6 +108,7 @@ impl Fleet {
             claims: Claims::default(),
             leases: Leases::of(InstanceId::new("portico")),
             hooks: Hooks::default(),
+            outlook: Outlook::default(),
             instances: Instances::default(),
             overlapping: AtomicBool::new(false),
         }

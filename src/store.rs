@@ -20,6 +20,7 @@ mod node_row;
 mod op;
 mod postgres;
 mod seal;
+mod statistics;
 
 #[cfg(test)]
 mod alike;
@@ -54,6 +55,7 @@ pub use health::Health;
 pub use inventory::{Applied, Applying, Inventories, Part, SavedInventory, digest_of};
 pub use ledger::Ledger;
 pub use postgres::{Postgres, Trouble};
+pub use statistics::{Of, Per, Running, Statistics, Usage, Wanted};
 
 use crate::model::{
     AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node, NodeName, Secret, Slug,
@@ -69,7 +71,16 @@ use crate::model::{
 /// after it.
 #[async_trait]
 pub trait Store:
-    Arbiter + Callbacks + Counters + Deliveries + Inventories + Ledger + Send + Sync + 'static
+    Arbiter
+    + Callbacks
+    + Counters
+    + Deliveries
+    + Inventories
+    + Ledger
+    + Statistics
+    + Send
+    + Sync
+    + 'static
 {
     /// Whether a write succeeds at this moment. It changes nothing.
     async fn probe(&self) -> Result<(), Error>;

@@ -14,6 +14,7 @@ mod outbox;
 mod poll;
 mod poller;
 mod rows;
+mod statistics;
 
 pub use counters::Counters;
 pub use driver::run;
@@ -25,3 +26,4 @@ pub use leases::Leases;
 pub use outbox::{Outbox, OutboxMetrics, Sender};
 pub use poll::Poll;
 pub use poller::{Poller, Settings};
+pub use statistics::Statistics;

@@ -7,7 +7,7 @@
 mod branding;
 mod callbacks;
 pub(super) mod caller;
-mod capacity;
+pub(super) mod capacity;
 mod clusters;
 pub(super) mod documents;
 pub(super) mod edits;
@@ -30,6 +30,7 @@ mod removal;
 mod request;
 mod rules;
 mod secrets;
+mod statistics;
 mod tenants;
 mod tokens;
 mod tools;
@@ -119,6 +120,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(explanation::routes())
         .merge(probe::routes())
         .merge(capacity::routes())
+        .merge(statistics::routes())
         .merge(tenants::routes())
         .merge(secrets::routes())
         .merge(rules::routes())

@@ -21,6 +21,7 @@ mod pool;
 mod question;
 mod secrets;
 mod signing;
+mod statistics;
 mod tokens;
 mod values;
 mod way;
@@ -118,6 +119,13 @@ pub(super) enum Command {
         #[command(flatten)]
         which: changes::Which,
     },
+    /// What tenants have used, by days or hours: meetings, attendee-minutes, peaks
+    Statistics {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        which: statistics::Which,
+    },
     /// Print the whole inventory as YAML in the shape of the configuration file, without secrets
     Export {
         #[command(flatten)]
@@ -163,6 +171,7 @@ pub(super) fn client(command: Command) -> anyhow::Result<u8> {
                 Command::Instance { access, verb } => pool::instances(&access, &verb).await,
                 Command::Capacity { access } => pool::capacity(&access).await,
                 Command::Changes { access, which } => changes::run(&access, &which).await,
+                Command::Statistics { access, which } => statistics::run(&access, &which).await,
                 Command::Export { access, wanted } => export::run(&access, &wanted).await,
                 Command::Apply { access, wanted } => apply::run(&access, &wanted).await,
                 Command::Completions { shell } => completions(shell),

@@ -27,7 +27,9 @@ use super::instances::{self, Instances};
 use super::local::local_socket;
 use super::public_api::public_api;
 use super::reload::{Reloader, follow_hangups};
-use super::services::{counters, counting, hooks, housekeeping, leases, outbox, poller, reach};
+use super::services::{
+    counters, counting, hooks, housekeeping, leases, outbox, poller, reach, statistics,
+};
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment, store};
 use crate::admin::{Admin, Desk, Own, Tools};
@@ -224,6 +226,7 @@ impl Portico {
         server.add_service(housekeeping(&fleet, &store, &metrics, &duties));
         server.add_service(leases(&fleet, &store, settings.server.grace, &metrics));
         server.add_service(counting(counters, settings.server.grace, &metrics));
+        server.add_service(statistics(&settings, &fleet, &store, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {

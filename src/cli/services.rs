@@ -124,6 +124,22 @@ pub(super) fn counting(
     })
 }
 
+pub(super) fn statistics(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let days = settings.statistics.retention_days;
+    let kept = (days > 0).then(|| Duration::from_hours(u64::from(days) * 24));
+    let task = Arc::new(tasks::Statistics::new(fleet.clone(), store.clone(), kept));
+    let (metrics, grace) = (metrics.clone(), settings.server.grace);
+    background("statistics", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        async move { task.run(&metrics, grace, stop).await }
+    })
+}
+
 pub(super) fn hooks(hooks: NodeHooks, metrics: &tasks::Metrics) -> GenBackgroundService<Work> {
     let (hooks, metrics) = (Arc::new(hooks), metrics.clone());
     background("hooks", move |stop| {

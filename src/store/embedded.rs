@@ -19,6 +19,7 @@ mod outbox;
 mod rows;
 mod schema;
 mod sealing;
+mod statistics;
 mod writer;
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod outbox;
 mod rows;
 mod schema;
 mod session;
+mod statistics;
 mod target;
 mod text;
 mod tls;

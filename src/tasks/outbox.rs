@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
@@ -61,6 +61,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(20);
 /// What is in its last moments at a stop.
 const STOP_WITHIN: Duration = Duration::from_secs(12);
+const LOOK_FOR_OLDEST_EVERY: Duration = Duration::from_secs(15);
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 
 /// What is counted of deliveries.
@@ -70,6 +71,7 @@ pub struct OutboxMetrics {
     pending: IntGauge,
     dead: IntGauge,
     in_flight: IntGauge,
+    oldest: IntGauge,
 }
 
 impl OutboxMetrics {
@@ -101,6 +103,10 @@ impl OutboxMetrics {
             in_flight: gauge(
                 "portico_callbacks_in_flight",
                 "Callbacks that are being delivered at this moment.",
+            )?,
+            oldest: gauge(
+                "portico_callbacks_oldest_timestamp_seconds",
+                "When the oldest callback came that is still to be delivered, in seconds since 1970; 0: there is none.",
             )?,
         })
     }
@@ -139,6 +145,7 @@ impl Outbox {
         let mut expiring = JoinSet::new();
         let mut under_way: HashMap<Id, i64> = HashMap::new();
         let mut expire_at = Instant::now();
+        let mut look_at = Instant::now();
         loop {
             let wait = if self.fleet.is_overlapping() {
                 FIRST_PAUSE
@@ -149,6 +156,10 @@ impl Outbox {
                     if expiring.is_empty() {
                         expiring.spawn(async move { expiry.run(now_ms()).await });
                     }
+                }
+                if look_at <= Instant::now() {
+                    look_at = Instant::now() + LOOK_FOR_OLDEST_EVERY;
+                    self.look_for_oldest().await;
                 }
                 self.begin_what_is_due(holder, &mut attempts, &mut under_way, &stop).await
             };
@@ -182,6 +193,17 @@ impl Outbox {
         }
         if let Err(trouble) = self.store.give_back(&held, holder).await {
             warn!("callbacks under way cannot be given back, and wait: {}", Chain(&trouble));
+        }
+    }
+
+    /// For operators, who see by it that something waits for too long.
+    async fn look_for_oldest(&self) {
+        match self.store.oldest_delivery().await {
+            Ok(oldest_ms) => {
+                let seconds = oldest_ms.unwrap_or_default() / 1000;
+                self.metrics.oldest.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+            }
+            Err(trouble) => debug!("the oldest callback is not known: {}", Chain(&trouble)),
         }
     }
 

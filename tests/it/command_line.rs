@@ -104,6 +104,7 @@ async fn every_command_explains_itself() {
              \x20 instance       The running Porticos that share one store\n\
              \x20 capacity       How much room there is, and which nodes could go\n\
              \x20 changes        What operators have changed over the API, the latest first\n\
+             \x20 statistics     What tenants have used, by days or hours: meetings, attendee-minutes, peaks\n\
              \x20 export         Print the whole inventory as YAML in the shape of the configuration file, without secrets\n\
              \x20 apply          Make the inventory what a file says; what the file does not name of an object stays\n\
              \x20 completions    Print completions for a shell\n\

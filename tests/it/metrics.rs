@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use http::Method;
+use portico::sim::Fault;
 use serde_json::json;
 
 use crate::api::{self, Operator};
@@ -69,14 +70,29 @@ pub(crate) fn scraped(text: &str) -> All {
     all
 }
 
+/// A hundred attendees for the last eight days.
+pub(crate) const PAST: &str = "INSERT INTO statistics
+    SELECT 'hour', hour, '', 0, 360000000, 3600000, 1, 100
+        FROM generate_series((extract(epoch FROM now())::bigint / 3600 - 192) * 3600,
+            (extract(epoch FROM now())::bigint / 3600 - 1) * 3600, 3600) AS hours (hour)
+    ON CONFLICT (per, begins_at_s, tenant) DO UPDATE SET attendee_ms = excluded.attendee_ms,
+        sampled_ms = excluded.sampled_ms";
+
 /// Two instances that have done everything that is counted, as far as that is easy, and what they are scraped as.
 pub(crate) async fn scraped_after_everything() -> All {
     let config = api::config()
         .tenant(Tenant::new("sip").set("required_tags", "[sip]"))
         .set("callbacks.allow_targets", "[127.0.0.0/8]")
         .set("metrics.b3scale_names", "true");
-    let cluster = hooks::reachable_cluster(Plan::new(config, 2)).await;
+    let mut cluster = hooks::reachable_cluster(Plan::new(config, 2)).await;
+    cluster.postgres().sql(cluster.database(), PAST);
+    cluster.instance_mut(0).restart().await;
     let pool = cluster.instance(0);
+    eventually("something is foreseen", async || {
+        let metrics = pool.metrics().await;
+        metrics.series().any(|(name, _)| name.starts_with("portico_predicted_attendees"))
+    })
+    .await;
     let front = Front::start(&[]).await;
     let acme = pool.tenant("acme");
     let query = format!("name=A+room&meetingID=room&meta_endCallbackUrl={}", front.encoded("/end"));
@@ -93,6 +109,11 @@ pub(crate) async fn scraped_after_everything() -> All {
     assert_eq!(pool.admin("/api/portico/v1/nodes").await.status, 401);
     let operator = Operator::of(pool, "admin").await;
     operator.call(Method::PATCH, "/tenants/nobody", Some(json!({}))).await;
+    // Whichever of them has less to carry fails.
+    for node in pool.nodes() {
+        node.set_call_fault("create", Some(Fault::Status(500)));
+    }
+    assert!(!acme.get("create", "name=A+meeting&meetingID=second").await.is_success());
     // While it runs it is in b3scale's words, too.
     let running = pool.admin("/metrics").await.body;
     acme.get("end", "meetingID=room").await.success();

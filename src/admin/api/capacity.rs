@@ -1,6 +1,7 @@
 //! The instances, and how much room there is: what scripts need that add and remove machines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +13,7 @@ use utoipa_axum::routes;
 use super::Desk;
 use super::caller::Caller;
 use super::problem::{Problem, Refused};
-use crate::fleet::{Node, Snapshot};
+use crate::fleet::{Capacity, Fleet, Forecast};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(list_instances)).routes(routes!(get_capacity))
@@ -66,6 +67,8 @@ struct CapacityDocument {
     configured: ConfiguredDocument,
     /// Concluded from both; nobody can know it.
     guessed: GuessedDocument,
+    /// What is foreseen.
+    predicted: PredictedDocument,
 }
 
 /// What polls have counted, with what was placed since.
@@ -98,6 +101,60 @@ struct GuessedDocument {
     drainable: Vec<String>,
 }
 
+/// What is foreseen from the hours of past weeks and the last hour, for all nodes together.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct PredictedDocument {
+    /// In 15 minutes; null where nothing is known to go by.
+    in_15_minutes: Option<ForecastDocument>,
+    /// In 60 minutes; null where nothing is known to go by.
+    in_60_minutes: Option<ForecastDocument>,
+    /// Nodes that could all be drained, the emptiest first: what is left has room for those who are foreseen in 60
+    /// minutes and the margin, for every tenant. Null where nothing is foreseen.
+    removable: Option<Vec<String>>,
+}
+
+/// A forecast.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct ForecastDocument {
+    /// People who will be there.
+    attendees: f64,
+    /// How many more or fewer there may well be.
+    margin: f64,
+    /// How many more people there will be room for, with the nodes that take meetings now; below 0: as many are too
+    /// many.
+    free: f64,
+    /// Past weeks that it comes from.
+    weeks: usize,
+    /// low: from the last hour alone; medium: from a week or two, or from more that differ; high: from three weeks
+    /// or more that are alike.
+    sureness: &'static str,
+}
+
+impl ForecastDocument {
+    fn new(forecast: Forecast, room: f64) -> Self {
+        // Tenths of people are more than enough.
+        let round = |people: f64| (people * 10.0).round() / 10.0;
+        Self {
+            attendees: round(forecast.attendees),
+            margin: round(forecast.margin),
+            free: round(room - forecast.attendees),
+            weeks: forecast.weeks,
+            sureness: forecast.sureness.as_str(),
+        }
+    }
+}
+
+/// What is foreseen, by how far ahead that is.
+pub(in crate::admin) const AHEAD: [Duration; 2] =
+    [Duration::from_mins(15), Duration::from_hours(1)];
+
+/// The room that there is, with what is foreseen.
+pub(in crate::admin) fn capacity(fleet: &Fleet) -> (Capacity, [Option<Forecast>; 2]) {
+    let foreseen = AHEAD.map(|ahead| fleet.foresee(ahead));
+    let runs_on = |node: &crate::fleet::Node| fleet.directory.runs_on(node.name());
+    (Capacity::of(&fleet.snapshot(), foreseen[1].as_ref(), runs_on), foreseen)
+}
+
 /// How much room there is, which nodes are empty, and which could be drained: for scripts that add and remove
 /// machines.
 #[utoipa::path(get, path = "/capacity", tag = "capacity", security(("token" = [])),
@@ -107,42 +164,15 @@ async fn get_capacity(
     caller: Caller,
 ) -> Result<Json<CapacityDocument>, Problem> {
     caller.may_read()?;
-    let snapshot = desk.fleet.snapshot();
-    let runs_on = |node: &Node| desk.fleet.directory.runs_on(node.name());
-    Ok(Json(capacity(&snapshot, runs_on)))
-}
-
-fn capacity(snapshot: &Snapshot, runs_on: impl Fn(&Node) -> bool) -> CapacityDocument {
-    // Of each node that somebody uses, whether everybody who does could do without it.
-    let mut used: HashMap<&str, bool> = HashMap::new();
-    for tenant in snapshot.tenants() {
-        let nodes: Vec<_> = tenant.nodes.iter().filter(|node| node.is_eligible()).collect();
-        let room: f64 = nodes.iter().map(|node| node.room()).sum();
-        let people: f64 = nodes.iter().map(|node| f64::from(node.live.attendees())).sum();
-        for node in &nodes {
-            let could_do_without = nodes.len() > 1 && room - node.room() >= people;
-            let known = used.entry(node.name().as_str()).or_insert(true);
-            *known &= could_do_without;
-        }
-    }
-    let (mut room, mut meetings, mut attendees) = (0.0, 0_u32, 0_u32);
-    let (mut empty, mut drainable) = (Vec::new(), Vec::new());
-    for node in snapshot.nodes() {
-        let name = node.name().as_str();
-        if node.live.meetings() == 0 && !runs_on(node) {
-            empty.push(name.to_owned());
-        }
-        let Some(could_go) = used.get(name) else { continue };
-        room += node.room();
-        meetings = meetings.saturating_add(node.live.meetings());
-        attendees = attendees.saturating_add(node.live.attendees());
-        if *could_go {
-            drainable.push(name.to_owned());
-        }
-    }
-    CapacityDocument {
-        measured: MeasuredDocument { nodes: used.len(), meetings, attendees, empty },
+    let (capacity, foreseen) = capacity(&desk.fleet);
+    let free = capacity.free();
+    let Capacity { nodes, meetings, attendees, room, empty, drainable, removable } = capacity;
+    let [in_15_minutes, in_60_minutes] =
+        foreseen.map(|forecast| forecast.map(|forecast| ForecastDocument::new(forecast, room)));
+    Ok(Json(CapacityDocument {
+        measured: MeasuredDocument { nodes, meetings, attendees, empty },
         configured: ConfiguredDocument { attendees: room },
-        guessed: GuessedDocument { free: room - f64::from(attendees), drainable },
-    }
+        guessed: GuessedDocument { free, drainable },
+        predicted: PredictedDocument { in_15_minutes, in_60_minutes, removable },
+    }))
 }

@@ -116,6 +116,7 @@ fn print(format: Format, event: &Value) -> Result<(), Failure> {
         Format::Table => format!("{}  {:17}  {}\n", text("/at"), text("/kind"), text("/text")),
         Format::Json => format!("{event}\n"),
         Format::Yaml => format!("---\n{}", output::yaml(event)?),
+        Format::Csv => return Err(Failure::wrong("only statistics can be printed as CSV")),
     };
     output::write(line.as_bytes())
 }

@@ -21,6 +21,8 @@ pub(in crate::cli) enum Format {
     Json,
     /// For both
     Yaml,
+    /// For spreadsheets; statistics only
+    Csv,
 }
 
 /// A column: its title, and where its values are.
@@ -57,10 +59,10 @@ pub(super) fn one(format: Format, object: &Value) -> Result<(), Failure> {
 
 /// Prints what is no table.
 pub(super) fn value(format: Format, value: &Value) -> Result<(), Failure> {
-    let text = if format == Format::Json {
-        serde_json::to_string_pretty(value).map_err(Failure::failed)? + "\n"
-    } else {
-        yaml(value)?
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(value).map_err(Failure::failed)? + "\n",
+        Format::Csv => return Err(Failure::wrong("only statistics can be printed as CSV")),
+        Format::Table | Format::Yaml => yaml(value)?,
     };
     write(text.as_bytes())
 }

@@ -30,11 +30,13 @@ async fn it_keeps_the_contract() {
     contract::counts_add_up(&fresh().1).await;
     contract::a_revoked_token_stays_revoked(&fresh().1).await;
     contract::changes_come_back_the_latest_first(&fresh().1).await;
+    contract::usage_adds_up_by_hours_and_days(&fresh().1).await;
     contract::the_last_inventory_is_in_force(&fresh().1).await;
     contract::any_change_makes_another_digest(&fresh().1).await;
     let (dir, one) = fresh();
     let two = Embedded::open(dir.path()).unwrap();
     contract::counts_of_many_add_up([&one, &two]).await;
+    contract::one_of_many_counts_what_runs([&one, &two]).await;
     let (dir, store) = fresh();
     drop(store);
     let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();

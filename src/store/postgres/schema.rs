@@ -29,10 +29,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
         "V8__assets_by_content",
         include_str!("../../../migrations/postgres/0008_assets_by_content.sql"),
     ),
+    ("V9__statistics", include_str!("../../../migrations/postgres/0009_statistics.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 8;
+pub(super) const PRESENT: u32 = 9;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

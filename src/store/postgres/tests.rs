@@ -38,11 +38,13 @@ async fn it_keeps_the_contract() {
     contract::counts_add_up(&fresh().await).await;
     contract::a_revoked_token_stays_revoked(&fresh().await).await;
     contract::changes_come_back_the_latest_first(&fresh().await).await;
+    contract::usage_adds_up_by_hours_and_days(&fresh().await).await;
     contract::the_last_inventory_is_in_force(&fresh().await).await;
     contract::any_change_makes_another_digest(&fresh().await).await;
     let database = Server::shared().create_database();
     let (one, two) = tokio::join!(open(&database), open(&database));
     contract::counts_of_many_add_up([&one, &two]).await;
+    contract::one_of_many_counts_what_runs([&one, &two]).await;
     let database = Server::shared().create_database();
     let url = Secret::new(Server::shared().url(&database));
     let sealed = Postgres::open(&url, contract::sealing()).await.unwrap();
