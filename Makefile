@@ -41,9 +41,15 @@ run-cluster: build-tools test-servers ## Build and start two instances over a pr
 	@scripts/run-cluster "$(abspath $(or $(CARGO_TARGET_DIR),target)/debug/portico)"
 
 .PHONY: test
-test: build-tools test-servers clients ## Run all tests, also those with foreign API clients, PostgreSQL and Redis (prepares those first)
+test: build-tools test-servers clients alerts ## Run all tests, also those with foreign API clients, PostgreSQL and Redis (prepares those first)
 	@cargo test --lib --bins --tests
 	@cargo test --doc
+
+.PHONY: alerts
+alerts: ## Check the alerts for Prometheus, and run their tests
+	@scripts/need promtool
+	@promtool check rules conf/prometheus/alerts.yml
+	@promtool test rules conf/prometheus/alerts_test.yml
 
 .PHONY: chaos
 chaos: build-tools test-servers ## Break everything for a while under load (CHAOS_SECONDS=60, CHAOS_SEED=…)
@@ -95,7 +101,7 @@ build-tools:
 # Tests and trials start servers of their own from what is installed.
 .PHONY: test-servers
 test-servers:
-	@scripts/need postgres redis sqlite3 wrk
+	@scripts/need postgres redis sqlite3 wrk curl
 
 .PHONY: cargo-deny
 cargo-deny:

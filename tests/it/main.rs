@@ -80,3 +80,4 @@ mod tls;
 mod together;
 mod traps;
 mod two_files;
+mod watching;
