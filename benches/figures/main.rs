@@ -14,6 +14,7 @@ mod instances;
 mod load;
 mod memory;
 mod nodes;
+mod operators;
 mod polling;
 mod pool;
 mod process;
@@ -88,6 +89,12 @@ fn measure(words: &[&str]) -> anyhow::Result<()> {
         }
         if is_asked("getRecordings") {
             recordings::measure(&mut table).await?;
+        }
+        if is_asked("metrics") {
+            operators::metrics(&mut table).await?;
+        }
+        if is_asked("list") {
+            operators::list(&mut table).await?;
         }
         if is_asked("instances") {
             instances::measure(&mut table).await?;

@@ -34,6 +34,7 @@ impl Size {
 pub(crate) struct Pool {
     pub(crate) portico: Process,
     pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) nodes: Vec<SocketAddr>,
     /// From the start of the process until it was ready.
     pub(crate) ready_after: Duration,
@@ -46,7 +47,7 @@ pub(crate) struct Plan {
     size: Size,
     /// That part of the configuration.
     polling: &'static str,
-    /// More keys of the tenant, each a line that is indented by four.
+    /// More keys of the tenant, each a line that is indented by four; more tenants after them.
     pub(crate) tenant: String,
     /// More keys of the file, each a line.
     pub(crate) settings: String,
@@ -108,7 +109,7 @@ impl Plan {
         })
         .await?;
         let nodes = addresses;
-        Ok(Pool { portico, public, nodes, ready_after, _nodes: serving, _dir: dir })
+        Ok(Pool { portico, public, admin, nodes, ready_after, _nodes: serving, _dir: dir })
     }
 }
 
