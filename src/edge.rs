@@ -21,6 +21,7 @@ mod claiming;
 mod client;
 mod coalesce;
 mod events;
+mod expiry;
 mod fan_out;
 mod farewell;
 mod form;
@@ -57,6 +58,7 @@ use url::Url;
 
 pub use balancer::{Balancer, balancer};
 pub use callbacks::Callbacks;
+pub use expiry::watch_expiry;
 pub use farewell::Farewell;
 pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
 pub use public_api::PublicApi;

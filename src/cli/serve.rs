@@ -193,6 +193,8 @@ impl Portico {
         )?;
         server.add_service(balancing);
         let (in_flight, farewell, rates) = (edge.in_flight(), edge.farewell(), edge.rates());
+        let listeners = settings.server.listen.iter().map(|listen| listen.address.to_string());
+        edge::watch_expiry(listeners.zip(certificates.iter().cloned()), &registry)?;
 
         let (leaving, is_leaving) = watch::channel(false);
         let keeper = Keeper::new(fleet.clone(), store.clone(), &settings, applied, seen);

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A certificate with its key, read from two PEM files and read again on demand.
 pub struct Certificate {
@@ -53,6 +54,13 @@ impl Certificate {
     pub fn reload(&self) -> Result<(), Unusable> {
         self.current.store(Arc::new(read(&self.cert, &self.key)?));
         Ok(())
+    }
+
+    /// When the one in use expires, in seconds since 1970; nothing if it does not say so as it should.
+    pub(super) fn expires_at_s(&self) -> Option<i64> {
+        let current = self.current.load();
+        let (_, certificate) = X509Certificate::from_der(current.cert.first()?).ok()?;
+        Some(certificate.validity().not_after.timestamp())
     }
 }
 

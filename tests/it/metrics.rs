@@ -84,6 +84,12 @@ pub(crate) async fn scraped_after_everything() -> All {
         .tenant(Tenant::new("sip").set("required_tags", "[sip]"))
         .set("callbacks.allow_targets", "[127.0.0.0/8]")
         .set("metrics.b3scale_names", "true");
+    let made = rcgen::generate_simple_self_signed(["bbb.example.org".to_owned()]);
+    let made = made.expect("a certificate");
+    let cert = config.file("cert.pem", made.cert.pem());
+    let key = config.file("key.pem", made.signing_key.serialize_pem());
+    let tls = format!("tls: {{ cert: {}, key: {} }}", cert.display(), key.display());
+    let config = config.listener(&tls);
     let mut cluster = hooks::reachable_cluster(Plan::new(config, 2)).await;
     cluster.postgres().sql(cluster.database(), PAST);
     cluster.instance_mut(0).restart().await;
@@ -109,6 +115,8 @@ pub(crate) async fn scraped_after_everything() -> All {
     assert_eq!(pool.admin("/api/portico/v1/nodes").await.status, 401);
     let operator = Operator::of(pool, "admin").await;
     operator.call(Method::PATCH, "/tenants/nobody", Some(json!({}))).await;
+    let expires = pool.metrics().await.sum("portico_certificate_expiry_timestamp_seconds", &[]);
+    assert!(expires > 4e9, "rcgen's are good for ever, not until {expires}");
     // Whichever of them has less to carry fails.
     for node in pool.nodes() {
         node.set_call_fault("create", Some(Fault::Status(500)));
