@@ -5,7 +5,7 @@ mod requests;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::callbacks::Counters;
-use crate::fleet::NoNode;
+use crate::fleet::{NoNode, Node};
 
 pub(super) use requests::{InFlight, Requests};
 
@@ -94,12 +94,12 @@ impl Metrics {
     }
 
     /// Counts a new meeting that a node has created.
-    pub(super) fn placed(&self, cluster: &str, has_parent: bool, is_retry: bool) {
+    pub(super) fn placed(&self, node: &Node, has_parent: bool, is_retry: bool) {
         let why = match (has_parent, is_retry) {
             (true, _) => "parent",
             (false, true) => "retry",
             (false, false) => "load",
         };
-        self.placements.with_label_values(&[cluster, why]).inc();
+        self.placements.with_label_values(&[node.spec.cluster.as_str(), why]).inc();
     }
 }

@@ -49,7 +49,6 @@ struct Current {
     whole: Figures,
     parts: HashMap<SubId, Figures>,
     hits: [u64; Limit::ALL.len()],
-    /// Meetings that were created here and are in nobody's statistics yet.
     begun: u64,
 }
 
@@ -288,16 +287,6 @@ impl Tally {
         self.0.lock().whole
     }
 
-    /// Meetings that were created here since the last time that this was asked, for statistics.
-    pub fn take_begun(&self) -> u64 {
-        std::mem::take(&mut self.0.lock().begun)
-    }
-
-    /// Puts back what could not be counted.
-    pub fn give_back_begun(&self, begun: u64) {
-        self.0.lock().begun += begun;
-    }
-
     /// The figures of one of its secrets alone.
     pub fn part(&self, sub: SubId) -> Figures {
         self.0.lock().part(sub)
@@ -360,8 +349,7 @@ impl Part {
     pub(super) fn of_new(mut place: Place) -> Option<Self> {
         let (tally, sub) = (place.tally.take()?, place.sub);
         if !place.is_others {
-            tally.change(sub, |figures| figures.meetings_total += 1);
-            tally.give_back_begun(1);
+            tally.begin(sub);
         }
         let stands = Stands { is_counted: true, ..Stands::default() };
         Some(Self { tally, sub, stands: Mutex::new(stands) })

@@ -120,7 +120,7 @@ impl Embedded {
     }
 
     async fn write(&self, op: Op) -> Result<(), Error> {
-        self.ask_as(Asking::Write, |reply| Job::Write(op, reply)).await
+        self.health.timed(Asking::Write, self.tell(|reply| Job::Write(op, reply))).await
     }
 
     async fn read<T: Send + 'static>(
@@ -141,16 +141,7 @@ impl Embedded {
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Job,
     ) -> Result<T, Error> {
-        self.ask_as(Asking::Ask, job).await
-    }
-
-    async fn ask_as<T>(
-        &self,
-        asking: Asking,
-        job: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Job,
-    ) -> Result<T, Error> {
-        let _timer = self.health.time(asking);
-        self.health.count(asking, self.tell(job).await)
+        self.health.timed(Asking::Ask, self.tell(job)).await
     }
 
     async fn tell<T>(

@@ -1,8 +1,6 @@
 //! Whether the store takes what it is given, and how long that takes, for operators.
 
-use prometheus::{
-    HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
 /// From a row in the page cache to what is given up.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -56,9 +54,14 @@ impl Health {
         self.is_up.set(is_up.into());
     }
 
-    /// Counts a call when the timer is dropped.
-    pub(super) fn time(&self, asking: Asking) -> HistogramTimer {
-        self.seconds.with_label_values(&[asking.as_str()]).start_timer()
+    /// Waits for a call and counts it, also one that is dropped.
+    pub(super) async fn timed<T, E>(
+        &self,
+        asking: Asking,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let _timer = self.seconds.with_label_values(&[asking.as_str()]).start_timer();
+        self.count(asking, call.await)
     }
 
     /// Counts the call if it came to nothing.

@@ -156,8 +156,7 @@ impl Postgres {
     }
 
     async fn write(&self, op: Op) -> Result<(), Error> {
-        let _timer = self.health.time(Asking::Write);
-        self.health.count(Asking::Write, self.ask(|reply| Job::Write(op, reply)).await)
+        self.health.timed(Asking::Write, self.ask(|reply| Job::Write(op, reply))).await
     }
 
     async fn ask(
@@ -217,8 +216,7 @@ struct Reader {
 
 impl Reader {
     async fn rows(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let _timer = self.health.time(Asking::Ask);
-        self.health.count(Asking::Ask, self.ask(sql, params).await)
+        self.health.timed(Asking::Ask, self.ask(sql, params)).await
     }
 
     async fn ask(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {

@@ -451,11 +451,7 @@ async fn anew(
             }
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
-                    edge.metrics.placed(
-                        &node.spec.cluster,
-                        order.parent.is_some(),
-                        !tried.is_empty(),
-                    );
+                    edge.metrics.placed(&node, order.parent.is_some(), !tried.is_empty());
                     let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
                     let lease = right.flatten();
                     if let Some(other) = save(edge, &node, &entry, &issued, &answer, lease).await? {

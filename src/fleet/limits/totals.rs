@@ -17,6 +17,23 @@ const TOTALS: [(&str, Total); 5] = [
 const REFUSED: &str = "refused_";
 
 impl Tally {
+    /// Counts a meeting that was created here.
+    pub(super) fn begin(&self, sub: SubId) {
+        let mut current = self.0.lock();
+        current.change(sub, |figures| figures.meetings_total += 1);
+        current.begun += 1;
+    }
+
+    /// Meetings that were created here since the last time that this was asked, for statistics.
+    pub fn take_begun(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().begun)
+    }
+
+    /// Puts back what could not be counted.
+    pub fn give_back_begun(&self, begun: u64) {
+        self.0.lock().begun += begun;
+    }
+
     /// All that is not 0. What is the whole tenant's is its main secret's.
     pub fn totals(&self) -> Vec<(SubId, String, u64)> {
         let current = self.0.lock();
