@@ -58,6 +58,7 @@ pub use self::caller::Scope;
 pub use self::generated::{NoRandomness, generate_secret};
 pub use self::own::Own;
 use self::problem::Problem;
+use self::request::Query;
 pub use self::tools::Tools;
 use super::b3scale::Memory;
 use crate::config;

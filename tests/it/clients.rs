@@ -1,5 +1,7 @@
 //! API clients that others wrote drive a pool, and notice nothing.
 
+mod schemathesis;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;

@@ -8,14 +8,14 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Desk;
 use super::caller::Caller;
 use super::documents::{ClusterDocument, GroupDocument};
 use super::listing::{Listing, Page};
 use super::objects;
 use super::problem::{Changing, Problem, Refused};
-use super::request::{Path, Query, Unread};
+use super::request::{Path, Unread};
 use super::views::{ClusterView, GroupView, OriginWord};
+use super::{Desk, Query};
 use crate::model::{Kind, ObjectName, Origin};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {

@@ -17,11 +17,11 @@ use crate::model::{
 #[serde(deny_unknown_fields)]
 pub(super) struct ClusterDocument {
     /// Unique name.
-    #[schema(min_length = 1, example = "main")]
+    #[schema(min_length = 1, max_length = 100, example = "main")]
     pub(super) name: String,
     /// Which hash signs requests to its nodes: sha1, sha256, sha384 or sha512. Default sha256.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "sha256")]
+    #[schema(example = "sha256", pattern = "^(sha1|sha256|sha384|sha512)$")]
     checksum: Option<String>,
     /// How its nodes' load is computed. Default predictive.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub(super) struct FactorsDocument {
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupDocument {
     /// Unique name.
-    #[schema(min_length = 1, example = "default")]
+    #[schema(min_length = 1, max_length = 100, example = "default")]
     pub(super) name: String,
     /// Names of its clusters.
     #[serde(default)]
@@ -89,17 +89,17 @@ pub(super) struct GroupDocument {
 #[serde(deny_unknown_fields)]
 pub(super) struct NodeDocument {
     /// Unique name.
-    #[schema(min_length = 1, example = "bbb01")]
+    #[schema(pattern = "^[A-Za-z0-9.:_-]{1,100}$", example = "bbb01")]
     pub(super) name: String,
     /// Name of its cluster.
     #[schema(example = "main")]
     cluster: String,
     /// As `bbb-conf --secret` prints it.
-    #[schema(example = "https://bbb01.example.org/bigbluebutton/api")]
+    #[schema(format = "uri", example = "https://bbb01.example.org/bigbluebutton/api")]
     url: String,
     /// As `bbb-conf --secret` prints it. Needed for a new node, and never given back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(write_only)]
+    #[schema(write_only, min_length = 1)]
     pub(super) secret: Option<String>,
     /// Capacity relative to the other nodes, above 0. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +134,7 @@ pub(super) struct NodeDocument {
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantDocument {
     /// Unique short name.
-    #[schema(min_length = 1, example = "acme")]
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", example = "acme")]
     pub(super) slug: String,
     /// What people call it. Default: the slug.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,6 +173,7 @@ pub(super) struct TenantDocument {
     params: Option<RulesDocument>,
     /// How its meetings are called on the nodes: scoped or plain. Default scoped.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(scoped|plain)$")]
     meeting_ids: Option<String>,
     /// Its look. Files are uploaded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +208,7 @@ pub(super) struct SecretDocument {
     pub(super) sub_id: u16,
     /// The value. A new secret without one is given one, which is shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(write_only)]
+    #[schema(write_only, min_length = 1)]
     pub(super) secret: Option<String>,
     /// A second value, for rollover; empty: none. Never given back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,7 +280,7 @@ pub(super) struct RuleDocument {
     #[schema(example = "record")]
     name: String,
     /// block, set, override, max or append.
-    #[schema(example = "override")]
+    #[schema(pattern = "^(block|set|override|max|append)$", example = "override")]
     mode: String,
     /// What it becomes; every mode but block needs it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,8 +13,8 @@ use super::caller::Caller;
 use super::edits;
 use super::listing::{Listing, Page};
 use super::problem::{Changing, Problem, Refused};
-use super::request::{Path, Query};
-use super::{Desk, time};
+use super::request::Path;
+use super::{Desk, Query, time};
 use crate::bbb::{Call, MeetingInfo, Params};
 use crate::chain::Chain;
 use crate::fleet::{Entry, Phase, Sought, now_ms};
@@ -58,8 +58,10 @@ struct MeetingDocument {
     /// The node that runs it.
     node: String,
     /// running, ended (its node still shows it for a while) or lost (its node is down for too long).
+    #[schema(pattern = "^(running|ended|lost)$")]
     state: &'static str,
     /// When it was placed, or first seen (RFC 3339).
+    #[schema(value_type = String, format = DateTime)]
     created: Value,
     /// Everybody in it, at the last poll.
     attendees: u32,

@@ -16,9 +16,9 @@ use super::edits;
 use super::listing::{Listing, Page};
 use super::objects;
 use super::problem::{Changing, Problem, Refused};
-use super::request::{Path, Query, Unread};
+use super::request::{Path, Unread};
 use super::views::{HealthWord, NodeView, OriginWord, StateWord};
-use super::{Desk, removal};
+use super::{Desk, Query, removal};
 use crate::config;
 use crate::model::{AdminState, Kind, Node, NodeName, Object, ObjectName, Origin};
 

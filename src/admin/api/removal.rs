@@ -12,12 +12,12 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Desk;
 use super::caller::Caller;
 use super::edits;
 use super::objects;
 use super::problem::{Changing, Problem};
-use super::request::{Path, Query};
+use super::request::Path;
+use super::{Desk, Query};
 use crate::fleet::{Entry, Phase};
 use crate::model::{Kind, NodeName, ObjectName};
 

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Desk;
 use super::caller::Caller;
 use super::documents::{self, RulesDocument, SecretDocument, SecretLimitsDocument, Secrets};
 use super::edits;
@@ -20,7 +19,8 @@ use super::generated::generate_secret;
 use super::listing::{self, Listing, Page};
 use super::objects;
 use super::problem::{Changing, Problem, Refused};
-use super::request::{Path, Query, Unread};
+use super::request::{Path, Unread};
+use super::{Desk, Query};
 use crate::fleet::now_ms;
 use crate::model::{Change, Kind, Object, ObjectName, Origin, SubId, Tenant, TenantSecret};
 

@@ -9,13 +9,13 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Desk;
 use super::caller::Caller;
 use super::documents::{SecretDocument, TenantDocument};
 use super::listing::{Listing, Page};
 use super::problem::{Changing, Problem, Refused};
-use super::request::{Path, Query, Unread};
+use super::request::{Path, Unread};
 use super::views::{OriginWord, TenantView, View};
+use super::{Desk, Query};
 use super::{objects, secrets};
 use crate::model::{Kind, Object, ObjectName, Origin, SubId, Tenant};
 

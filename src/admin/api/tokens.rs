@@ -13,8 +13,8 @@ use super::caller::Caller;
 use super::edits;
 use super::listing::{self, Listing, Page};
 use super::problem::{Changing, Problem, Refused};
-use super::request::{Path, Query};
-use super::{Desk, time};
+use super::request::Path;
+use super::{Desk, Query, time};
 use crate::fleet::now_ms;
 use crate::model::Token;
 
@@ -34,12 +34,16 @@ struct TokenDocument {
     /// The only tenant that it may see.
     tenant: Option<String>,
     /// When it was made (RFC 3339).
+    #[schema(value_type = Option<String>, format = DateTime)]
     issued: Option<Value>,
     /// Until when it is good; nothing: for ever.
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires: Option<Value>,
     /// When it was used for the first time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     first_used: Option<Value>,
     /// When it was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
     revoked: Option<Value>,
 }
 

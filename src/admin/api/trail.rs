@@ -11,8 +11,7 @@ use utoipa_axum::routes;
 use super::caller::Caller;
 use super::listing::{Listing, Page};
 use super::problem::{Problem, Refused};
-use super::request::Query;
-use super::{Desk, time};
+use super::{Desk, Query, time};
 use crate::model::Change;
 
 const USUAL_LIMIT: usize = 20;
