@@ -201,8 +201,13 @@ impl Visitor {
 
 impl Annex {
     /// What a token says, if it is believed.
-    async fn believed(&self, header: Option<&str>, peer: IpAddr) -> Result<Claims, Problem> {
-        let verified = self.desk.gate.verify(header, peer, Ids::Optional).await;
+    async fn believed(
+        &self,
+        header: Option<&str>,
+        peer: IpAddr,
+        ids: Ids,
+    ) -> Result<Claims, Problem> {
+        let verified = self.desk.gate.verify(header, peer, ids).await;
         verified.map_err(|denied| match denied {
             Denied::Off => Problem::new(StatusCode::UNAUTHORIZED, OFF),
             Denied::Missing(_) => {
@@ -216,7 +221,7 @@ impl Annex {
     async fn admit(&self, parts: &Parts) -> Result<Visitor, Problem> {
         let header = parts.headers.get(header::AUTHORIZATION);
         let header = header.and_then(|header| header.to_str().ok());
-        let claims = self.believed(header, peer_of(parts)).await?;
+        let claims = self.believed(header, peer_of(parts), Ids::Optional).await?;
         let words: Vec<_> = claims.scope.split_whitespace().collect();
         let rights = Right::ALL.into_iter().filter(|right| words.contains(&right.as_str()));
         let rights = rights.collect();

@@ -80,7 +80,7 @@ impl AddressRates {
 }
 
 /// Whose rate an address counts to. Of IPv6 everybody has a whole network, and so any number of addresses.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),

@@ -12,9 +12,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
 use pingora_proxy::Session;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::Edge;
+use super::protection;
 use super::refusal::Fault;
 use super::reply::Reply;
 use super::track::Track;
@@ -95,10 +97,13 @@ impl Edge {
         track: &Track,
     ) -> Reply {
         let reply = match self.read_for_api(session, path, query).await {
-            Ok(request) => match timeout(WITHIN, (api.0)(client, request)).await {
-                Ok(response) => reply_of(response),
-                Err(_elapsed) => message(StatusCode::SERVICE_UNAVAILABLE),
-            },
+            Ok((request, _share)) => {
+                // Of IPv6 everybody has a whole network to guess from.
+                match timeout(WITHIN, (api.0)(protection::network(client), request)).await {
+                    Ok(response) => reply_of(response),
+                    Err(_elapsed) => message(StatusCode::SERVICE_UNAVAILABLE),
+                }
+            }
             Err(refused) => refused,
         };
         let status = reply.status;
@@ -110,12 +115,13 @@ impl Edge {
         reply
     }
 
+    /// The request, with its body's share of the memory, which is to be kept as long.
     async fn read_for_api(
         &self,
         session: &mut Session,
         path: &str,
         query: &[u8],
-    ) -> Result<Request<Bytes>, Reply> {
+    ) -> Result<(Request<Bytes>, Option<SemaphorePermit<'_>>), Reply> {
         let bad = || message(StatusCode::BAD_REQUEST);
         let query = std::str::from_utf8(query).map_err(|_not_utf8| bad())?;
         let uri = if query.is_empty() { path.to_owned() } else { [path, "?", query].concat() };
@@ -131,14 +137,14 @@ impl Edge {
         let max = MAX_BODY_BYTES.min(self.settings.max_body_bytes);
         let (within, memory) = (self.settings.header_timeout, &self.strangers_forms);
         let read = upload::read_whole_within(session, max, within, memory).await;
-        let (body, _share) = read.map_err(|broken| {
+        let (body, share) = read.map_err(|broken| {
             message(match broken {
                 Broken::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 Broken::TooSlow | Broken::Gone => StatusCode::REQUEST_TIMEOUT,
                 Broken::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             })
         })?;
-        request.body(body.into()).map_err(|_odd| bad())
+        Ok((request.body(body.into()).map_err(|_odd| bad())?, share))
     }
 }
 

@@ -326,6 +326,21 @@ async fn what_is_missing_wrong_or_unknown_is_told() {
         known["state"] == "error" && known["result"].is_string()
     })
     .await;
+    // Nor does one succeed whose node does not do it.
+    world.node.set_call_fault("end", Some(sim::Fault::Status(500)));
+    let body = json!({"action": "end_all_meetings", "params": {"BackendID": world.backend}});
+    let begun = world.call(&post, "/commands", ADMIN, &body.to_string()).await;
+    let command = format!("/commands/{}", json_of(&begun)["id"].as_str().expect("an id"));
+    let mut result = Value::Null;
+    eventually("it has failed", async || {
+        let known = json_of(&world.call(&get, &command, ADMIN, "").await);
+        result = known["result"].clone();
+        known["state"] == "error"
+    })
+    .await;
+    let internal = &world.node.meetings()[0].internal_id;
+    assert!(result.as_str().is_some_and(|result| result.contains(internal)), "{result}");
+    world.node.set_call_fault("end", None);
     // An agent whose node is not known.
     let stranger = Tool::new(&world.pool, NODE, "nobody");
     for (method, path, status) in [

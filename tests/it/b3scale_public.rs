@@ -6,6 +6,7 @@ use http::Method;
 use portico::bbb::jwt;
 use serde_json::json;
 
+use crate::api::Operator;
 use crate::b3scale_api::{KEY, config, json_of};
 use crate::callbacks;
 use crate::harness::{Front, Pool, Raw, Reply, eventually, request};
@@ -185,6 +186,9 @@ async fn callbacks_that_b3scale_has_promised_are_relayed_through_the_outbox() {
     assert_eq!(send(Method::POST, &ready, "signed_parameters=x").await.0, 401);
     assert_eq!(send(Method::POST, &ready, "other=x").await.0, 400);
     assert!(front.heard("/no").is_empty());
+    // There are as many of these tokens as meetings: none is listed.
+    let tokens = Operator::of(&pool, "admin").await.get("/tokens").await;
+    assert!(!tokens.to_string().contains("/end"), "{tokens}");
     let log = pool.log();
     assert!(log.contains(" /api/v1/callbacks/proxy/ "), "{log}");
     assert!(!log.contains(end.rsplit('/').next().expect("a token")));

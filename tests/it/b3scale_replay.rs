@@ -371,6 +371,15 @@ async fn an_agent_registers_beats_and_tells_what_happens() {
     // MeetingEndedEvtMsg, then MeetingDestroyedEvtMsg.
     assert_eq!(rpc(&mut agent, "meeting_state_reset", &reset).await, ok);
     agent.call("DELETE", &own, None, 404).await;
+    // Nor does an admin's word end what runs.
+    pool.tenant("acme").create("biology").await;
+    let is_it = |meeting: &&sim::MeetingState| meeting.external_id == "biology@acme";
+    let internal = node.meetings().iter().find(is_it).expect("it runs").internal_id.clone();
+    let own = format!("/api/v1/meetings/internal:{internal}");
+    ctl.call("DELETE", &own, None, 409).await;
+    assert!(node.end_meeting("biology@acme"));
+    decodes(&ctl.call("DELETE", &own, None, 200).await, MEETING);
+    ctl.call("DELETE", &own, None, 404).await;
     // An event of a meeting that does not come.
     let other = json!({"internal_meeting_id": "none-1", "running": true});
     let late = rpc(&mut agent, "meeting_set_running", &other).await;
