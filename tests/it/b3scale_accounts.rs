@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::Operator;
 use crate::b3scale_api::{KEY, SECRET, Tool, config, front_end, message, path_of};
-use crate::harness::{Config, Pool, Tenant, eventually};
+use crate::harness::{Config, Plan, Pool, Tenant, eventually};
 
 fn frontend(key: &str, account: &Value) -> Value {
     json!({"bbb": {"key": key, "secret": SECRET}, "account_ref": account})
@@ -107,4 +107,33 @@ async fn an_account_sees_and_changes_its_own_frontends_only() {
     let moved = admin.ok(Method::PATCH, &own, Some(&json!({"account_ref": null}))).await;
     assert_eq!((&moved["account_ref"], &moved["active"]), (&Value::Null, &json!(false)));
     eventually("it is nobody's", async || user.get("/frontends").await == json!([])).await;
+}
+
+#[tokio::test]
+async fn what_one_instance_is_told_holds_at_the_others() {
+    let cluster = Plan::new(config(), 2).start().await;
+    let [one, two] = [cluster.instance(0), cluster.instance(1)];
+    let [first, second] = [one, two].map(Tool::admin);
+    let beta = frontend("beta", &json!("someone"));
+    let beta = first.ok(Method::POST, "/frontends", Some(&beta)).await;
+    let path = path_of("frontends", &beta);
+    eventually("the other knows it", async || second.get("/frontends?key=beta").await[0] == beta)
+        .await;
+    first.ok(Method::PATCH, &path, Some(&json!({"active": false}))).await;
+    eventually("it is refused there", async || {
+        front_end(two).get("getMeetings", "").await.key() == "checksumError"
+    })
+    .await;
+    assert_eq!(second.get(&path).await["active"], false);
+    // Each node is polled by one of them, and how it answers is known to both.
+    for tool in [&first, &second] {
+        eventually("all are known", async || {
+            let backends = tool.get("/backends").await;
+            backends.as_array().expect("a list").iter().all(|backend| {
+                let is_timed = backend["latency"].as_u64().is_some_and(|latency| latency > 0);
+                is_timed && backend["synced_at"] != "0001-01-01T00:00:00Z"
+            })
+        })
+        .await;
+    }
 }
