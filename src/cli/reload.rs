@@ -99,6 +99,8 @@ impl Reloader {
             ("polling", now.polling != next.polling),
             ("callbacks", now.callbacks != next.callbacks),
             ("limits", now.limits != next.limits),
+            ("metrics", now.metrics != next.metrics),
+            ("statistics", now.statistics != next.statistics),
         ]
         .into_iter()
         .filter_map(|(section, differs)| differs.then_some(section))

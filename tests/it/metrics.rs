@@ -235,4 +235,16 @@ async fn tenants_beyond_the_bound_share_one_series() {
     let frontends = metrics.sum("b3scale_frontend_meetings", &["frontend=\"_other\""]);
     assert!((frontends - 3.0).abs() < 0.5);
     assert!((metrics.sum("b3scale_backend_meetings", &[]) - 4.0).abs() < 0.5);
+    pool.node_of("room@acme").add_attendees("room@acme", 3);
+    eventually("b3scale's names say what ours do", async || {
+        let metrics = pool.metrics().await;
+        let [audio, video] = ["audio", "video"].map(|kind| {
+            let labels = ["frontend=\"acme\"", &format!("type=\"{kind}\"")];
+            metrics.sum("b3scale_meeting_attendees", &labels)
+        });
+        let ours = metrics.get("portico_tenant_attendees{tenant=\"acme\"}");
+        let frontend = metrics.get("b3scale_frontend_attendees{frontend=\"acme\"}");
+        ours > 2.5 && (audio + video - ours).abs() < 0.5 && (frontend - ours).abs() < 0.5
+    })
+    .await;
 }

@@ -175,10 +175,13 @@ async fn what_a_reload_cannot_change_is_named() {
     let yaml = pool.config_yaml();
     assert!(!yaml.contains("\ncallbacks:") && !yaml.contains("\napi:"), "{yaml}");
     let more = "callbacks: { allow_targets: [10.0.0.0/8] }\n\
-                api: { jwt_secret: another-secret-of-32-characters-or-more }\n";
+                api: { jwt_secret: another-secret-of-32-characters-or-more }\n\
+                metrics: { b3scale_names: true }\nstatistics: { retention_days: 7 }\n";
     reload(&pool, &format!("{yaml}\n{more}")).await;
     eventually("it is said", async || {
-        pool.log().contains("changes of api, callbacks take effect with the next restart")
+        let named =
+            "changes of api, callbacks, metrics, statistics take effect with the next restart";
+        pool.log().contains(named)
     })
     .await;
 }

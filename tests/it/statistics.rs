@@ -113,6 +113,22 @@ async fn use_is_told_as_json_and_csv_and_each_tenant_sees_its_own() {
 }
 
 #[tokio::test]
+async fn what_is_too_old_is_forgotten() {
+    let config = config().set("statistics.retention_days", "100");
+    let mut cluster = Plan::new(config, 1).without_redis().start().await;
+    // 99 and 101 days ago, and hours of 34 and 36 days ago.
+    let old = "INSERT INTO statistics
+        SELECT per, (extract(epoch FROM now())::bigint / 86400 - days) * 86400, 'acme', 1, 0, 0, 1, 1
+            FROM (VALUES ('day', 99), ('day', 101), ('hour', 34), ('hour', 36)) AS old (per, days)";
+    cluster.postgres().sql(cluster.database(), old);
+    cluster.instance_mut(0).restart().await;
+    let ages =
+        "SELECT coalesce(sum((extract(epoch FROM now())::bigint / 86400 - begins_at_s / 86400)), 0)
+        FROM statistics WHERE meetings = 1 AND attendee_ms = 0 AND sampled_ms = 0";
+    eventually("they are gone", async || sql(&cluster, ages) == 99 + 34).await;
+}
+
+#[tokio::test]
 async fn several_instances_count_once_and_a_kill_loses_little() {
     for plan in [Plan::new(config(), 2), Plan::new(config(), 2).without_redis()] {
         let mut cluster = plan.start().await;
