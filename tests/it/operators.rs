@@ -99,7 +99,7 @@ async fn what_was_given_up_is_seen_tried_again_and_removed(config: Config) {
     assert_eq!(admin.call(Method::DELETE, &path, None).await.status, 204);
     assert_eq!(admin.call(Method::DELETE, &path, None).await.status, 404);
     assert!(callbacks(&own, "").await.is_empty());
-    let trail = admin.get("/changes").await;
+    let trail = admin.get("/changes").await["items"].clone();
     assert_eq!((&trail[0]["action"], &trail[1]["action"]), (&"delete".into(), &"retry".into()));
     assert_eq!(trail[0]["object"], format!("callback {id}"));
     assert!(!trail.to_string().contains("a-secret") && !pool.log().contains("a-secret"));
@@ -258,9 +258,12 @@ async fn who_follows_does_not_hold_up_a_stop_and_a_revoked_token_follows_nothing
     let claims = json!({"scope": "portico:operator", "jti": "to-be-revoked"});
     let other = portico::bbb::jwt::hs384(&claims, KEY);
     let other = Operator { pool: &pool, token: other };
-    drop(Follower::start(&other, "", None).await);
+    let mut revoked = Follower::start(&other, "", None).await;
     assert_eq!(admin.call(Method::DELETE, "/tokens/to-be-revoked", None).await.status, 204);
     assert_eq!(other.call(Method::GET, "/events", None).await.status, 401);
+    // The one that follows ends with its next heartbeat.
+    revoked.hears("\r\n0\r\n\r\n").await;
+    follower.hears(": still here").await;
     pool.signal("TERM");
     let stopping = tokio::time::Instant::now();
     pool.ended().await;

@@ -264,11 +264,7 @@ impl Gate {
         }
     }
 
-    pub(super) async fn admit(
-        &self,
-        authorization: Option<&str>,
-        peer: IpAddr,
-    ) -> Result<Caller, Problem> {
+    async fn admit(&self, authorization: Option<&str>, peer: IpAddr) -> Result<Caller, Problem> {
         let claims = self.verify(authorization, peer, Ids::Needed).await?;
         Ok(Caller {
             scopes: claims.scope.split_whitespace().filter_map(Scope::from_claim).collect(),
@@ -276,6 +272,14 @@ impl Gate {
             is_local: false,
             tenant: claims.tenant,
         })
+    }
+
+    /// Whether a token that was believed before still is. That one comes to its end is no attempt to get in.
+    pub(super) async fn still_admits(&self, authorization: Option<&str>) -> bool {
+        match authorization {
+            Some(header) => self.check(header, Ids::Needed).await.is_ok(),
+            None => false,
+        }
     }
 
     /// What a token says, if it is believed.

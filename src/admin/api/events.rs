@@ -4,12 +4,11 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
@@ -29,7 +28,6 @@ use super::listing::Page;
 use super::problem::{Problem, Refused};
 use super::request::Query;
 use super::{Desk, time};
-use crate::admin::Peer;
 use crate::fleet::{Fate, Gap, Happening, What};
 
 /// Proxies take a connection for dead after a minute or less. At every one the token is looked at again.
@@ -234,7 +232,6 @@ impl Sieve {
 async fn list_events(
     State(desk): State<Desk>,
     caller: Caller,
-    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
@@ -269,7 +266,6 @@ async fn list_events(
         heartbeat: Instant::now() + HEARTBEAT,
         token: text(header::AUTHORIZATION).map(str::to_owned),
         is_local: caller.is_local(),
-        peer: peer.map_or(IpAddr::from([0, 0, 0, 0]), |Extension(Peer(peer))| peer),
         desk,
         _place: place,
     };
@@ -310,7 +306,6 @@ struct Follower {
     heartbeat: Instant,
     token: Option<String>,
     is_local: bool,
-    peer: IpAddr,
     _place: OwnedSemaphorePermit,
 }
 
@@ -319,9 +314,8 @@ impl Follower {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
             if self.heartbeat <= Instant::now() {
-                if !self.is_local
-                    && self.desk.gate.admit(self.token.as_deref(), self.peer).await.is_err()
-                {
+                let token = self.token.as_deref();
+                if !self.is_local && !self.desk.gate.still_admits(token).await {
                     return None;
                 }
                 self.heartbeat = Instant::now() + HEARTBEAT;

@@ -314,6 +314,13 @@ pub(super) const ROWS: &[Row] = &[
     plain("DELETE /tenants/{slug}", Change, "/tenants/beta", 204),
     plain("DELETE /cluster-groups/{name}", Change, "/cluster-groups/all", 204),
     plain("DELETE /clusters/{name}", Change, "/clusters/west", 204),
+    plain("GET /statistics", SeeOwnIn, "/statistics?by=hour", 200),
+    plain("GET /events", SeeOwnIn, "/events?kind=meeting", 200),
+    // Those there are have tests of their own, as they take a front end that does not answer.
+    plain("GET /callbacks", SeeOwnIn, "/callbacks?state=dead", 200),
+    plain("GET /callbacks/{id}", SeeOwnIn, "/callbacks/7", 404),
+    plain("POST /callbacks/{id}/retry", Change, "/callbacks/7/retry", 404),
+    plain("DELETE /callbacks/{id}", Change, "/callbacks/7", 404),
     plain("GET /tokens", AdminSees, "/tokens", 200),
     plain("DELETE /tokens/{id}", Change, "/tokens/of-nobody", 204),
     plain("GET /changes", See, "/changes?limit=2", 200),
