@@ -96,7 +96,7 @@ ID  TENANT  KIND           MEETING  TO                  STATE  TRIES  NEXT  LAST
 
 #[tokio::test]
 async fn events_are_shown_and_followed() {
-    let pool = Pool::start(config()).await;
+    let mut pool = Pool::start(config()).await;
     let shell = Shell(&pool);
     is_up(&shell).await;
     let listed = timeless(&shell.out("events --kind node.health --node node1").await);
@@ -119,6 +119,18 @@ TIME                      node.health  node node1 is up (was unknown)
     pool.node(1).set_call_fault("getMeetings", Some(sim::Fault::Status(500)));
     let third = lines.next_line().await.expect("text").expect("a line");
     assert!(third.contains("node node1 is suspect (was up)"), "{third}");
+    // Whoever follows goes on after a restart.
+    pool.restart().await;
+    let shell = Shell(&pool);
+    eventually("it follows the new one", async || {
+        shell.out("node cordon node1").await;
+        shell.out("node ready node1").await;
+        let line = tokio::time::timeout(std::time::Duration::from_millis(100), lines.next_line());
+        line.await.is_ok_and(|line| {
+            line.expect("text").is_some_and(|line| line.contains("node1 is to be cordoned"))
+        })
+    })
+    .await;
     let id = child.id().expect("it runs").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &id]).status();
     assert!(sent.expect("kill").success());
@@ -249,8 +261,12 @@ other   1         0          0          0       0       0
     let (code, _, stderr) = shell.run(&format!("meeting end {id} --yes")).await;
     assert_eq!((code, stderr.as_str()), (0, format!("meeting {id} is ended\n").as_str()));
     // Another secret of the tenant does not see it; the right one ends it.
-    assert_eq!(shell.run("meeting end --tenant other-5 biology").await.0, 0);
-    let gone = shell.refused("meeting end --tenant acme nothing", 1).await;
+    assert_eq!(shell.run("meeting end --tenant other-5 biology --yes").await.0, 0);
+    let asked = shell.refused("meeting end --tenant acme nothing", 2).await;
+    assert!(asked.starts_with("end meeting \"nothing\" of tenant acme? "), "{asked}");
+    let link = shell.out("meeting end --tenant acme nothing --print").await;
+    assert!(link.contains("/end?meetingID=nothing&checksum="), "{link}");
+    let gone = shell.refused("meeting end --tenant acme nothing --yes", 1).await;
     assert!(gone.starts_with("notFound: "), "{gone}");
     let wrong = pool.config_path().with_file_name("wrong");
     std::fs::write(&wrong, "a wrong secret\n").expect("a file");

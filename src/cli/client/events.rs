@@ -75,12 +75,13 @@ async fn follow(
     path: &str,
     last: &mut Option<String>,
 ) -> Result<(), Failure> {
-    let mut is_first = true;
+    let (mut is_first, mut is_away) = (true, false);
     loop {
         match api.stream(path, last.as_deref()).await {
             Ok(mut body) => {
-                is_first = false;
+                (is_first, is_away) = (false, false);
                 let mut parser = Parser::default();
+                // It ends when our token of five minutes does, and goes on with the next.
                 while let Ok(Some(Ok(frame))) = timeout(SILENCE, body.frame()).await {
                     let Ok(bytes) = frame.into_data() else { continue };
                     for told in parser.take(&bytes)? {
@@ -95,7 +96,6 @@ async fn follow(
                         *last = told.id.or(last.take());
                     }
                 }
-                eprintln!("the connection is lost: trying again");
             }
             // The same will not do better next time, unless it has been good before.
             Err(failure)
@@ -103,7 +103,11 @@ async fn follow(
             {
                 return Err(failure);
             }
-            Err(_away) => {}
+            Err(_away) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    eprintln!("the connection is lost: trying again");
+                }
+            }
         }
         sleep(AGAIN_AFTER).await;
     }

@@ -151,6 +151,9 @@ pub(super) async fn run(access: &Access, verb: &Verb) -> Result<(), Failure> {
         }
         Verb::End { id, tenant: Some(tenant), means, print } => {
             let signer = Signer::new(access, tenant, means)?;
+            if !print {
+                confirm(access, &format!("end meeting {id:?} of tenant {tenant}"))?;
+            }
             let pairs = [("meetingID".to_owned(), id.clone())];
             make(access, &signer, Call::End, &pairs, *print).await
         }
