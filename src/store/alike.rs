@@ -17,6 +17,7 @@ use super::{
 use crate::model::{
     AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook,
     InstanceId, Meeting, MeetingKey, NewDelivery, NodeName, Scope, Secret, Settled,
+    WantedDeliveries,
 };
 
 const SCOPES: [&str; 3] = ["acme", "acme-1", "other"];
@@ -43,6 +44,9 @@ enum Act {
     PutDelivery(NewDelivery),
     /// Of what is due at that time, the one at this place.
     Settle(usize, u64, Settled),
+    /// Of what waits or was given up, the one at this place.
+    Retry(usize, u64),
+    Discard(usize, u64),
     Expire(u64),
     PutAsset(AssetKey, Arc<Asset>),
     RemoveAsset(SavedAsset),
@@ -192,6 +196,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (token(), ms()).prop_map(|(token, at_ms)| Act::EndCallbacks(token, at_ms)),
         6 => delivery().prop_map(Act::PutDelivery),
         5 => (0..4_usize, ms(), settled()).prop_map(|(place, at, s)| Act::Settle(place, at, s)),
+        3 => (0..4_usize, ms()).prop_map(|(place, at)| Act::Retry(place, at)),
+        2 => (0..4_usize, ms()).prop_map(|(place, at)| Act::Discard(place, at)),
         2 => ms().prop_map(Act::Expire),
         2 => (asset_key(), asset()).prop_map(|(key, asset)| Act::PutAsset(key, asset.into())),
         1 => (asset_key(), asset()).prop_map(|(key, asset)| Act::RemoveAsset(SavedAsset {
@@ -228,6 +234,14 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
         Act::PutFound(meeting) => {
             return format!("{:?}", store.put_found(meeting).await.unwrap());
         }
+        Act::Retry(place, at_ms) => {
+            let id = let_go(store, *place).await;
+            return format!("{:?}", store.retry_delivery(id, *at_ms).await.unwrap());
+        }
+        Act::Discard(place, at_ms) => {
+            let id = let_go(store, *place).await;
+            return format!("{:?}", store.discard_delivery(id, *at_ms).await.unwrap());
+        }
         Act::Release(claim) => store.release_claim(claim).await,
         Act::PutMeeting(meeting) => store.put_meeting(meeting).await,
         Act::PutNode(node) => store.put_node(node).await,
@@ -255,6 +269,17 @@ async fn perform(store: &dyn Store, act: &Act) -> String {
     }
     .unwrap();
     String::new()
+}
+
+const UNDELIVERED: WantedDeliveries =
+    WantedDeliveries { tenant: None, state: None, after: 0, limit: 1000 };
+
+/// The number of what waits or was given up at this place, which nobody holds any more.
+async fn let_go(store: &dyn Store, place: usize) -> i64 {
+    let all = store.undelivered(&UNDELIVERED).await.unwrap();
+    let id = all.get(place).map_or(-1, |one| one.delivery.id);
+    store.give_back(&[id], ANYBODYS.holder).await.unwrap();
+    id
 }
 
 /// Everything that can be asked, as text and in one order.
@@ -291,6 +316,12 @@ async fn answers(store: &dyn Store) -> Vec<String> {
             said.push(format!("{all:?}"));
         }
         said.push(format!("{found:?}"));
+    }
+    for mut one in store.undelivered(&UNDELIVERED).await.unwrap() {
+        let found = store.find_undelivered(one.delivery.id).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&one));
+        one.delivery.id = 0;
+        said.push(format!("{one:?}"));
     }
     let few = Places { of_origin: 2, of_tenant: 3, all: 4 };
     for (at_ms, places) in [(HOURS * HOUR_MS / 2, few), (HOURS * HOUR_MS, ALL)] {
