@@ -102,7 +102,7 @@ pub(in crate::cli) enum Verb {
 pub(in crate::cli) struct Fields {
     /// Its name
     name: String,
-    /// Fields, such as weight=2, limits.meetings=20, tags=[sip]
+    /// Fields, such as weight=2, limits.meetings=20, `tags=[sip]`
     #[arg(value_name = "KEY=VALUE", value_parser = values::pair)]
     pairs: Vec<Pair>,
     /// Fields from a file of YAML or JSON, `-` for standard input: secrets on a command line can be seen by others
