@@ -26,7 +26,9 @@ use tokio::sync::watch;
 
 pub use b3scale::router as b3scale;
 
-pub use api::{Desk, NoRandomness, Own, ROOT, Scope, Tools, generate_secret, told};
+pub use api::{
+    Desk, MAX_CLAIM_BYTES, NoRandomness, Own, ROOT, Scope, Tools, generate_secret, told,
+};
 pub use waiting::waiting;
 
 use self::api::caller::Gate;

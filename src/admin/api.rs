@@ -54,7 +54,7 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use self::caller::Gate;
-pub use self::caller::Scope;
+pub use self::caller::{MAX_CLAIM_BYTES, Scope};
 pub use self::generated::{NoRandomness, generate_secret};
 pub use self::own::Own;
 use self::problem::Problem;

@@ -36,7 +36,7 @@ use uuid::Uuid;
 use self::commands::Commands;
 use self::relay::Relayed;
 use super::Peer;
-use super::api::caller::{Claims, Denied, Ids, OFF, Who};
+use super::api::caller::{AWAY, Claims, Denied, Ids, OFF, Who};
 use super::api::problem::Problem;
 use super::api::{Desk, to_the_end};
 use crate::model::{NodeName, ObjectName};
@@ -214,6 +214,7 @@ impl Annex {
                 Problem::new(StatusCode::UNAUTHORIZED, "missing or malformed jwt")
             }
             Denied::Wrong(_) => Problem::new(StatusCode::UNAUTHORIZED, "invalid or expired jwt"),
+            Denied::Away => Problem::new(StatusCode::SERVICE_UNAVAILABLE, AWAY),
             Denied::TooMany => Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
         })
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::client::{self, Access};
 use super::{DONE, WRONG, environment};
-use crate::admin::Scope;
+use crate::admin::{MAX_CLAIM_BYTES, Scope};
 use crate::bbb::jwt;
 use crate::config;
 use crate::fleet::now_ms;
@@ -93,6 +93,10 @@ pub(super) fn token(what: &What) -> anyhow::Result<u8> {
     };
     if wanted.tenant.is_some() && wanted.scope != Words::Tenant {
         writeln!(err, "--tenant goes with --scope tenant only")?;
+        return Ok(WRONG);
+    }
+    if wanted.subject.len() > MAX_CLAIM_BYTES || wanted.subject.contains(char::is_control) {
+        writeln!(err, "--subject: {MAX_CLAIM_BYTES} bytes at most, and no control characters")?;
         return Ok(WRONG);
     }
     let issued = now_ms() / 1000;

@@ -1,5 +1,7 @@
 //! Tokens of the operators' API, and what operators have changed.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 use super::Error;
@@ -16,6 +18,9 @@ pub trait Ledger: Send + Sync {
 
     /// All tokens that were seen or revoked, by their ids.
     async fn tokens(&self) -> Result<Vec<Token>, Error>;
+
+    /// The ids of those that were revoked.
+    async fn revoked_tokens(&self) -> Result<HashSet<String>, Error>;
 
     /// Makes a token useless, also one that was never seen.
     async fn revoke_token(&self, id: &str, at_ms: u64) -> Result<(), Error>;

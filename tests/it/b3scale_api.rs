@@ -395,6 +395,16 @@ async fn an_agent_registers_and_is_answered() {
     let path = path_of("backends", &added);
     assert_eq!(admin.get(&path).await["agent_heartbeat"], beat["heartbeat"]);
 
+    // Its token is for one node, and nobody's makes us call ourselves.
+    let elsewhere = json!({"bbb": {"host": "http://192.0.2.7/bigbluebutton/", "secret": "s"}});
+    let second = agent.call(Method::POST, "/backends", Some(&elsewhere)).await;
+    assert_eq!(second.status, 400, "{}", second.body);
+    assert!(second.body.contains("is this agent's already"), "{}", second.body);
+    let ours = json!({"bbb": {"host": format!("http://{}/bigbluebutton/", pool.address()), "secret": "s"}});
+    let looped = admin.call(Method::POST, "/backends", Some(&ours)).await;
+    assert_eq!(looped.status, 400, "{}", looped.body);
+    assert!(looped.body.contains("leads back to Portico itself"), "{}", looped.body);
+
     // What it says at every start, under a wrong key, changes nothing.
     let start = json!({"backend": {"host": "https://x.example/"}, "load_factor": 9});
     let same = agent.ok(Method::PATCH, &path, Some(&start)).await;

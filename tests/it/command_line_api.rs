@@ -249,6 +249,10 @@ async fn secrets_are_made_rolled_over_and_removed() {
 
     let second = shell.out("secret rotate beta 0").await.trim().to_owned();
     assert!(serves(&first).await && serves(&second).await);
+    // A second rollover would end the value that front ends may have by now.
+    let again = shell.refused("secret rotate beta 0", 2).await;
+    assert!(again.contains("end the second value that secret 0 of tenant beta has"), "{again}");
+    assert!(serves(&second).await);
     let file = pool.config_path().with_file_name("secret");
     std::fs::write(&file, format!("{second}\n")).expect("a file");
     let end = format!("secret rotate beta 0 --now --value-file {}", file.display());

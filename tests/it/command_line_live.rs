@@ -337,12 +337,12 @@ async fn several_secrets_are_added_at_once_and_listed_without_values() {
     assert_eq!(
         shell.out("secret list beta").await,
         "\
-TENANT  SUB ID  MEETINGS  ATTENDEES
-beta    0       0         0
-beta    5       0         0
-beta    6       0         0
-beta    7       0         0
-beta    8       0         0
+TENANT  SUB ID  MEETINGS  ATTENDEES  TWO VALUES
+beta    0       0         0          false
+beta    5       0         0          false
+beta    6       0         0          false
+beta    7       0         0          false
+beta    8       0         0          false
 "
     );
     assert_eq!(shell.out("secret list").await.lines().count(), 7);

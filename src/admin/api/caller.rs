@@ -32,10 +32,12 @@ const FAILURES: u32 = 10;
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 /// Addresses whose failures are counted. Whoever has more is told nothing about any.
 const MAX_ADDRESSES: usize = 10_000;
+/// Ids that are known to be in the store.
+const MAX_SEEN: usize = 10_000;
 /// How old the list of revoked tokens may be.
 const REVOKED_KNOWN_FOR: Duration = Duration::from_secs(1);
 /// Words of one token, and the length of each.
-pub(super) const MAX_CLAIM_BYTES: usize = 200;
+pub const MAX_CLAIM_BYTES: usize = 200;
 
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -219,10 +221,15 @@ pub(in crate::admin) enum Denied {
     Missing(&'static str),
     /// It is not believed.
     Wrong(&'static str),
+    /// Whether it was revoked cannot be told while the store is away.
+    Away,
     /// Too many wrong ones came from there.
     TooMany,
 }
 
+/// What operators read while the store is away.
+pub(in crate::admin) const AWAY: &str =
+    "whether the token was revoked cannot be told while the store is away: try again";
 /// What operators read who have not set a key.
 pub(in crate::admin) const OFF: &str = "the API is switched off: set api.jwt_secret and restart";
 
@@ -231,6 +238,7 @@ impl From<Denied> for Problem {
         match denied {
             Denied::Off => Self::unauthorized(OFF),
             Denied::Missing(reason) | Denied::Wrong(reason) => Self::unauthorized(reason),
+            Denied::Away => Self::away(AWAY),
             Denied::TooMany => Self::too_many("too many wrong tokens", FORGOTTEN_AFTER.as_secs()),
         }
     }
@@ -243,6 +251,8 @@ pub(in crate::admin) struct Gate {
     store: Arc<dyn Store>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
     revoked: ArcSwapOption<Revoked>,
+    /// By ourselves: no list that was read before takes that back.
+    revoked_here: Mutex<HashSet<String>>,
     seen: Mutex<HashSet<String>>,
     pub(in crate::admin) refused: Refusals,
 }
@@ -259,6 +269,7 @@ impl Gate {
             store,
             failures: Mutex::default(),
             revoked: ArcSwapOption::empty(),
+            revoked_here: Mutex::default(),
             seen: Mutex::default(),
             refused: Refusals::default(),
         }
@@ -296,7 +307,10 @@ impl Gate {
             None => Err(Denied::Missing("there is no token: send `Authorization: Bearer …`")),
             Some(header) => self.check(header, ids).await,
         };
-        verified.map_err(|denied| self.refused.count(self.refuse(peer, denied)))
+        verified.map_err(|denied| match denied {
+            Denied::Away => denied,
+            denied => self.refused.count(self.refuse(peer, denied)),
+        })
     }
 
     async fn check(&self, header: &str, ids: Ids) -> Result<Claims, Denied> {
@@ -317,7 +331,7 @@ impl Gate {
             return Err(Denied::Wrong("the token is not valid yet"));
         }
         let id = claims.jti.as_deref().unwrap_or_default();
-        let words = [id, &claims.sub, &claims.scope];
+        let words = [id, &claims.sub, &claims.scope, claims.tenant.as_deref().unwrap_or_default()];
         let lacks_id = id.is_empty() && ids == Ids::Needed;
         let is_odd = |word: &str| word.len() > MAX_CLAIM_BYTES || word.contains(char::is_control);
         if lacks_id || words.into_iter().any(is_odd) {
@@ -327,11 +341,7 @@ impl Gate {
             match self.is_revoked(id).await {
                 Some(false) => {}
                 Some(true) => return Err(Denied::Wrong("the token was revoked")),
-                None => {
-                    let reason =
-                        "whether the token was revoked cannot be told while the store is away";
-                    return Err(Denied::Wrong(reason));
-                }
+                None => return Err(Denied::Away),
             }
             self.remember(&claims, id).await;
         }
@@ -362,6 +372,9 @@ impl Gate {
 
     /// While the store cannot be asked, what was known last holds; nothing where nothing is known.
     async fn is_revoked(&self, id: &str) -> Option<bool> {
+        if self.revoked_here.lock().contains(id) {
+            return Some(true);
+        }
         let known = self.revoked.load_full();
         if let Some(known) = &known
             && known.read_at.elapsed() < REVOKED_KNOWN_FOR
@@ -369,13 +382,8 @@ impl Gate {
             return Some(known.ids.contains(id));
         }
         let read_at = Instant::now();
-        match self.store.tokens().await {
-            Ok(tokens) => {
-                let ids: HashSet<_> = tokens
-                    .into_iter()
-                    .filter(|token| token.revoked_at_ms.is_some())
-                    .map(|token| token.id)
-                    .collect();
+        match self.store.revoked_tokens().await {
+            Ok(ids) => {
                 let is_revoked = ids.contains(id);
                 self.revoked.store(Some(Arc::new(Revoked { ids, read_at })));
                 Some(is_revoked)
@@ -389,14 +397,7 @@ impl Gate {
 
     /// From the next call on, whatever becomes of the store.
     pub(super) fn revoke(&self, id: &str) {
-        self.revoked.rcu(|known| {
-            let (mut ids, read_at) = match known {
-                Some(known) => (known.ids.clone(), known.read_at),
-                None => return None,
-            };
-            ids.insert(id.to_owned());
-            Some(Arc::new(Revoked { ids, read_at }))
-        });
+        self.revoked_here.lock().insert(id.to_owned());
     }
 
     /// Tells texts apart for those who know `api.jwt_secret`, and nobody else.
@@ -410,8 +411,15 @@ impl Gate {
     }
 
     async fn remember(&self, claims: &Claims, id: &str) {
-        if !self.seen.lock().insert(id.to_owned()) {
-            return;
+        {
+            let mut seen = self.seen.lock();
+            if seen.len() >= MAX_SEEN {
+                // What is remembered twice is remembered.
+                seen.clear();
+            }
+            if !seen.insert(id.to_owned()) {
+                return;
+            }
         }
         info!("API: token {id} is used for the first time here");
         let token = Token {

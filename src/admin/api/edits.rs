@@ -10,7 +10,10 @@ use super::problem::Problem;
 use super::record;
 use crate::chain::Chain;
 use crate::inventory::InForce;
-use crate::model::{Asset, AssetKey, Change, Inventory, Kind, Object, ObjectName, Origin};
+use crate::model::{
+    AdminState, Asset, AssetKey, Change, Inventory, Kind, Object, ObjectName, Origin,
+};
+use crate::store::SavedNode;
 
 /// An object of the inventory.
 pub(in crate::admin) fn find(inventory: &Inventory, name: &ObjectName) -> Result<Object, Problem> {
@@ -44,6 +47,27 @@ fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
 pub(in crate::admin) fn is_managed(desk: &Desk, name: &ObjectName) -> bool {
     let in_force = desk.keeper.in_force();
     find(&in_force.inventory, name).is_ok() && check_managed(&in_force.inventory, name).is_ok()
+}
+
+/// The same for a node of which it is clear already what is wanted, so that it never takes a meeting before.
+pub(in crate::admin) async fn add_as(
+    desk: &Desk,
+    who: &Who,
+    object: &Object,
+    state: AdminState,
+) -> Result<Arc<InForce>, Problem> {
+    let Object::Node(node) = object else { return add(desk, who, object).await };
+    if state == AdminState::Ready || find(&desk.keeper.in_force().inventory, &object.name()).is_ok()
+    {
+        return add(desk, who, object).await;
+    }
+    let saved = SavedNode { name: node.name.clone(), state, spec: Some(node.clone()) };
+    desk.store.put_node(&saved).await?;
+    let added = add(desk, who, object).await;
+    if added.is_err() && desk.fleet.peek().node(node.name.as_str()).is_none() {
+        desk.store.remove_node(&node.name).await?;
+    }
+    added
 }
 
 /// Adds an object, unless there is one of its name.

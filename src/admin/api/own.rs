@@ -90,7 +90,7 @@ impl Own {
 
 impl Desk {
     /// Refuses a URL that leads to ourselves: such a node would have us call ourselves for ever.
-    pub(super) async fn must_not_be_us(&self, url: &Url) -> Result<(), Problem> {
+    pub(in crate::admin) async fn must_not_be_us(&self, url: &Url) -> Result<(), Problem> {
         let in_force = self.keeper.in_force();
         let Some(own) = self.tools.own.is_at(url, &in_force.inventory).await else { return Ok(()) };
         let detail = format!("leads back to Portico itself, to {own}: give the URL of the node");

@@ -77,6 +77,11 @@ impl Problem {
         Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
+    /// The store is away; soon it may not be.
+    pub(super) fn away(detail: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// The HTTP status, and what is wrong in words.
     pub(in crate::admin) fn told(&self) -> (StatusCode, &str) {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -173,8 +178,7 @@ impl From<NoRandomness> for Problem {
 impl From<store::Error> for Problem {
     fn from(trouble: store::Error) -> Self {
         error!("the API cannot use the store: {}", Chain(&trouble));
-        let detail = "the store cannot be used at the moment; the log says why";
-        Self { retry_after_s: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+        Self::away("the store cannot be used at the moment; the log says why")
     }
 }
 

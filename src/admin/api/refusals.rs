@@ -16,7 +16,7 @@ impl Refusals {
     /// Counts one and passes it on. Where the API is switched off nobody's token is refused.
     pub(super) fn count(&self, denied: Denied) -> Denied {
         let counter = match denied {
-            Denied::Off => return denied,
+            Denied::Off | Denied::Away => return denied,
             Denied::Missing(_) => &self.missing,
             Denied::Wrong(_) => &self.wrong,
             Denied::TooMany => &self.too_many,

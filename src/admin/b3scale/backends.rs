@@ -304,6 +304,12 @@ impl Annex {
             if let Some(known) = self.find_node(|node| Self::has_host(node, &backend.host)) {
                 return self.bind(visitor, &known, &backend).await;
             }
+            // Its token must not have us poll whatever there is.
+            if let Some(own) = self.node_of_agent(visitor) {
+                let detail =
+                    format!("{} is this agent's already: delete it first", object_of(&own));
+                return Err(wrong("bbb.host", detail));
+            }
             // Whether it takes meetings is for an admin to say.
             backend.state = AdminState::Cordoned;
             backend.tags = vec![format!("{AGENT}{}", visitor.subject)];
@@ -317,13 +323,18 @@ impl Annex {
             "tags": backend.tags,
         });
         let node = read(&document, None)?;
+        self.check_url(&node).await?;
         let object = node.name();
-        let added = edits::add(&self.desk, &visitor.who, &node).await;
+        let added = edits::add_as(&self.desk, &visitor.who, &node, backend.state).await;
         added.map_err(|problem| problem.renamed(field_of).into_field("bbb.host"))?;
-        if backend.state != AdminState::Ready {
-            nodes::put_state(&self.desk, &visitor.who, &object, backend.state).await?;
-        }
         self.backend_named(&object)
+    }
+
+    /// A node at our own URL would have us call ourselves for ever.
+    async fn check_url(&self, node: &Object) -> Result<(), Problem> {
+        let Object::Node(node) = node else { return Ok(()) };
+        let checked = self.desk.must_not_be_us(&node.url).await;
+        checked.map_err(|problem| problem.renamed(field_of))
     }
 
     /// Gives a node that is there already to its agent, which shows by the node's secret that it is there.
@@ -372,7 +383,9 @@ impl Annex {
         };
         let before = Object::Node(node.spec.clone());
         // Tools send the whole back to change a state, of nodes of the file as well.
-        if edit(&before)? != before {
+        let after = edit(&before)?;
+        if after != before {
+            self.check_url(&after).await?;
             let changed = edits::change(&self.desk, &visitor.who, &object, edit, None).await;
             changed.map_err(|problem| problem.renamed(field_of))?;
         }

@@ -143,7 +143,7 @@ impl Api {
             Ok(answered) => answered?,
             Err(_elapsed) => {
                 let seconds = TIMEOUT.as_secs();
-                return Err(Failure::failed(format_args!(
+                return Err(Failure::unsure(format_args!(
                     "{} does not answer within {seconds} s",
                     self.base
                 )));
@@ -194,7 +194,7 @@ impl Api {
     }
 
     fn lost(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
-        Failure::failed(format_args!("{}: {}", self.base, Chain(error)))
+        Failure::unsure(format_args!("{}: {}", self.base, Chain(error)))
     }
 }
 

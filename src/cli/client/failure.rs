@@ -17,12 +17,24 @@ pub(super) struct Failure {
     lines: Vec<String>,
     /// What the API has answered.
     pub(super) status: Option<StatusCode>,
+    /// Whether it may have been done all the same.
+    pub(super) is_unsure: bool,
 }
 
 impl Failure {
     /// It was tried, and did not work out.
     pub(super) fn failed(line: impl Display) -> Self {
-        Self { code: FAILED, lines: vec![line.to_string()], status: None }
+        Self { code: FAILED, lines: vec![line.to_string()], status: None, is_unsure: false }
+    }
+
+    /// It was asked for, and there is no answer.
+    pub(super) fn unsure(line: impl Display) -> Self {
+        Self { is_unsure: true, ..Self::failed(line) }
+    }
+
+    /// The same of a question, which changes nothing.
+    pub(super) fn without_effect(self) -> Self {
+        Self { is_unsure: false, ..self }
     }
 
     /// It was not tried: the arguments or a file are wrong.
@@ -37,7 +49,7 @@ impl Failure {
             field => format!("{field}: {detail}"),
         };
         let lines = fields.into_iter().map(line).collect();
-        Self { code: FAILED, lines, status: None }
+        Self { code: FAILED, lines, status: None, is_unsure: false }
     }
 
     /// As the API has told it: a problem of RFC 9457, unless somebody else has answered.
@@ -60,7 +72,7 @@ impl Failure {
             let body: String = String::from_utf8_lossy(body).chars().take(SHOWN).collect();
             Self::failed(format_args!("this is no answer of Portico's API: {status}: {body}"))
         };
-        Self { status: Some(status), ..failure }
+        Self { status: Some(status), is_unsure: status.is_server_error(), ..failure }
     }
 
     /// Whether it may work once something else was changed.

@@ -159,8 +159,17 @@ pub(super) async fn add(
     } else {
         None
     };
-    let mut object =
-        api.post(&format!("{}{query}", noun.collection), &Value::Object(document)).await?.body;
+    let path = format!("{}{query}", noun.collection);
+    let mut object = match api.post(&path, &Value::Object(document)).await {
+        Ok(answer) => answer.body,
+        Err(failure) => {
+            if let Some(secret) = generated.filter(|_| failure.is_unsure) {
+                eprintln!("it may have been added all the same, with this secret:");
+                output::write(format!("{secret}\n").as_bytes())?;
+            }
+            return Err(failure);
+        }
+    };
     if let Some(secret) = generated
         && let Some(Value::Object(main)) = object.pointer_mut("/secrets/0")
     {

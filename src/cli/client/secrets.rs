@@ -112,16 +112,17 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
                 secrets.push(new.clone());
                 Ok(())
             };
-            edit(&Api::new(access)?, which, change).await?;
-            told(access, which, value, &secret)
+            let done = edit(&Api::new(access)?, which, change).await;
+            told(access, which, value, &secret, done)
         }
         Verb::Rotate { which, value, now } => {
             let Which { tenant, sub_id } = which;
+            let api = Api::new(access)?;
+            let before = format!("secret {sub_id} of tenant {tenant}");
             if *now {
-                confirm(
-                    access,
-                    &format!("end what secret {sub_id} of tenant {tenant} was before"),
-                )?;
+                confirm(access, &format!("end what {before} was before"))?;
+            } else if is_rolling(&api, which).await? {
+                confirm(access, &format!("end the second value that {before} has already"))?;
             }
             let secret = value.value()?;
             let change = |secrets: &mut Vec<Value>| {
@@ -134,8 +135,8 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
                 }
                 Ok(())
             };
-            edit(&Api::new(access)?, which, change).await?;
-            told(access, which, value, &secret)
+            let done = edit(&api, which, change).await;
+            told(access, which, value, &secret, done)
         }
         Verb::Delete { which } => {
             let Which { tenant, sub_id } = which;
@@ -149,6 +150,17 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
             eprintln!("secret {sub_id} of tenant {tenant} is removed");
             Ok(())
         }
+    }
+}
+
+/// Whether a second value counts, too: front ends may have it by now.
+async fn is_rolling(api: &Api, which: &Which) -> Result<bool, Failure> {
+    let tenant = api::path(TENANTS.collection, &which.tenant);
+    match api.get(&format!("{tenant}/secrets/{}", which.sub_id)).await {
+        Ok(secret) => Ok(secret.body["rolling"] == true),
+        // Which of the two there is not is told by the change.
+        Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -168,7 +180,7 @@ async fn edit(
 ) -> Result<(), Failure> {
     let path = api::path(TENANTS.collection, &which.tenant);
     for _ in 0..ATTEMPTS {
-        let read = api.get(&path).await?;
+        let read = api.get(&path).await.map_err(Failure::without_effect)?;
         let mut secrets = read.body["secrets"].as_array().cloned().unwrap_or_default();
         change(&mut secrets)?;
         match api.patch(&path, &json!({"secrets": secrets}), read.tag).await {
@@ -179,10 +191,26 @@ async fn edit(
     Err(Failure::failed("others change it at the same time: try again"))
 }
 
-/// Tells a generated value, alone on standard output.
-fn told(access: &Access, which: &Which, given: &Given, secret: &str) -> Result<(), Failure> {
+/// Tells a generated value, alone on standard output; also where it is not sure that it was set: nobody else knows
+/// it.
+fn told(
+    access: &Access,
+    which: &Which,
+    given: &Given,
+    secret: &str,
+    done: Result<(), Failure>,
+) -> Result<(), Failure> {
     let Which { tenant, sub_id } = which;
     let is_generated = given.value_file.is_none();
+    if let Err(failure) = done {
+        if failure.is_unsure && is_generated {
+            eprintln!(
+                "secret {sub_id} of tenant {tenant} may have been set all the same, to this:"
+            );
+            output::write(format!("{secret}\n").as_bytes())?;
+        }
+        return Err(failure);
+    }
     if access.output != Format::Table {
         let secret = is_generated.then_some(secret);
         let told = json!({"tenant": tenant, "sub_id": sub_id, "secret": secret});

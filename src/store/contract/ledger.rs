@@ -38,6 +38,8 @@ pub(in crate::store) async fn a_revoked_token_stays_revoked(store: &dyn Store) {
     store.forget_tokens(100).await.unwrap();
     let ids = store.tokens().await.unwrap().into_iter().map(|token| token.id);
     assert_eq!(ids.collect::<Vec<_>>(), ["a", "b", "d"]);
+    let revoked = store.revoked_tokens().await.unwrap();
+    assert_eq!(revoked, ["a", "b"].map(str::to_owned).into());
 }
 
 pub(in crate::store) async fn changes_come_back_the_latest_first(store: &dyn Store) {

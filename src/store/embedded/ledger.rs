@@ -1,5 +1,7 @@
 //! The SQL of tokens and changes.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
@@ -19,6 +21,14 @@ impl Ledger for Embedded {
 
     async fn tokens(&self) -> Result<Vec<Token>, Error> {
         self.read(tokens).await
+    }
+
+    async fn revoked_tokens(&self) -> Result<HashSet<String>, Error> {
+        self.read(|db| {
+            let sql = "SELECT id FROM tokens WHERE revoked_at_ms IS NOT NULL";
+            db.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
+        })
+        .await
     }
 
     async fn revoke_token(&self, id: &str, at_ms: u64) -> Result<(), Error> {

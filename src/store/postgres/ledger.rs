@@ -1,5 +1,7 @@
 //! The SQL of tokens and changes.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
@@ -43,6 +45,13 @@ impl Ledger for Postgres {
         let reader = self.reader().await?;
         let rows = reader.rows("SELECT * FROM tokens ORDER BY id", &[]).await?;
         Ok(reader.read_all(&rows, token)?)
+    }
+
+    async fn revoked_tokens(&self) -> Result<HashSet<String>, Error> {
+        let reader = self.reader().await?;
+        let sql = "SELECT id FROM tokens WHERE revoked_at_ms IS NOT NULL";
+        let rows = reader.rows(sql, &[]).await?;
+        Ok(reader.read_all(&rows, |row| word(row, 0))?.into_iter().collect())
     }
 
     async fn revoke_token(&self, id: &str, at_ms: u64) -> Result<(), Error> {

@@ -15,6 +15,7 @@ const SECRETS: &[Column] = &[
     ("SUB ID", "/sub_id"),
     ("MEETINGS", "/limits/meetings"),
     ("ATTENDEES", "/limits/attendees"),
+    ("TWO VALUES", "/rolling"),
 ];
 const NEW: &[Column] = &[("TENANT", "/tenant"), ("SUB ID", "/sub_id"), ("SECRET", "/secret")];
 const MAX_SUB_ID: u16 = 999;
@@ -59,10 +60,10 @@ pub(super) async fn list(access: &Access, tenant: Option<&str>) -> Result<(), Fa
         None => api.all(TENANTS.collection).await?,
     };
     let mut rows = Vec::new();
-    for tenant in &tenants {
-        for secret in tenant["secrets"].as_array().into_iter().flatten() {
-            let mut row = secret.clone();
-            row["tenant"] = tenant["slug"].clone();
+    for slug in tenants.iter().filter_map(|tenant| tenant["slug"].as_str()) {
+        let path = format!("{}/secrets", api::path(TENANTS.collection, slug));
+        for mut row in api.all(&path).await? {
+            row["tenant"] = slug.into();
             rows.push(row);
         }
     }
@@ -101,8 +102,15 @@ pub(super) async fn add(
         Ok(())
     };
     let which = Which { tenant: tenant.to_owned(), sub_id: sub_ids.first };
-    edit(&api, &which, change).await?;
+    let done = edit(&api, &which, change).await;
     let added = added.into_inner();
+    if let Err(failure) = done {
+        if failure.is_unsure {
+            eprintln!("these may have been added all the same:");
+            output::list(access.output, NEW, &added)?;
+        }
+        return Err(failure);
+    }
     eprintln!("secrets added: {} of {}, shown only now", added.len(), values.len());
     output::list(access.output, NEW, &added)
 }
