@@ -28,6 +28,10 @@ impl Fleet {
     /// How many there will be then; nothing where nothing is known.
     #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 people")]
     pub fn foresee(&self, ahead: Duration) -> Option<Forecast> {
-        self.outlook.0.load().foresee(now_ms() / 1000, self.attendees() as f64, ahead)
+        // Of tenants, as in the hours that were learned: nodes may have others' meetings, too.
+        let tallies = self.directory.tallies();
+        let current: u64 =
+            tallies.into_iter().map(|(_, tally)| u64::from(tally.whole().people.attendees)).sum();
+        self.outlook.0.load().foresee(now_ms() / 1000, current as f64, ahead)
     }
 }

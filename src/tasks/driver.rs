@@ -81,6 +81,19 @@ impl Metrics {
         Ok(Self { runs, seconds, last, last_run, period })
     }
 
+    /// Shows a task before its first activation: what never succeeds is late as well, and a first panic is one more.
+    fn begin(&self, task: &dyn Task, period: Duration) {
+        let name = task.name();
+        self.period.with_label_values(&[name]).set(period.as_secs_f64());
+        for outcome in ["ok", "failed", "panicked"] {
+            self.runs.with_label_values(&[name, outcome]);
+        }
+        let last = self.last.with_label_values(&[name]);
+        if last.get() == 0 {
+            last.set(i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX));
+        }
+    }
+
     fn count(&self, task: &dyn Task, outcome: &str, took: Duration) {
         self.runs.with_label_values(&[task.name(), outcome]).inc();
         self.seconds.with_label_values(&[task.name()]).observe(took.as_secs_f64());
@@ -114,7 +127,7 @@ pub(super) async fn run_until_released(
     mut stop: watch::Receiver<bool>,
     mut released: watch::Receiver<bool>,
 ) {
-    metrics.period.with_label_values(&[task.name()]).set(period.as_secs_f64());
+    metrics.begin(task, period);
     let mut wait = first;
     loop {
         tokio::select! {
