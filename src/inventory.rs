@@ -8,6 +8,6 @@ mod choosing;
 mod keeper;
 mod seen;
 
-pub use choosing::{choose, save_nodes};
+pub use choosing::{Clashed, choose, save_nodes};
 pub use keeper::{InForce, Keeper, Unchanged};
 pub use seen::Seen;

@@ -86,7 +86,7 @@ pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
     let admin = settings.server.admin;
     let public: Vec<String> = settings.server.listen.iter().map(shown).collect();
     let portico = match Portico::assemble(settings, upgrade, Some(path.to_owned())) {
-        Err(refused) if refused.is::<config::Report>() => {
+        Err(refused) if refused.is::<config::Report>() || refused.is::<inventory::Clashed>() => {
             error!("{refused}");
             return Ok(WRONG);
         }

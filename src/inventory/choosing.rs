@@ -61,7 +61,7 @@ pub async fn choose(
         }
         let clashes = whole.clashes(settings.server.base_domain.as_deref());
         if !clashes.is_empty() {
-            anyhow::bail!("{}", refusal_of(&clashes, AT_START));
+            return Err(Clashed(refusal_of(&clashes, AT_START)).into());
         }
         branding::keep(&whole, store).await;
         settings.inventory = whole;
@@ -85,6 +85,11 @@ pub async fn choose(
     }
     anyhow::bail!("others put one inventory after the other in force: start again")
 }
+
+/// A file that does not go together with what came through the API.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Clashed(String);
 
 /// What an operator reads whose file does not go together with what came through the API.
 pub(super) fn refusal_of(clashes: &[Clash], remedy: &str) -> String {

@@ -119,6 +119,9 @@ impl Keeper {
             }
             let mut next = inventory.clone();
             let (told, change) = edit(&mut next).map_err(Unchanged::Refused)?;
+            if next == *inventory {
+                return Ok((told, self.in_force()));
+            }
             let clashes = next.clashes(self.base_domain.as_deref());
             if !clashes.is_empty() {
                 return Err(Unchanged::Clashes(clashes));
@@ -231,6 +234,9 @@ impl Keeper {
                 None => Inventory::default(),
             };
             let whole = of_file.clone().with_managed_of(&known);
+            for name in known.managed.iter().filter(|name| of_file.get(name).is_some()) {
+                warn!("{name} is the file's from now on: what the API had made of it is gone");
+            }
             branding::keep(&whole, store).await;
             if let Some(same) = in_force.as_ref().filter(|applied| applied.digest == digest) {
                 return Ok((same.clone(), whole));

@@ -260,6 +260,17 @@ async fn a_node_is_added_cordoned_and_removed() {
     let used = admin.call(Method::DELETE, "/nodes/added", None).await;
     assert_eq!(used.status, 409, "{}", used.body);
     pool.tenant("acme").get("end", "meetingID=algebra").await.success();
+    let meetings = async || admin.get("/nodes/added").await["status"]["meetings"].clone();
+    eventually("a poll has seen it", async || meetings().await == 0).await;
+    // What somebody else has begun there is not cut off either.
+    let there = crate::calls::at(&added);
+    there.create("another").await;
+    eventually("a poll has seen it", async || meetings().await == 1).await;
+    let used = admin.call(Method::DELETE, "/nodes/added", None).await;
+    assert_eq!(used.status, 409, "{}", used.body);
+    assert!(used.body.contains("of no tenant here"), "{}", used.body);
+    there.get("end", "meetingID=another").await.success();
+    eventually("a poll has seen it", async || meetings().await == 0).await;
     let removed = admin.call(Method::DELETE, "/nodes/added", None).await;
     assert_eq!(removed.status, 204, "{}", removed.body);
     added.stop().await;

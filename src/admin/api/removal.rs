@@ -71,6 +71,13 @@ pub(super) async fn remove_node(
                 running.len()
             )));
         }
+        let others = desk.fleet.peek().node(name.as_str()).map_or(0, |node| node.live.meetings());
+        if running.is_empty() && others > 0 && edits::is_managed(&desk, &object) {
+            return Err(Problem::conflict(format!(
+                "{object} runs meetings by its last poll: {others}, of no tenant here. Wait until they are over; \
+                 `?force=true` removes it all the same, and they go on"
+            )));
+        }
         return objects::delete(&desk, &caller, &object, &headers).await;
     }
     // From here on it gets no new ones.

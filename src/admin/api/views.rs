@@ -13,6 +13,7 @@ use super::documents::{
     TenantLimitsDocument,
 };
 use super::{Desk, time};
+use crate::fleet::Phase;
 use crate::inventory::InForce;
 use crate::model::{
     AdminState, AssetKind, Cluster, ClusterGroup, Health, Look, Node, Object, Origin, Tenant,
@@ -207,11 +208,17 @@ impl NodeView {
         let known = snapshot.node(node.name.as_str());
         let status = known.map(|known| {
             let (since_ms, reason) = known.live.health_since();
+            // Polls say nothing of a node that has not answered since a start; we know what runs there.
+            let ours = desk.fleet.directory.on_node(known.name());
+            let ours = ours.iter().filter(|entry| {
+                entry.phase() == Phase::Running && entry.parent_internal_id().is_none()
+            });
+            let ours = u32::try_from(ours.count()).unwrap_or(u32::MAX);
             NodeStatus {
                 health: known.live.health().into(),
                 since: time(since_ms),
                 reason,
-                meetings: known.live.meetings(),
+                meetings: known.live.meetings().max(ours),
                 attendees: known.live.attendees(),
                 reserved: known.live.reserved(),
                 cpu: known.live.cpu(),

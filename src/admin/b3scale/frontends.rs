@@ -250,7 +250,7 @@ impl Annex {
             if !visitor.is(Right::Admin) {
                 frontend.account.clone_from(&before.account);
                 let is_lifted = frontend.is_active != before.is_enabled
-                    || frontend.settings.differs_in_policy(&Settings::of(before));
+                    || frontend.settings.differs_in_policy(&Settings::of(before), before);
                 if is_lifted {
                     // An account must not switch itself on again, or lift what it was limited to.
                     visitor.may(&[Right::Admin])?;

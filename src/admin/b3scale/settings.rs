@@ -123,9 +123,32 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether they say otherwise what an operator limits a tenant to.
-    pub(super) fn differs_in_policy(&self, other: &Self) -> bool {
-        self.required_tags != other.required_tags || self.attendees_limit != other.attendees_limit
+    /// Default parameters and overrides of a call.
+    fn pairs(&self, call: Call) -> [Texts; 2] {
+        match call {
+            Call::Create => {
+                [self.create_default_params.clone(), self.create_override_params.clone()]
+            }
+            Call::Join => [self.join_default_params.clone(), self.join_override_params.clone()],
+        }
+    }
+
+    /// Whether they say otherwise what an operator limits a tenant to: also by a rule that b3scale does not know,
+    /// which a default or an override of its parameter would undo.
+    pub(super) fn differs_in_policy(&self, other: &Self, tenant: &Tenant) -> bool {
+        let undoes = |call, rules: &RuleList| {
+            let limited = |name: &String| {
+                rules.iter().any(|rule| rule.name == *name && kind_of(rule).is_none())
+            };
+            let (now, then) = (self.pairs(call), other.pairs(call));
+            now.iter().zip(&then).any(|(now, then)| {
+                now.iter().any(|(name, value)| then.get(name) != Some(value) && limited(name))
+            })
+        };
+        self.required_tags != other.required_tags
+            || self.attendees_limit != other.attendees_limit
+            || undoes(Call::Create, &tenant.rules.create)
+            || undoes(Call::Join, &tenant.rules.join)
     }
 
     /// Writes into a tenant's document what differs from `before`.
@@ -149,19 +172,11 @@ impl Settings {
                 branding.insert("force".to_owned(), force.into());
             }
         }
-        let pairs = |settings: &Self, call: Call| match call {
-            Call::Create => {
-                [settings.create_default_params.clone(), settings.create_override_params.clone()]
-            }
-            Call::Join => {
-                [settings.join_default_params.clone(), settings.join_override_params.clone()]
-            }
-        };
         for (call, name, rules) in [
             (Call::Create, "create", &tenant.rules.create),
             (Call::Join, "join", &tenant.rules.join),
         ] {
-            let (now, then) = (pairs(self, call), pairs(before, call));
+            let (now, then) = (self.pairs(call), before.pairs(call));
             if now != then {
                 document["params"][name] = json!(rules_of(&now, rules));
             }
