@@ -105,10 +105,11 @@ beta  7     default  b.example  0        1         0          api
 
     assert_eq!(
         shell.refused("tenant delete beta", 2).await,
-        "remove tenant beta? Say --yes: there is nobody to ask\n"
+        "remove tenant beta; its meetings go on without it: 1? Say --yes: there is nobody to ask\n"
     );
     let (code, stdout, stderr) = shell.run("tenant delete beta --yes").await;
-    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", "tenant beta is removed\n"));
+    let told = "tenant beta is removed; its meetings go on without it: 1\n";
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", told));
     assert_eq!(shell.refused("tenant show beta", 1).await, "there is no tenant beta\n");
     let trail = shell.json("changes --limit 2").await;
     assert_eq!((&trail[0]["action"], &trail[1]["action"]), (&"delete".into(), &"update".into()));
@@ -341,6 +342,13 @@ tenants:
     assert_eq!(stdout, format!("{planned}would be {end}"));
     assert!(shell.json("changes").await.as_array().is_some_and(Vec::is_empty));
     assert_eq!(shell.out(&apply).await, format!("{planned}{end}"));
+    let changes = shell.json("changes").await;
+    let same = "added: 0, changed: 0, removed: 0, the same: 4\n";
+    assert_eq!(shell.out(&apply).await, same);
+    assert_eq!(shell.json("changes").await, changes, "nothing was changed");
+    assert!(shell.refused("node set far state=cordoned", 2).await.contains("node cordon"));
+    let csv = shell.refused("secret rotate beta 0 --now --yes -o csv", 2).await;
+    assert!(csv.contains("only statistics"), "{csv}");
     eventually("it is up", async || shell.json("node show far").await["status"]["health"] == "up")
         .await;
     beta(&pool, secret).create("room").await;
@@ -381,7 +389,11 @@ added: 0, changed: 1, removed: 0, the same: 3
     std::fs::write(&path, "tenant: []\n").expect("a file");
     let slip = shell.refused(&format!("{apply} --prune --yes"), 2).await;
     assert!(slip.contains("tenant: is no key here"), "{slip}");
-    std::fs::write(&path, "tenants: []\n").expect("a file");
+    // A section that is not there takes nothing away.
+    std::fs::write(&path, "cluster_groups: []\ntenants:\n").expect("a file");
+    let asked = shell.refused(&format!("{apply} --prune"), 2).await;
+    assert!(asked.starts_with("remove cluster group wests? "), "{asked}");
+    std::fs::write(&path, "clusters: []\ncluster_groups: []\ntenants: []\n").expect("a file");
     let asked = shell.refused(&format!("{apply} --prune"), 2).await;
     let all = "remove tenant beta, node far, cluster group wests, cluster west? ";
     assert!(asked.starts_with(all), "{asked}");
@@ -389,6 +401,10 @@ added: 0, changed: 1, removed: 0, the same: 3
     let busy = shell.refused("node delete far --yes", 1).await;
     assert!(busy.contains("node far runs meetings: 1"), "{busy}");
     beta(&pool, secret).get("end", "meetingID=room").await;
+    eventually("a poll has seen it", async || {
+        shell.json("node show far").await["status"]["meetings"] == 0
+    })
+    .await;
     assert_eq!(
         shell.out(&format!("{apply} --prune --yes")).await,
         "- tenant beta\n- node far\n- cluster group wests\n- cluster west\n\

@@ -59,7 +59,10 @@ impl Access {
             (Some(_), None) => Err(Failure::wrong(
                 "PORTICO_TOKEN is not set: `portico token create` makes one where the configuration file is",
             )),
-            (None, _) => {
+            (None, Some(_)) => Err(Failure::wrong(
+                "PORTICO_API is not set: it says which Portico PORTICO_TOKEN is for, such as http://127.0.0.1:8081",
+            )),
+            (None, None) => {
                 let usual = Path::new(config::DEFAULT_DATA_DIR).join(config::SOCKET);
                 by_socket(&usual).map_err(|why| {
                     let mut line = "which Portico? Say -c FILE, or set PORTICO_API (such as http://127.0.0.1:8081) and \

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::Access;
 use super::access::Right;
 use super::failure::Failure;
+use super::output::Format;
 use super::way::Way;
 use crate::admin::ROOT;
 use crate::chain::Chain;
@@ -42,6 +43,15 @@ pub(super) struct Answer {
 
 impl Api {
     pub(super) fn new(access: &Access) -> Result<Self, Failure> {
+        // Before anything is asked: what was done could not be told, a new secret among it.
+        if access.output == Format::Csv {
+            return Err(Failure::wrong("only statistics can be printed as CSV"));
+        }
+        Self::for_csv(access)
+    }
+
+    /// The same for what can be printed as CSV.
+    pub(super) fn for_csv(access: &Access) -> Result<Self, Failure> {
         let (base, right) = access.find()?;
         let base = base.trim().trim_end_matches('/');
         let base = base.strip_suffix(ROOT).unwrap_or(base);

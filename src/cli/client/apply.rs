@@ -18,8 +18,18 @@ use super::{Access, Api, api, output, values};
 use crate::cli::environment;
 
 /// Sections of a configuration file that are no inventory.
-const OTHERS: [&str; 8] =
-    ["api", "callbacks", "data_dir", "limits", "polling", "redis", "server", "store"];
+const OTHERS: [&str; 10] = [
+    "api",
+    "callbacks",
+    "data_dir",
+    "limits",
+    "metrics",
+    "polling",
+    "redis",
+    "server",
+    "statistics",
+    "store",
+];
 /// In the order in which they need each other.
 const NOUNS: [&Noun; 4] = [&CLUSTERS, &GROUPS, &NODES, &TENANTS];
 
@@ -51,9 +61,11 @@ struct Step {
 type Documents = BTreeMap<String, Map<String, Value>>;
 
 pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<(), Failure> {
-    let file = read(&wanted.file)?;
+    let (file, named) = read(&wanted.file)?;
     let api = Api::new(access)?;
-    let (steps, same) = plan(&api, &file, wanted.prune).await?;
+    // What a file says nothing of it does not want away.
+    let prune = named.map(|is_named| is_named && wanted.prune);
+    let (steps, same) = plan(&api, &file, &prune).await?;
     if wanted.dry_run {
         return print(access, &steps, same, "would be ");
     }
@@ -63,7 +75,12 @@ pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<(), Failure>
         confirm(access, &format!("remove {}", removed.join(", ")))?;
     }
     let (mut done, mut same) = (Vec::new(), same);
-    let outcome = work_off(&api, &file, steps, &mut done, &mut same).await;
+    let outcome = tokio::select! {
+        outcome = work_off(&api, &file, steps, &mut done, &mut same) => outcome,
+        _interrupted = tokio::signal::ctrl_c() => {
+            Err(Failure::failed("interrupted: what is printed was done, and perhaps one more"))
+        }
+    };
     print(access, &done, same, "")?;
     outcome
 }
@@ -103,10 +120,10 @@ async fn work_off(
 async fn plan(
     api: &Api,
     file: &[Documents; 4],
-    prune: bool,
+    prune: &[bool; 4],
 ) -> Result<(Vec<Step>, usize), Failure> {
     let (mut steps, mut removals, mut same) = (Vec::new(), Vec::new(), 0);
-    for (noun, wanted) in NOUNS.into_iter().zip(file) {
+    for ((noun, wanted), prune) in NOUNS.into_iter().zip(file).zip(prune) {
         let there = plan::by_name(noun, api.all(noun.collection).await?);
         for (name, document) in wanted {
             let object = format!("{} {name}", noun.kind.as_str());
@@ -125,9 +142,9 @@ async fn plan(
             }
             steps.push(Step { object, action, fields, noun, name: name.clone() });
         }
-        let gone = there
-            .iter()
-            .filter(|(name, view)| prune && view["origin"] == "api" && !wanted.contains_key(*name));
+        let gone = there.iter().filter(|(name, view)| {
+            *prune && view["origin"] == "api" && !wanted.contains_key(*name)
+        });
         removals.extend(gone.map(|(name, _)| Step {
             object: format!("{} {name}", noun.kind.as_str()),
             action: Action::Remove,
@@ -194,8 +211,8 @@ fn print(access: &Access, steps: &[Step], same: usize, would: &str) -> Result<()
     output::write(lines.as_bytes())
 }
 
-/// The objects of a file, in the order of [`NOUNS`].
-fn read(file: &Path) -> Result<[Documents; 4], Failure> {
+/// The objects of a file, in the order of [`NOUNS`], and whether it speaks of such objects at all.
+fn read(file: &Path) -> Result<([Documents; 4], [bool; 4]), Failure> {
     let in_file = |failure: Failure| failure.of(file.display());
     let mut document = values::mapping(file)?;
     for other in OTHERS {
@@ -203,6 +220,8 @@ fn read(file: &Path) -> Result<[Documents; 4], Failure> {
             eprintln!("{other} is no part of the inventory: skipped");
         }
     }
+    let [of_clusters, of_groups, of_tenants] = ["clusters", "cluster_groups", "tenants"]
+        .map(|key| document.get(key).is_some_and(Value::is_array));
     let mut take = |key: &str| match document.remove(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(items)) => Ok(items),
@@ -258,7 +277,7 @@ fn read(file: &Path) -> Result<[Documents; 4], Failure> {
             named.insert(name, item);
         }
     }
-    Ok(named)
+    Ok((named, [of_clusters, of_groups, of_clusters, of_tenants]))
 }
 
 /// Puts the values of secrets in that the file names as in the configuration: `{file: path}` or `{env: NAME}`.

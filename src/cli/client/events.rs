@@ -52,14 +52,14 @@ pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
         let items = list["items"].as_array().cloned().unwrap_or_default();
         return output::list(access.output, COLUMNS, &items);
     }
-    let mut from = String::new();
-    if let Some(limit) = which.limit {
-        let list = api.get(&format!("/events?limit={limit}{query}")).await?.body;
-        for event in list["items"].as_array().into_iter().flatten() {
-            print(access.output, event)?;
-        }
-        from = format!("&cursor={}", list["next"].as_str().unwrap_or_default());
+    // From a place that is known, so that nothing is missed when the connection breaks before the first event.
+    let limit = which.limit.unwrap_or(1);
+    let before = api.get(&format!("/events?limit={limit}{query}")).await?.body;
+    let wanted = before["items"].as_array().filter(|_| which.limit.is_some());
+    for event in wanted.into_iter().flatten() {
+        print(access.output, event)?;
     }
+    let from = format!("&cursor={}", before["next"].as_str().unwrap_or_default());
     let path = format!("/events?limit=1{query}{from}");
     let mut last = None;
     tokio::select! {
@@ -92,7 +92,9 @@ async fn follow(
                             continue;
                         }
                         let event: Value = serde_json::from_str(&told.data).unwrap_or_default();
-                        print(access.output, &event)?;
+                        if !print(access.output, &event)? {
+                            return Ok(());
+                        }
                         *last = told.id.or(last.take());
                     }
                 }
@@ -113,8 +115,8 @@ async fn follow(
     }
 }
 
-/// One line, or for YAML one document.
-fn print(format: Format, event: &Value) -> Result<(), Failure> {
+/// One line, or for YAML one document. Whether anybody reads on.
+fn print(format: Format, event: &Value) -> Result<bool, Failure> {
     let text = |at: &str| plain(&output::text(event.pointer(at)));
     let line = match format {
         Format::Table => format!("{}  {:17}  {}\n", text("/at"), text("/kind"), text("/text")),
@@ -122,7 +124,7 @@ fn print(format: Format, event: &Value) -> Result<(), Failure> {
         Format::Yaml => format!("---\n{}", output::yaml(event)?),
         Format::Csv => return Err(Failure::wrong("only statistics can be printed as CSV")),
     };
-    output::write(line.as_bytes())
+    output::offer(line.as_bytes())
 }
 
 /// Server-sent events, as far as ours need it.

@@ -170,7 +170,11 @@ async fn delete_by_force(access: &Access, name: &str) -> Result<(), Failure> {
     let api = Api::new(access)?;
     // So that who has mistyped the name is not asked about nothing.
     let path = api::path(NODES.collection, name);
-    api.get(&path).await?;
+    if api.get(&path).await?.body["origin"] == "file" {
+        return Err(Failure::failed(format_args!(
+            "node {name} stands in the configuration file: take it out there and send SIGHUP"
+        )));
+    }
     let query = api::query([("node", Some(name)), ("running", Some("true"))]);
     let running = api.all_of("/meetings", &query).await?;
     let mut of_tenants: BTreeMap<String, u64> = BTreeMap::new();
@@ -194,17 +198,17 @@ async fn delete_by_force(access: &Access, name: &str) -> Result<(), Failure> {
     }
     let removed = api.delete_for(&format!("{path}?force=true")).await?;
     let count = |key: &str| removed[key].as_array().map_or(0, Vec::len);
-    if access.output != Format::Table {
-        return output::value(access.output, &removed);
+    if access.output == Format::Table {
+        eprintln!("node {name} is removed; meetings ended: {}", count("ended"));
+    } else {
+        output::value(access.output, &removed)?;
     }
-    eprintln!("node {name} is removed; meetings ended: {}", count("ended"));
-    if count("left") > 0 {
-        eprintln!(
-            "it has not ended {} of them: it stays, retired, until they are over",
-            count("left")
-        );
+    match count("left") {
+        0 => Ok(()),
+        left => Err(Failure::failed(format_args!(
+            "node {name} has not ended {left} of its meetings: it stays, retired, until they are over"
+        ))),
     }
-    Ok(())
 }
 
 /// Waits, and tells what is left whenever that changes.

@@ -76,6 +76,9 @@ pub(super) const TENANTS: Noun = Noun {
     ],
 };
 
+/// What a view says, and nobody sets.
+const NOT_SET: [&str; 4] = ["state", "status", "origin", "files"];
+
 /// What can be done with each of them.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Verb {
@@ -127,15 +130,30 @@ pub(super) async fn run(access: &Access, noun: &Noun, verb: Verb) -> Result<(), 
             if document.is_empty() {
                 return Err(Failure::wrong("nothing to set: say KEY=VALUE or --file FILE"));
             }
+            // The API lets views be sent back, and takes nothing of these.
+            if let Some(told) = NOT_SET.iter().find(|told| document.contains_key(**told)) {
+                return Err(Failure::wrong(format_args!(
+                    "{told}: is only told; `portico node cordon`, `drain` and `ready` set the state of a node"
+                )));
+            }
             let path = api::path(noun.collection, &fields.name);
             let answer = api.patch(&path, &Value::Object(document), None).await?;
             output::one(access.output, &answer.body)
         }
         Verb::Delete { name } => {
             let what = noun.kind.as_str();
-            confirm(access, &format!("remove {what} {name}"))?;
-            api.delete(&api::path(noun.collection, &name)).await?;
-            eprintln!("{what} {name} is removed");
+            let path = api::path(noun.collection, &name);
+            let mut others = String::new();
+            if noun.kind == Kind::Tenant {
+                let tenant = api.get(&path).await?.body;
+                let running = tenant["status"]["meetings"].as_u64().unwrap_or_default();
+                if running > 0 {
+                    others = format!("; its meetings go on without it: {running}");
+                }
+            }
+            confirm(access, &format!("remove {what} {name}{others}"))?;
+            api.delete(&path).await?;
+            eprintln!("{what} {name} is removed{others}");
             Ok(())
         }
     }

@@ -75,10 +75,16 @@ pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
 
 /// Writes to standard output. Who reads no further, such as `head`, has all that it wants.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    offer(bytes).map(drop)
+}
+
+/// The same; whether anybody reads on.
+pub(super) fn offer(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::output::Column;
 use super::{Access, Api, output};
 
-const INSTANCES: &[Column] = &[("INSTANCE", "/id"), ("ANSWERS", "/is_self"), ("POLLS", "/nodes")];
+const INSTANCES: &[Column] = &[("INSTANCE", "/id"), ("ASKED", "/is_self"), ("POLLS", "/nodes")];
 
 /// What can be asked of instances.
 #[derive(Debug, Subcommand)]

@@ -35,7 +35,7 @@ pub(in crate::cli) struct Which {
 }
 
 pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
-    let api = Api::new(access)?;
+    let api = Api::for_csv(access)?;
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
         let mut query = Serializer::new(String::new());

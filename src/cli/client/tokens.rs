@@ -22,7 +22,13 @@ pub(super) async fn list(access: &Access) -> Result<(), Failure> {
 
 pub(super) async fn revoke(access: &Access, id: &str) -> Result<(), Failure> {
     confirm(access, &format!("revoke token {id}, for ever"))?;
-    Api::new(access)?.delete(&api::path("/tokens", id)).await?;
-    eprintln!("token {id} is revoked");
+    let api = Api::new(access)?;
+    let is_known = api.all("/tokens").await?.iter().any(|token| token["id"] == id);
+    api.delete(&api::path("/tokens", id)).await?;
+    if is_known {
+        eprintln!("token {id} is revoked");
+    } else {
+        eprintln!("token {id} is revoked; nobody has used it so far: look whether that is its id");
+    }
     Ok(())
 }
