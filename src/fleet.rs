@@ -55,7 +55,7 @@ pub use health::{Change, Thresholds};
 pub use hook_events::{MEETING_ENDED, form_of};
 pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
 pub use instances::{EventFigures, Instances, Unplaced};
-pub use journal::{Fate, Gap, Happening, Journal, Reading, What};
+pub use journal::{Fate, Gap, Happening, Journal, Reading, Seat, What};
 pub use leases::Leases;
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;

@@ -82,6 +82,12 @@ impl Socket {
         if fs::symlink_metadata(path).is_ok_and(|known| !known.file_type().is_socket()) {
             return Err(io::Error::other("something is there that is no socket"));
         }
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let mode = fs::metadata(directory)?.permissions().mode();
+        if mode & 0o022 != 0 {
+            let who = directory.display();
+            return Err(io::Error::other(format!("others may write to {who}, and take its place")));
+        }
         // Under another name first, so that nobody calls before it is clear who may.
         let mut new = path.as_os_str().to_owned();
         new.push(format!(".{}", std::process::id()));

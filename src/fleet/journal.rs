@@ -141,7 +141,16 @@ pub struct Journal {
     ring: Mutex<Ring>,
     last: watch::Sender<u64>,
     followers: Arc<Semaphore>,
+    /// Of these places, those that tenants may take.
+    tenants: Arc<Semaphore>,
     living: Mutex<HashSet<InstanceId>>,
+}
+
+/// A place among those who follow, until it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    _of_all: OwnedSemaphorePermit,
+    _of_tenants: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Default)]
@@ -159,6 +168,7 @@ impl Default for Journal {
             ring: Mutex::default(),
             last: watch::Sender::new(0),
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            tenants: Arc::new(Semaphore::new(MAX_FOLLOWERS / 2)),
             living: Mutex::default(),
         }
     }
@@ -202,9 +212,12 @@ impl Journal {
         self.last.subscribe()
     }
 
-    /// A place among those who follow, unless there are too many.
-    pub fn take_place(&self) -> Option<OwnedSemaphorePermit> {
-        self.followers.clone().try_acquire_owned().ok()
+    /// A place among those who follow, unless there are too many. Tenants have no more than half of them, so that
+    /// operators find one.
+    pub fn take_place(&self, is_tenant: bool) -> Option<Seat> {
+        let take = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
+        let of_tenants = if is_tenant { Some(take(&self.tenants)?) } else { None };
+        Some(Seat { _of_all: take(&self.followers)?, _of_tenants: of_tenants })
     }
 
     /// Something has happened.
@@ -234,7 +247,7 @@ impl Journal {
     }
 
     /// An operator wants something of a node.
-    pub(super) fn state(&self, node: &NodeName, before: AdminState, after: AdminState) {
+    pub fn state(&self, node: &NodeName, before: AdminState, after: AdminState) {
         if before != after {
             self.tell(|| What::State { node: node.clone(), before, after });
         }
@@ -396,9 +409,10 @@ mod tests {
     #[test]
     fn followers_are_bounded() {
         let journal = Journal::default();
-        let places: Vec<_> = std::iter::from_fn(|| journal.take_place()).collect();
-        assert_eq!(places.len(), MAX_FOLLOWERS);
-        drop(places);
-        assert!(journal.take_place().is_some());
+        let tenants: Vec<_> = std::iter::from_fn(|| journal.take_place(true)).collect();
+        let others: Vec<_> = std::iter::from_fn(|| journal.take_place(false)).collect();
+        assert_eq!((tenants.len(), others.len()), (MAX_FOLLOWERS / 2, MAX_FOLLOWERS / 2));
+        drop(others);
+        assert!(journal.take_place(true).is_none() && journal.take_place(false).is_some());
     }
 }

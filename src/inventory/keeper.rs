@@ -277,6 +277,11 @@ impl Keeper {
         self.fleet.apply_with(inventory.clone(), |node| states.get(node).copied());
         let journal = self.fleet.journal();
         journal.inventory(&self.in_force().inventory, &inventory, applied.revision);
+        for (name, state) in &states_before {
+            if let Some(node) = self.fleet.peek().node(name.as_str()) {
+                journal.state(name, *state, node.live.admin());
+            }
+        }
         self.in_force.store(Arc::new(InForce { applied, inventory, is_saved }));
         let is_changed = |node: &Node| {
             let known = before.node(node.name().as_str());

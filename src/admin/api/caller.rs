@@ -32,6 +32,8 @@ const FAILURES: u32 = 10;
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 /// Addresses whose failures are counted. Whoever has more is told nothing about any.
 const MAX_ADDRESSES: usize = 10_000;
+/// Addresses that have long not failed are looked for no more often.
+const SWEPT_EVERY: Duration = Duration::from_secs(1);
 /// Ids that are known to be in the store.
 const MAX_SEEN: usize = 10_000;
 /// How old the list of revoked tokens may be.
@@ -250,6 +252,8 @@ pub(in crate::admin) struct Gate {
     keys: Vec<Secret>,
     store: Arc<dyn Store>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    /// When those were last forgotten that are long past.
+    swept: Mutex<Instant>,
     revoked: ArcSwapOption<Revoked>,
     /// By ourselves: no list that was read before takes that back.
     revoked_here: Mutex<HashSet<String>>,
@@ -268,6 +272,7 @@ impl Gate {
             keys,
             store,
             failures: Mutex::default(),
+            swept: Mutex::new(Instant::now()),
             revoked: ArcSwapOption::empty(),
             revoked_here: Mutex::default(),
             seen: Mutex::default(),
@@ -352,11 +357,21 @@ impl Gate {
     fn refuse(&self, peer: IpAddr, denied: Denied) -> Denied {
         let now = Instant::now();
         let mut failures = self.failures.lock();
-        failures.retain(|_, (_, since)| now.duration_since(*since) < FORGOTTEN_AFTER);
+        let is_old = |since: &Instant| now.duration_since(*since) >= FORGOTTEN_AFTER;
         if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&peer) {
-            return Denied::TooMany;
+            // Rarely: each look is at all of them.
+            if self.swept.lock().elapsed() >= SWEPT_EVERY {
+                failures.retain(|_, (_, since)| !is_old(since));
+                *self.swept.lock() = now;
+            }
+            if failures.len() >= MAX_ADDRESSES {
+                return Denied::TooMany;
+            }
         }
-        let (count, _since) = failures.entry(peer).or_insert((0, now));
+        let (count, since) = failures.entry(peer).or_insert((0, now));
+        if is_old(since) {
+            (*count, *since) = (0, now);
+        }
         *count += 1;
         if *count > FAILURES {
             if *count == FAILURES + 1 {

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -28,7 +28,7 @@ use super::listing::Page;
 use super::problem::{Problem, Refused};
 use super::request::Query;
 use super::{Desk, time};
-use crate::fleet::{Fate, Gap, Happening, What};
+use crate::fleet::{Fate, Gap, Happening, Seat, What};
 
 /// Proxies take a connection for dead after a minute or less. At every one the token is looked at again.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -248,13 +248,14 @@ async fn list_events(
             return Err(Problem::fields([wrong]));
         }
     };
-    let sieve = Sieve { tenant: own.or(wanted.tenant), node: wanted.node, kind: wanted.kind };
+    let sieve =
+        Sieve { tenant: own.clone().or(wanted.tenant), node: wanted.node, kind: wanted.kind };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let is_stream = text(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/event-stream"));
     if !is_stream {
         return Ok(Json(list(&desk, &sieve, after, limit)).into_response());
     }
-    let place = desk.fleet.journal().take_place();
+    let place = desk.fleet.journal().take_place(own.is_some());
     let place = place.ok_or_else(|| Problem::too_many("too many follow the events", 60))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let follower = Follower {
@@ -306,7 +307,7 @@ struct Follower {
     heartbeat: Instant,
     token: Option<String>,
     is_local: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Seat,
 }
 
 impl Follower {

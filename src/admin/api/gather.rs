@@ -52,19 +52,20 @@ impl Desk {
         for node in nodes {
             asking.push(Box::pin(self.recordings_on(node, params, keep)));
         }
-        let listed: Vec<_> = stream::iter(asking).buffered(AT_ONCE).collect().await;
+        let mut listed = stream::iter(asking).buffered(AT_ONCE);
         let (mut found, mut unheard): (Vec<Found>, _) = (Vec::new(), None);
-        for on_node in listed {
+        while let Some(on_node) = listed.next().await {
             match on_node {
                 Ok(more) => found.extend(more),
                 Err(problem) => unheard = Some(problem),
             }
+            // Before the others have told as much.
+            if found.len() > MAX_KEPT {
+                return Err(too_many());
+            }
         }
         if let Some(problem) = unheard.filter(|_| found.is_empty()) {
             return Err(problem);
-        }
-        if found.len() > MAX_KEPT {
-            return Err(too_many());
         }
         found.sort_by_cached_key(|one| (one.id(), one.node.name().clone()));
         Ok(found)

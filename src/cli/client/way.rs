@@ -1,5 +1,6 @@
 //! The way of a request: over the network, or by the socket of this machine.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -50,11 +51,24 @@ impl Way {
     }
 }
 
+/// Who may be there: root, who we are, and whose directory it is. Anybody else would be told secrets.
+fn is_trusted(path: &Path, peer: u32) -> std::io::Result<bool> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let owners = [std::fs::metadata("/proc/self")?.uid(), std::fs::metadata(directory)?.uid()];
+    Ok(peer == 0 || owners.contains(&peer))
+}
+
 async fn by_socket(
     path: &Path,
     mut request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, Error> {
     let stream = UnixStream::connect(path).await?;
+    let peer = stream.peer_cred()?.uid();
+    if !is_trusted(path, peer)? {
+        return Err(
+            format!("uid {peer} listens at {}, which is not Portico's", path.display()).into()
+        );
+    }
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // What goes wrong on it, the one request that it carries is told.
