@@ -150,9 +150,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_trickles_is_given_up() {
-        let drops = stream::unfold((), async |()| {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+        let each_second = tokio::time::interval(Duration::from_secs(1));
+        let drops = stream::unfold(each_second, async |mut each_second| {
+            each_second.tick().await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), each_second))
         });
         let body = Body::from_stream(drops);
         assert_eq!(status(unread(body, &[JSON]).json().await), 408);
