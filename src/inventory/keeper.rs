@@ -119,7 +119,8 @@ impl Keeper {
             }
             let mut next = inventory.clone();
             let (told, change) = edit(&mut next).map_err(Unchanged::Refused)?;
-            if next == *inventory {
+            // A file that is put again may be one of which the store has lost its copy.
+            if next == *inventory && file.is_none() {
                 return Ok((told, self.in_force()));
             }
             let clashes = next.clashes(self.base_domain.as_deref());
