@@ -4,7 +4,7 @@
 //! nothing shows 0 instead of vanishing. Its `http_*` metrics are not here: their labels are raw paths and
 //! hosts, which anybody on the internet can make up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use prometheus::proto::MetricFamily;
 use url::Url;
@@ -15,6 +15,14 @@ use crate::fleet::{Fleet, Phase, now_ms};
 
 /// Each is three series.
 const MAX_MEETINGS: usize = 10_000;
+
+/// A meeting as its series tell it.
+#[derive(Default)]
+struct Sums {
+    without_camera: u64,
+    with_camera: u64,
+    lasts_s: u64,
+}
 
 /// All of them. `bound` tenants have series of their own.
 pub(super) fn of_fleet(fleet: &Fleet, bound: usize) -> Vec<MetricFamily> {
@@ -40,23 +48,34 @@ pub(super) fn of_fleet(fleet: &Fleet, bound: usize) -> Vec<MetricFamily> {
 
     let snapshot = fleet.snapshot();
     let shown = Shown::new(&snapshot, bound);
+    // Nodes behind one host have one name here, and a series that is there twice has Prometheus refuse all.
+    let mut hosts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut meetings: BTreeMap<(String, &str, String), Sums> = BTreeMap::new();
     let (now, mut left) = (now_ms(), MAX_MEETINGS);
     for node in snapshot.nodes() {
         let host = host_of(&node.spec.url);
-        of_backend.count(&[&host], node.live.meetings().into());
         for entry in fleet.directory.on_node(node.name()) {
             if entry.phase() != Phase::Running || left == 0 {
                 continue;
             }
             left -= 1;
             let frontend = shown.name(entry.key().scope.tenant.as_str());
-            let (meeting, in_it) = (entry.internal_id(), entry.people());
-            let without = entry.attendees().saturating_sub(in_it.videos);
-            people.count(&[&host, frontend, meeting, "audio"], without.into());
-            people.count(&[&host, frontend, meeting, "video"], in_it.videos.into());
-            let lasts_s = now.saturating_sub(entry.created_at_ms()) / 1000;
-            durations.count(&[&host, frontend, meeting], lasts_s);
+            let videos = entry.people().videos;
+            let key = (host.clone(), frontend, entry.internal_id().to_owned());
+            let sums = meetings.entry(key).or_default();
+            sums.with_camera += u64::from(videos);
+            sums.without_camera += u64::from(entry.attendees().saturating_sub(videos));
+            sums.lasts_s = sums.lasts_s.max(now.saturating_sub(entry.created_at_ms()) / 1000);
         }
+        *hosts.entry(host).or_default() += u64::from(node.live.meetings());
+    }
+    for (host, meetings) in &hosts {
+        of_backend.count(&[host], *meetings);
+    }
+    for ((host, frontend, meeting), sums) in &meetings {
+        people.count(&[host, frontend, meeting, "audio"], sums.without_camera);
+        people.count(&[host, frontend, meeting, "video"], sums.with_camera);
+        durations.count(&[host, frontend, meeting], sums.lasts_s);
     }
     let mut sums: HashMap<&str, (u64, u64)> = HashMap::new();
     for entry in snapshot.tenants() {

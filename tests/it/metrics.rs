@@ -248,3 +248,18 @@ async fn tenants_beyond_the_bound_share_one_series() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn two_nodes_of_one_host_are_one_backend_of_b3scales() {
+    let config = Config::new().nodes(3).set("metrics.b3scale_names", "true");
+    let there = |path: &str| format!("http://127.0.0.1:9/{path}/bigbluebutton/api");
+    let pool = Pool::start(config.node(0, "url", there("one")).node(1, "url", there("two"))).await;
+    let metrics = pool.admin("/metrics").await.body;
+    let mut series: Vec<_> = metrics.lines().filter_map(|line| line.split_once("} ")).collect();
+    let all = series.len();
+    series.sort_unstable();
+    series.dedup_by_key(|(name, _)| *name);
+    assert_eq!(series.len(), all, "{metrics}");
+    let backends = series.iter().filter(|(name, _)| name.starts_with("b3scale_backend_meetings"));
+    assert_eq!(backends.count(), 2, "{metrics}");
+}
