@@ -3,6 +3,7 @@
 mod branding;
 mod callback;
 mod cluster;
+mod command;
 mod hook;
 mod ids;
 mod instance;
@@ -21,6 +22,7 @@ mod undelivered;
 pub use branding::{Asset, AssetKey, AssetKind, Branding, Look, LostFile};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
+pub use command::Command;
 pub use hook::Hook;
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
 pub use instance::InstanceId;

@@ -8,6 +8,7 @@
 
 mod arbiter;
 mod callbacks;
+mod commands;
 mod counters;
 mod deliveries;
 mod embedded;
@@ -47,6 +48,7 @@ pub use callbacks::{
     CALLBACKS_KEPT_MS, Callbacks, Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places,
     Put, Taking,
 };
+pub use commands::Commands;
 pub use counters::{Count, CountKey, Counters};
 pub use deliveries::Deliveries;
 pub use embedded::Embedded;
@@ -73,6 +75,7 @@ use crate::model::{
 pub trait Store:
     Arbiter
     + Callbacks
+    + Commands
     + Counters
     + Deliveries
     + Inventories

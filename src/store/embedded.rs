@@ -9,6 +9,7 @@
 mod arbiter;
 mod assets;
 mod callbacks;
+mod commands;
 mod counters;
 mod deliveries;
 mod expire;

@@ -1,17 +1,18 @@
 //! Commands: what is done for whoever does not wait for it. There is one, `end_all_meetings`.
 //!
-//! They are known to the instance that was asked, and only for a while.
+//! They stand in the store for a while: whoever gave one asks for it again and again, and a balancer sends each
+//! question to another instance. The one that took it carries it out. If that one dies nobody tells what became of
+//! it, so whoever is asked after its deadline says that it came to nothing.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use log::{error, info};
+use log::{error, info, warn};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::super::api::problem::Problem;
@@ -20,116 +21,38 @@ use super::backends::object_of;
 use super::body::Fields;
 use super::{Annex, Answer, NEVER, Right, Visitor, id_of, ok, wrong};
 use crate::admin::api::caller::Who;
+use crate::chain::Chain;
 use crate::fleet::now_ms;
-use crate::model::ObjectName;
+use crate::model::{Command, ObjectName};
 
 /// The only one that there is.
 const END_ALL: &str = "end_all_meetings";
 /// What is not done by then is an error.
 const WITHIN: Duration = Duration::from_mins(2);
-/// Longer nobody asks for what became of one.
-const KEPT_FOR_MS: u64 = 60_000;
-/// Commands that are known; whoever gives more has to wait.
-const MAX_KNOWN: usize = 100;
-/// Commands that are carried out at the same time.
+/// How long after the deadline its end may be told: clocks differ, and writing it down takes its time.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What b3scale says of a command that is not done in time.
+const TIMED_OUT: &str = "timedout";
+/// Commands that one instance carries out at the same time.
 const AT_ONCE: usize = 4;
+/// Meetings that are named in one result.
+const MAX_NAMED: usize = 20;
 
-/// All commands that are known here.
+/// The commands that this instance has taken.
 pub(super) struct Commands {
-    known: Mutex<Known>,
     /// Who carries them out.
     under_way: Mutex<JoinSet<()>>,
     turns: Semaphore,
 }
 
-#[derive(Default)]
-struct Known {
-    last_seq: u64,
-    commands: VecDeque<Command>,
-}
-
 impl Default for Commands {
     fn default() -> Self {
-        Self {
-            known: Mutex::default(),
-            under_way: Mutex::default(),
-            turns: Semaphore::new(AT_ONCE),
-        }
-    }
-}
-
-/// What was asked for, and what became of it.
-#[derive(Debug, Clone)]
-struct Command {
-    id: String,
-    seq: u64,
-    state: &'static str,
-    params: Value,
-    result: Value,
-    created_at_ms: u64,
-    started_at_ms: Option<u64>,
-    stopped_at_ms: Option<u64>,
-}
-
-impl Command {
-    fn view(&self) -> Value {
-        json!({
-            "id": self.id,
-            "seq": self.seq,
-            "state": self.state,
-            "action": END_ALL,
-            "params": self.params,
-            "result": self.result,
-            "deadline": time(self.deadline_ms()),
-            "started_at": self.started_at_ms.map(time),
-            "stopped_at": self.stopped_at_ms.map(time),
-            "created_at": time(self.created_at_ms),
-        })
-    }
-
-    fn deadline_ms(&self) -> u64 {
-        self.created_at_ms.saturating_add(u64::try_from(WITHIN.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn is_old(&self, now_ms: u64) -> bool {
-        self.stopped_at_ms.is_some() && now_ms > self.deadline_ms().saturating_add(KEPT_FOR_MS)
+        Self { under_way: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
     }
 }
 
 impl Commands {
-    /// Notes a new one, if there is room.
-    fn add(&self, params: &Value) -> Option<Command> {
-        let now_ms = now_ms();
-        let mut known = self.known.lock();
-        known.commands.retain(|command| !command.is_old(now_ms));
-        if known.commands.len() >= MAX_KNOWN {
-            // What is done gives way to what is to be done.
-            let done = known.commands.iter().position(|command| command.stopped_at_ms.is_some());
-            known.commands.remove(done?);
-        }
-        known.last_seq += 1;
-        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-        let command = Command {
-            id: id.to_string(),
-            seq: known.last_seq,
-            state: "requested",
-            params: params.clone(),
-            result: Value::Null,
-            created_at_ms: now_ms,
-            started_at_ms: None,
-            stopped_at_ms: None,
-        };
-        known.commands.push_back(command.clone());
-        Some(command)
-    }
-
-    fn change(&self, id: &str, change: impl FnOnce(&mut Command)) {
-        let mut known = self.known.lock();
-        if let Some(command) = known.commands.iter_mut().find(|command| command.id == id) {
-            change(command);
-        }
-    }
-
     fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut under_way = self.under_way.lock();
         while let Some(ended) = under_way.try_join_next() {
@@ -141,20 +64,51 @@ impl Commands {
     }
 }
 
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn params_of(backend: &str) -> Value {
+    json!({"BackendID": backend})
+}
+
+fn view(command: &Command, now_ms: u64) -> Value {
+    let is_lost = command.stopped_at_ms.is_none()
+        && now_ms > command.deadline_ms.saturating_add(ms(TOLD_WITHIN));
+    let (state, result) = match (&command.failure, command.stopped_at_ms) {
+        (Some(why), Some(_)) => ("error", why.as_str().into()),
+        (None, Some(_)) => ("success", true.into()),
+        (_, None) if is_lost => ("error", TIMED_OUT.into()),
+        (_, None) => ("requested", Value::Null),
+    };
+    let stopped_at_ms = command.stopped_at_ms.or(is_lost.then_some(command.deadline_ms));
+    json!({
+        "id": command.id,
+        "seq": command.number,
+        "state": state,
+        "action": END_ALL,
+        "params": params_of(&command.backend),
+        "result": result,
+        "deadline": time(command.deadline_ms),
+        "started_at": command.started_at_ms.map(time),
+        "stopped_at": stopped_at_ms.map(time),
+        "created_at": time(command.created_at_ms),
+    })
+}
+
 impl Annex {
-    pub(super) fn list_commands(&self, visitor: &Visitor) -> Answer {
+    pub(super) async fn list_commands(&self, visitor: &Visitor) -> Answer {
         visitor.may(&[Right::Admin])?;
-        let known = self.memory.commands.known.lock();
-        Ok(ok(known.commands.iter().map(Command::view).collect()))
+        let (known, now_ms) = (self.desk.store.commands().await?, now_ms());
+        Ok(ok(known.iter().map(|command| view(command, now_ms)).collect()))
     }
 
-    pub(super) fn get_command(&self, visitor: &Visitor, id: &str) -> Answer {
+    pub(super) async fn get_command(&self, visitor: &Visitor, id: &str) -> Answer {
         visitor.may(&[Right::Admin])?;
-        let known = self.memory.commands.known.lock();
-        let found = known.commands.iter().find(|command| command.id == id);
         // Not 404: b3scalectl would take that for a command, and wait for it.
         let unknown = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-        Ok(ok(found.ok_or_else(unknown)?.view()))
+        let found = self.desk.store.find_command(id).await?;
+        Ok(ok(view(&found.ok_or_else(unknown)?, now_ms())))
     }
 
     pub(super) async fn add_command(
@@ -177,48 +131,65 @@ impl Annex {
         if backend.is_empty() || Uuid::parse_str(backend).is_ok_and(|id| id.is_nil()) {
             return Err(wrong("params.BackendID", "this field is required"));
         }
-        let params = json!({"BackendID": backend});
-        let command =
-            self.memory.commands.add(&params).ok_or_else(|| {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
-            })?;
-        let (annex, who) = (self.clone(), visitor.who.clone());
-        let (id, backend) = (command.id.clone(), backend.to_owned());
-        self.memory.commands.begin(async move { annex.carry_out(&id, &backend, &who).await });
+        let posted_state = fields.text("state")?.value().unwrap_or_default();
+        let posted_deadline = fields.text("deadline")?.value().unwrap_or(NEVER);
+        let created_at_ms = now_ms();
+        let command = Command {
+            id: uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string(),
+            number: 0,
+            backend: backend.to_owned(),
+            created_at_ms,
+            deadline_ms: created_at_ms.saturating_add(ms(WITHIN)),
+            started_at_ms: None,
+            stopped_at_ms: None,
+            failure: None,
+        };
+        if self.desk.store.add_command(&command).await?.is_none() {
+            let unable = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Problem::new(unable, "Service Unavailable"));
+        }
         // As it came, with what could not be known before.
         let echo = json!({
             "id": command.id,
             "seq": 0,
-            "state": fields.text("state")?.value().unwrap_or_default(),
+            "state": posted_state,
             "action": END_ALL,
-            "params": params,
+            "params": params_of(&command.backend),
             "result": null,
-            "deadline": fields.text("deadline")?.value().unwrap_or(NEVER),
+            "deadline": posted_deadline,
             "started_at": null,
             "stopped_at": null,
             "created_at": time(command.created_at_ms),
         });
+        let (annex, who) = (self.clone(), visitor.who.clone());
+        self.memory.commands.begin(async move { annex.carry_out(command, &who).await });
         Ok((StatusCode::ACCEPTED, echo))
     }
 
-    async fn carry_out(&self, id: &str, backend: &str, who: &Who) {
-        let commands = &self.memory.commands;
-        let done = timeout(WITHIN, async {
-            let _turn = commands.turns.acquire().await;
-            commands.change(id, |command| command.started_at_ms = Some(now_ms()));
-            self.end_all_meetings(backend, who).await
+    async fn carry_out(&self, mut command: Command, who: &Who) {
+        let deadline = Instant::now() + WITHIN;
+        let done = timeout_at(deadline, async {
+            let _turn = self.memory.commands.turns.acquire().await;
+            command.started_at_ms = Some(now_ms());
+            if let Err(trouble) = self.desk.store.note_command(&command).await {
+                warn!("API: that {END_ALL} has begun is not written down: {}", Chain(&trouble));
+            }
+            self.end_all_meetings(&command.backend, who).await
         });
-        let done = done.await.unwrap_or_else(|_elapsed| Err("timedout".to_owned()));
+        let done = done.await.unwrap_or_else(|_elapsed| Err(TIMED_OUT.to_owned()));
         if let Err(why) = &done {
             info!("API: {END_ALL} came to nothing: {why}");
         }
-        commands.change(id, |command| {
-            command.stopped_at_ms = Some(now_ms());
-            (command.state, command.result) = match done {
-                Ok(()) => ("success", true.into()),
-                Err(why) => ("error", why.into()),
-            };
-        });
+        command.stopped_at_ms = Some(now_ms());
+        command.failure = done.err();
+        // Whoever waits for it reads it there.
+        while let Err(trouble) = self.desk.store.note_command(&command).await {
+            warn!("API: what became of {END_ALL} is not written down: {}", Chain(&trouble));
+            if Instant::now() > deadline + TOLD_WITHIN {
+                return;
+            }
+            sleep(TOLD_AGAIN_AFTER).await;
+        }
     }
 
     async fn end_all_meetings(&self, backend: &str, who: &Who) -> Result<(), String> {
@@ -231,7 +202,12 @@ impl Annex {
         if removed.left.is_empty() {
             return Ok(());
         }
-        Err(format!("its node did not end {}", removed.left.join(", ")))
+        let more = match removed.left.len().saturating_sub(MAX_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named: Vec<_> = removed.left.iter().take(MAX_NAMED).map(String::as_str).collect();
+        Err(format!("its node did not end {}{more}", named.join(", ")))
     }
 }
 
@@ -240,21 +216,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_gives_way_and_what_is_not_does_not() {
-        let commands = Commands::default();
-        let first = commands.add(&json!({})).expect("room");
-        for _ in 1..MAX_KNOWN {
-            commands.add(&json!({})).expect("room");
+    fn what_nobody_tells_the_end_of_comes_to_nothing() {
+        let running = Command {
+            id: "x".to_owned(),
+            number: 7,
+            backend: "y".to_owned(),
+            created_at_ms: 0,
+            deadline_ms: 120_000,
+            started_at_ms: Some(1),
+            stopped_at_ms: None,
+            failure: None,
+        };
+        let told = |command: &Command, now_ms| {
+            let view = view(command, now_ms);
+            (view["state"].clone(), view["result"].clone(), view["stopped_at"].clone())
+        };
+        let open = (json!("requested"), Value::Null, Value::Null);
+        for now_ms in [0, 120_000, 130_000] {
+            assert_eq!(told(&running, now_ms), open);
         }
-        assert!(commands.add(&json!({})).is_none());
-        commands.change(&first.id, |command| command.stopped_at_ms = Some(now_ms()));
-        let next = commands.add(&json!({})).expect("room");
-        assert_eq!(next.seq, 101);
-        assert!(commands.add(&json!({})).is_none());
-        commands.change(&next.id, |command| {
-            command.stopped_at_ms = Some(1);
-            command.created_at_ms = 1;
-        });
-        commands.add(&json!({})).expect("what is old has gone");
+        let lost = (json!("error"), json!("timedout"), time(120_000));
+        assert_eq!(told(&running, 130_001), lost);
+        let done = Command { stopped_at_ms: Some(5), ..running };
+        assert_eq!(told(&done, 200_000), (json!("success"), json!(true), time(5)));
+        let failed = Command { failure: Some("why".to_owned()), ..done };
+        assert_eq!(told(&failed, 200_000), (json!("error"), json!("why"), time(5)));
     }
 }

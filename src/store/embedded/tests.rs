@@ -30,6 +30,7 @@ async fn it_keeps_the_contract() {
     contract::counts_add_up(&fresh().1).await;
     contract::a_revoked_token_stays_revoked(&fresh().1).await;
     contract::changes_come_back_the_latest_first(&fresh().1).await;
+    contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().1).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().1).await;
     contract::the_last_inventory_is_in_force(&fresh().1).await;
     contract::any_change_makes_another_digest(&fresh().1).await;

@@ -112,15 +112,15 @@ fn change(row: &Row) -> Result<(u64, Change), Unreadable> {
     Ok((number(0)?, change))
 }
 
-fn word(row: &Row, column: usize) -> Result<String, Unreadable> {
+pub(super) fn word(row: &Row, column: usize) -> Result<String, Unreadable> {
     Ok(from_column(get(row, column)?))
 }
 
-fn maybe(row: &Row, column: usize) -> Result<Option<String>, Unreadable> {
+pub(super) fn maybe(row: &Row, column: usize) -> Result<Option<String>, Unreadable> {
     Ok(get::<Option<&str>>(row, column)?.map(from_column))
 }
 
-fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
+pub(super) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
     row: &'r Row,
     column: usize,
 ) -> Result<T, Unreadable> {

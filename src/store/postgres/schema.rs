@@ -30,10 +30,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
         include_str!("../../../migrations/postgres/0008_assets_by_content.sql"),
     ),
     ("V9__statistics", include_str!("../../../migrations/postgres/0009_statistics.sql")),
+    ("V10__commands", include_str!("../../../migrations/postgres/0010_commands.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 9;
+pub(super) const PRESENT: u32 = 10;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";
