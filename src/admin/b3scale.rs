@@ -12,6 +12,7 @@ mod frontends;
 mod meetings;
 mod recordings;
 mod relay;
+mod relayed;
 mod settings;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::commands::Commands;
-use self::relay::Relayed;
+use self::relayed::Relayed;
 use super::Peer;
 use super::api::caller::{AWAY, Claims, Denied, Ids, OFF, Who};
 use super::api::problem::Problem;

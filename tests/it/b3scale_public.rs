@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::api::Operator;
 use crate::b3scale_api::{KEY, config, json_of};
 use crate::callbacks;
-use crate::harness::{Front, Pool, Raw, Reply, eventually, request};
+use crate::harness::{Front, Pool, Raw, Reply, Tenant, eventually, request};
 
 fn public() -> crate::harness::Config {
     config().set("api.public", "true")
@@ -128,7 +128,11 @@ fn b3scales_id(slug: &str, id: &str) -> String {
 }
 
 fn relay(scope: &str, target: &str, key: &str) -> String {
-    let claims = json!({"scope": scope, "sub": "0c1f", "aud": [target], "iat": 1, "jti": target});
+    relay_of("0c1f", scope, target, key)
+}
+
+fn relay_of(frontend: &str, scope: &str, target: &str, key: &str) -> String {
+    let claims = json!({"scope": scope, "sub": frontend, "aud": [target], "iat": 1, "jti": target});
     format!("/api/v1/callbacks/proxy/{}", jwt::hs384(&claims, key))
 }
 
@@ -192,4 +196,26 @@ async fn callbacks_that_b3scale_has_promised_are_relayed_through_the_outbox() {
     let log = pool.log();
     assert!(log.contains(" /api/v1/callbacks/proxy/ "), "{log}");
     assert!(!log.contains(end.rsplit('/').next().expect("a token")));
+}
+
+#[tokio::test]
+async fn whoever_has_one_callback_url_uses_up_nobody_elses() {
+    let config = public().tenant(Tenant::new("beta")).set("limits.requests_per_second", 0);
+    let pool = Pool::start(config.set("callbacks.allow_targets", "[127.0.0.0/8]")).await;
+    let front = Front::start(&[]).await;
+    let tell = async |frontend: &str, target: &str, tenant: &str| {
+        let url = relay_of(frontend, "b3scale:callback", &front.url(target), KEY);
+        let path = format!("{url}?meetingID={}", b3scales_id(tenant, "room"));
+        request(pool.address(), Method::GET, "bbb", &path, &[], "").await.expect("an answer").status
+    };
+    // The URL of one tenant, which somebody uses to tell of another's meeting.
+    let mut refused = 0;
+    for _ in 0..21 {
+        let told = futures::future::join_all((0..50).map(|_| tell("of acme", "/leaked", "beta")));
+        refused += told.await.iter().filter(|status| **status == 429).count();
+    }
+    assert_eq!(refused, 50);
+    assert_eq!(tell("of beta", "/own", "beta").await, 200);
+    assert_eq!(tell("of acme", "/another", "acme").await, 200);
+    assert_eq!(tell("of acme", "/leaked", "acme").await, 429);
 }

@@ -5,17 +5,14 @@
 //! that tenants may not choose. Whose meeting it is stands in b3scale's id of it, so nothing else is relayed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use url::Url;
 
 use super::super::api::caller::{Claims, Ids};
@@ -32,28 +29,8 @@ const MAX_FORM_BYTES: usize = 64 * 1024;
 /// Longer URLs are refused everywhere, and longer names of recordings are none.
 const MAX_TARGET_BYTES: usize = 2048;
 const MAX_RECORD_ID_BYTES: usize = 256;
-/// Whoever has one URL could tell of any number of meetings, each of which is kept for a while.
-const MAX_IN_A_WINDOW: u32 = 1_000;
-const WINDOW: Duration = Duration::from_mins(1);
 /// As BigBlueButton and b3scale spell it.
 const MEETING_IDS: [&str; 4] = ["meetingID", "meeting_id", "meetingId", "meetingid"];
-
-/// What was relayed in the window that began then.
-#[derive(Debug, Default)]
-pub(super) struct Relayed(Mutex<Option<(Instant, u32)>>);
-
-impl Relayed {
-    fn is_too_much(&self) -> bool {
-        let now = Instant::now();
-        let mut window = self.0.lock();
-        let (begun, count) = match *window {
-            Some((begun, count)) if now.duration_since(begun) < WINDOW => (begun, count + 1),
-            _ => (now, 1),
-        };
-        *window = Some((begun, count));
-        count > MAX_IN_A_WINDOW
-    }
-}
 
 /// What stands in the token of a URL, beside what stands in all tokens.
 #[derive(Deserialize)]
@@ -90,7 +67,7 @@ impl Annex {
             Method::POST => self.recording_told(body).await?,
             _ => return Err(not_found()),
         };
-        if self.memory.relayed.is_too_much() {
+        if self.memory.relayed.is_too_much(&claims.sub, token, &told.key.scope.tenant) {
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"));
         }
         self.deliver(token, target, told).await?;
@@ -220,20 +197,4 @@ fn target_of(claims: &Claims) -> Result<Url, Problem> {
     let url = target.and_then(|target| Url::parse(&target).ok());
     url.filter(|url| matches!(url.scheme(), "http" | "https"))
         .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "Bad Request"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_window_has_its_end() {
-        let relayed = Relayed::default();
-        for _ in 0..MAX_IN_A_WINDOW {
-            assert!(!relayed.is_too_much());
-        }
-        assert!(relayed.is_too_much());
-        tokio::time::advance(WINDOW).await;
-        assert!(!relayed.is_too_much());
-    }
 }
