@@ -17,14 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use log::error;
 use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
-
-pub use b3scale::router as b3scale;
 
 pub use api::{
     Desk, MAX_CLAIM_BYTES, NoRandomness, Own, ROOT, Scope, Tools, generate_secret, told,
@@ -76,6 +74,13 @@ impl Admin {
         let counted = from_fn_with_state(self.requests.clone(), requests::count);
         let api = b3scale::router(desk.clone()).merge(desk.router()).layer(counted);
         self.signs_of_life().merge(api)
+    }
+
+    /// The routes of b3scale's API alone, for another listener. Their requests are counted with those of ours.
+    pub fn b3scale(&self, desk: Desk) -> Router {
+        let counted = from_fn_with_state(self.requests.clone(), requests::count);
+        // Who does not wait for the end is counted all the same.
+        b3scale::router(desk).layer(counted).layer(from_fn(api::to_the_end))
     }
 
     fn signs_of_life(self) -> Router {

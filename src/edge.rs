@@ -61,7 +61,7 @@ pub use callbacks::Callbacks;
 pub use expiry::watch_expiry;
 pub use farewell::Farewell;
 pub use front::{BeforeTls, Doorway, Front, ProxyProtocol};
-pub use public_api::PublicApi;
+pub use public_api::{PublicApi, Unread};
 pub use rates::Rates;
 pub use tls::{Certificate, Unusable};
 

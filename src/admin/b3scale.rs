@@ -80,7 +80,7 @@ impl Default for Memory {
 }
 
 /// All routes of b3scale's API.
-pub fn router(desk: Desk) -> Router {
+pub(super) fn router(desk: Desk) -> Router {
     let annex = Annex { memory: desk.memory.clone(), desk };
     let all = format!("{ROOT}/{{*path}}");
     // With a slash at its end there is nothing, as at b3scale.

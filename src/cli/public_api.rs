@@ -2,27 +2,28 @@
 
 use std::net::IpAddr;
 
+use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use futures::stream;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use log::error;
 use tower::Service;
 
-use crate::admin::{self, Desk, Peer};
+use crate::admin::Peer;
 use crate::config::Api;
-use crate::edge::PublicApi;
+use crate::edge::{PublicApi, Unread};
 
-/// The API, if the operator wants it to be public.
-pub(super) fn public_api(settings: &Api, desk: &Desk) -> Option<PublicApi> {
+/// The API with these routes, if the operator wants it to be public.
+pub(super) fn public_api(settings: &Api, routes: Router) -> Option<PublicApi> {
     if !settings.public {
         return None;
     }
-    let routes = admin::b3scale(desk.clone());
-    Some(PublicApi::new(move |client: IpAddr, request: Request<Bytes>| {
+    Some(PublicApi::new(move |client: IpAddr, request: Request<Unread>| {
         let mut routes = routes.clone();
         Box::pin(async move {
-            let mut request = request.map(Body::from);
+            let mut request = request.map(|unread| Body::from_stream(stream::once(unread)));
             request.extensions_mut().insert(Peer(client));
             let Ok(response) = routes.call(request).await;
             let (head, body) = response.into_parts();

@@ -206,12 +206,12 @@ impl Portico {
             own: Own::of(&settings.server),
         };
         let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), keys, tools);
-        let edge = edge.with_api(public_api(&settings.api, &desk));
+        let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving, settings.metrics);
+        let edge = edge.with_api(public_api(&settings.api, admin.b3scale(desk.clone())));
         let doorway = Doorway::new(edge, &server.configuration);
         for (listen, certificate) in settings.server.listen.iter().zip(&certificates) {
             server.add_service(listener(&settings, listen, certificate.as_ref(), &doorway)?);
         }
-        let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving, settings.metrics);
         let router = admin.router(desk);
         if let Some(path) = settings.api.socket_path(&settings.data_dir) {
             server.add_service(local_socket(path, router.clone()));

@@ -2,17 +2,22 @@
 //!
 //! What it says is none of our business: requests are handed to whoever answers them, with the client's address as
 //! trusted proxies tell it, within the bounds that hold for all public requests. No tenant has such a path.
+//!
+//! A body is read when whoever answers asks for it: that is once the token was believed, so that strangers cannot
+//! have us keep anything. Bodies have memory of their own, which front ends' forms do not miss.
 
 use std::fmt;
+use std::future::pending;
+use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
 use pingora_proxy::Session;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::Edge;
@@ -29,16 +34,24 @@ pub(super) const RELAY: &str = "/api/v1/callbacks/proxy/";
 const JSON: &str = "application/json";
 /// A frontend with a thousand parameters is far below.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// What all bodies may hold together, in KiB.
+const BODIES_KIB: usize = 16 * 1024;
 /// What ends meetings on a node may take a minute.
 const WITHIN: Duration = Duration::from_secs(75);
 
+/// A body that is read once somebody waits for it. The kind of an error tells what is wrong with it: `FileTooLarge`,
+/// `TimedOut`, `ResourceBusy` if there is no room for it now, `UnexpectedEof` if its sender went away.
+pub type Unread = BoxFuture<'static, io::Result<Bytes>>;
+
 /// Answers one request of a client at this address.
 type Answer =
-    dyn Fn(IpAddr, Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync + 'static;
+    dyn Fn(IpAddr, Request<Unread>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync + 'static;
 
 /// Who answers requests to the API.
-#[derive(Clone)]
-pub struct PublicApi(Arc<Answer>);
+pub struct PublicApi {
+    answer: Box<Answer>,
+    bodies: Semaphore,
+}
 
 impl fmt::Debug for PublicApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,12 +62,12 @@ impl fmt::Debug for PublicApi {
 impl PublicApi {
     /// Has `answer` answer.
     pub fn new(
-        answer: impl Fn(IpAddr, Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>
+        answer: impl Fn(IpAddr, Request<Unread>) -> BoxFuture<'static, Response<Bytes>>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        Self(Arc::new(answer))
+        Self { answer: Box::new(answer), bodies: Semaphore::new(BODIES_KIB) }
     }
 }
 
@@ -96,55 +109,104 @@ impl Edge {
         client: IpAddr,
         track: &Track,
     ) -> Reply {
-        let reply = match self.read_for_api(session, path, query).await {
-            Ok((request, _share)) => {
-                // Of IPv6 everybody has a whole network to guess from.
-                match timeout(WITHIN, (api.0)(protection::network(client), request)).await {
-                    Ok(response) => reply_of(response),
-                    Err(_elapsed) => message(StatusCode::SERVICE_UNAVAILABLE),
-                }
-            }
+        let reply = match head_for_api(session, path, query) {
+            Ok(head) => self.answer_of(api, session, head, client).await,
             Err(refused) => refused,
         };
-        let status = reply.status;
-        if status.is_server_error() {
-            track.blame("serverUnavailable".to_owned(), Fault::Portico);
-        } else if status.is_client_error() {
-            track.blame("refused".to_owned(), Fault::Client);
+        match reply.status {
+            // The answer says which node did not do what it was asked for.
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => track.node_at_fault(),
+            status if status.is_server_error() => {
+                track.blame("serverUnavailable".to_owned(), Fault::Portico);
+            }
+            status if status.is_client_error() => {
+                track.blame("refused".to_owned(), Fault::Client);
+            }
+            _ => {}
         }
         reply
     }
 
-    /// The request, with its body's share of the memory, which is to be kept as long.
-    async fn read_for_api(
+    async fn answer_of(
+        &self,
+        api: &PublicApi,
+        session: &mut Session,
+        head: Request<()>,
+        client: IpAddr,
+    ) -> Reply {
+        let (wants, wanted) = oneshot::channel();
+        let (reads, read) = oneshot::channel();
+        let unread: Unread = Box::pin(async move {
+            let gone = || io::Error::from(io::ErrorKind::UnexpectedEof);
+            wants.send(()).map_err(|()| gone())?;
+            read.await.map_err(|_nobody_reads| gone())?
+        });
+        let reading = async {
+            if wanted.await.is_err() {
+                return pending().await;
+            }
+            let (body, share) = match self.read_for_api(session, &api.bodies).await {
+                Ok((body, share)) => (Ok(body), share),
+                Err(broken) => (Err(kind_of(broken).into()), None),
+            };
+            // Who does not want it any more has answered.
+            drop(reads.send(body));
+            share
+        };
+        // Of IPv6 everybody has a whole network to guess from.
+        let request = head.map(|()| unread);
+        let answering = timeout(WITHIN, (api.answer)(protection::network(client), request));
+        let mut answering = pin!(answering);
+        let answered = tokio::select! {
+            answered = &mut answering => answered,
+            share = reading => {
+                let answered = answering.await;
+                drop(share);
+                answered
+            }
+        };
+        match answered {
+            Ok(response) => reply_of(response),
+            Err(_elapsed) => message(StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    /// The body, with its share of the memory, which is to be kept as long.
+    async fn read_for_api<'m>(
         &self,
         session: &mut Session,
-        path: &str,
-        query: &[u8],
-    ) -> Result<(Request<Bytes>, Option<SemaphorePermit<'_>>), Reply> {
-        let bad = || message(StatusCode::BAD_REQUEST);
-        let query = std::str::from_utf8(query).map_err(|_not_utf8| bad())?;
-        let uri = if query.is_empty() { path.to_owned() } else { [path, "?", query].concat() };
-        let head = session.req_header();
-        let mut request = Request::builder().method(head.method.clone()).uri(uri);
-        if let Some(headers) = request.headers_mut() {
-            headers.extend(head.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-            // What it has read whole has a length, and no other framing.
-            headers.remove(header::TRANSFER_ENCODING);
-            headers.remove(header::EXPECT);
-        }
+        memory: &'m Semaphore,
+    ) -> Result<(Bytes, Option<SemaphorePermit<'m>>), Broken> {
         upload::invite(session).await;
         let max = MAX_BODY_BYTES.min(self.settings.max_body_bytes);
-        let (within, memory) = (self.settings.header_timeout, &self.strangers_forms);
-        let read = upload::read_whole_within(session, max, within, memory).await;
-        let (body, share) = read.map_err(|broken| {
-            message(match broken {
-                Broken::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                Broken::TooSlow | Broken::Gone => StatusCode::REQUEST_TIMEOUT,
-                Broken::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
-            })
-        })?;
-        Ok((request.body(body.into()).map_err(|_odd| bad())?, share))
+        let within = self.settings.header_timeout;
+        let (body, share) = upload::read_whole_within(session, max, within, memory).await?;
+        Ok((body.into(), share))
+    }
+}
+
+/// The request without its body.
+fn head_for_api(session: &Session, path: &str, query: &[u8]) -> Result<Request<()>, Reply> {
+    let bad = || message(StatusCode::BAD_REQUEST);
+    let query = std::str::from_utf8(query).map_err(|_not_utf8| bad())?;
+    let uri = if query.is_empty() { path.to_owned() } else { [path, "?", query].concat() };
+    let head = session.req_header();
+    let mut request = Request::builder().method(head.method.clone()).uri(uri);
+    if let Some(headers) = request.headers_mut() {
+        headers.extend(head.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        // What it reads whole has no other framing.
+        headers.remove(header::TRANSFER_ENCODING);
+        headers.remove(header::EXPECT);
+    }
+    request.body(()).map_err(|_odd| bad())
+}
+
+fn kind_of(broken: Broken) -> io::ErrorKind {
+    match broken {
+        Broken::TooLarge => io::ErrorKind::FileTooLarge,
+        Broken::TooSlow => io::ErrorKind::TimedOut,
+        Broken::Gone => io::ErrorKind::UnexpectedEof,
+        Broken::NoRoom => io::ErrorKind::ResourceBusy,
     }
 }
 

@@ -14,6 +14,7 @@ mod autoscaling;
 mod b3lb;
 mod b3scale_accounts;
 mod b3scale_api;
+mod b3scale_bodies;
 mod b3scale_commands;
 mod b3scale_matrix;
 mod b3scale_public;

@@ -1,19 +1,27 @@
 //! Bodies as b3scale reads them: keys in any case, unknown ones ignored, and what is absent stays as it is.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::super::api::problem::Problem;
 use super::MAX_BODY_BYTES;
 
+/// Whoever takes longer for a body holds a place for nothing.
+const WITHIN: Duration = Duration::from_secs(10);
+
 /// The body of a request. One without a length is an empty object.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
-    let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_too_large_or_broken| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
-    })?;
+    let bytes = bytes_of(body, MAX_BODY_BYTES).await?;
     if bytes.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
@@ -29,6 +37,39 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Value, Probl
         };
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })
+}
+
+/// All bytes of a body, or in b3scale's words why they are not there.
+pub(super) async fn bytes_of(body: Body, most: usize) -> Result<Bytes, Problem> {
+    let read = timeout(WITHIN, to_bytes(body, most)).await;
+    let status = match read {
+        Ok(Ok(bytes)) => return Ok(bytes),
+        Ok(Err(broken)) => status_of(&broken),
+        Err(_elapsed) => StatusCode::REQUEST_TIMEOUT,
+    };
+    let words = match status {
+        // As its framework spells it.
+        StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+        other => other.canonical_reason().unwrap_or_default(),
+    };
+    Err(Problem::new(status, words))
+}
+
+fn status_of(broken: &(dyn Error + 'static)) -> StatusCode {
+    for cause in successors(Some(broken), |cause| (*cause).source()) {
+        if cause.is::<LengthLimitError>() {
+            return StatusCode::PAYLOAD_TOO_LARGE;
+        }
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            return match cause.kind() {
+                io::ErrorKind::FileTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
+                io::ErrorKind::ResourceBusy => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+        }
+    }
+    StatusCode::BAD_REQUEST
 }
 
 /// What a body says of one field.

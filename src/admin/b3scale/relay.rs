@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use url::Url;
 
 use super::super::api::caller::{Claims, Ids};
 use super::super::api::problem::Problem;
+use super::body::bytes_of;
 use super::meetings::decoded;
 use super::{Annex, not_found, peer_of};
 use crate::bbb::jwt;
@@ -108,9 +109,7 @@ impl Annex {
     /// A recording that is ready, told by one of our nodes.
     async fn recording_told(&self, body: Body) -> Result<Told, Problem> {
         let unusable = || Problem::new(StatusCode::BAD_REQUEST, "Bad Request");
-        let bytes = to_bytes(body, MAX_FORM_BYTES).await.map_err(|_too_large_or_broken| {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
-        })?;
+        let bytes = bytes_of(body, MAX_FORM_BYTES).await?;
         let field = "signed_parameters";
         let in_form = form_urlencoded::parse(&bytes).find(|(name, _)| name == field);
         let token = if let Some((_, token)) = in_form {
