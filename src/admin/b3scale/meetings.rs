@@ -19,10 +19,25 @@ use crate::model::{Change, Kind, MeetingKey, ObjectName, Scope};
 
 /// The last of the three texts in an id.
 const MARK: &str = "b3scl";
+/// What the JSON of Go writes in another way than ours.
+const GO_ESCAPES: [(char, &str); 5] = [
+    ('<', "\\u003c"),
+    ('>', "\\u003e"),
+    ('&', "\\u0026"),
+    ('\u{2028}', "\\u2028"),
+    ('\u{2029}', "\\u2029"),
+];
 
 /// What b3scale calls a meeting.
 pub(super) fn encoded(key: &MeetingKey) -> String {
-    URL_SAFE.encode(json!([key.scope.to_string(), key.id, MARK]).to_string())
+    let mut json = json!([key.scope.to_string(), key.id, MARK]).to_string();
+    // These can only be within a text. Go writes them so, and an id is compared as it is written.
+    for (letter, escaped) in GO_ESCAPES {
+        if json.contains(letter) {
+            json = json.replace(letter, escaped);
+        }
+    }
+    URL_SAFE.encode(json)
 }
 
 pub(super) fn decoded(id: &str) -> Option<(Scope, String)> {
@@ -216,7 +231,11 @@ mod tests {
         let scope = Scope::parse("fkey1").expect("a scope");
         let id = encoded(&MeetingKey { scope: scope.clone(), id: "mid1".to_owned() });
         assert_eq!(id, "WyJma2V5MSIsIm1pZDEiLCJiM3NjbCJd");
-        assert_eq!(decoded(&id), Some((scope, "mid1".to_owned())));
+        assert_eq!(decoded(&id), Some((scope.clone(), "mid1".to_owned())));
+        let id = encoded(&MeetingKey { scope: scope.clone(), id: "a<b>&c\u{2028}".to_owned() });
+        let json = br#"["fkey1","a\u003cb\u003e\u0026c\u2028","b3scl"]"#;
+        assert_eq!(id, URL_SAFE.encode(json));
+        assert_eq!(decoded(&id), Some((scope, "a<b>&c\u{2028}".to_owned())));
         for odd in ["", "internal:x", "WyJma2V5MSJd", "!"] {
             assert_eq!(decoded(odd), None, "{odd}");
         }
