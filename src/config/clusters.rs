@@ -4,7 +4,6 @@ use url::Url;
 
 use super::reader::{Fields, Item, Names};
 use super::scalars::Zero;
-use super::secrets::FORMS;
 use crate::bbb::Algorithm;
 use crate::model::{B3lbFactors, Cluster, ClusterGroup, Node, NodeName, Policy};
 
@@ -102,7 +101,7 @@ pub(super) fn node(
     if let Some(url) = &url {
         urls.claim(&url_item, url.as_str());
     }
-    let secret = fields.required("secret", FORMS).secret();
+    let secret = fields.required_secret("secret");
     let weight = fields.optional("weight").number(Zero::Refused).unwrap_or(DEFAULT_WEIGHT);
     let capacity = fields.optional("capacity").whole(1..=MAX_CAPACITY);
     let tags = fields.optional("tags").words();

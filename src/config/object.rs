@@ -88,23 +88,32 @@ mod tests {
             "slug": "acme", "cluster_group": "all", "limit": {},
             "secrets": [{"sub_id": 0, "secret": {"file": "/etc/hostname"}}, {"sub_id": 0, "secret": ""}],
             "branding": {"logo": "/etc/hostname"},
+            "domains": ["a.example", "A.example."], "required_tags": ["sip", "gpu", "sip"],
+            "checksums": ["sha1", "sha1"],
         });
         assert_eq!(
             problems(Kind::Tenant, &tenant),
             [
-                "secrets[0].secret: a mapping is not a text, {file: path} or {env: NAME}",
-                "secrets[1].sub_id: \"0\" is already the sub_id at secrets[0].sub_id (line 1); give each its own",
-                "secrets[1].secret: must not be empty; write a text, {file: path} or {env: NAME}",
+                "domains[1]: \"a.example\" is already the domain at domains[0]; give each its own",
+                "required_tags[2]: \"sip\" stands at required_tags[0] already; once is enough",
+                "secrets[0].secret: a mapping is not a text",
+                "secrets[1].sub_id: \"0\" is already the sub_id at secrets[0].sub_id; give each its own",
+                "secrets[1].secret: must not be empty; write a text",
+                "checksums[1]: \"sha1\" is already the checksum at checksums[0]; give each its own",
                 "branding.logo: \"/etc/hostname\" is not an http or https URL; files are uploaded",
                 "limit: is no known key; did you mean \"limits\"?",
             ]
+        );
+        assert_eq!(
+            problems(Kind::ClusterGroup, &json!({"name": "g", "clusters": ["a", "b", "a"]})),
+            ["clusters[2]: \"a\" is already the cluster at clusters[0]; give each its own"]
         );
         assert_eq!(
             problems(Kind::Node, &json!({"name": "b"})),
             [
                 "cluster: is missing: the name of its cluster",
                 "url: is missing: the URL that `bbb-conf --secret` prints on the node",
-                "secret: is missing: a text, {file: path} or {env: NAME}",
+                "secret: is missing: a text",
             ]
         );
         assert_eq!(

@@ -93,8 +93,12 @@ impl<'a> Item<'a> {
         Self { reading, path: String::new(), line: node.line, value: present(node) }
     }
 
-    /// Where this is, for people: key path and line.
+    /// Where this is, for people: key path and, in a file, line.
     pub(super) fn place(&self) -> String {
+        // What comes over the network has no lines.
+        if self.reading.is_remote {
+            return self.path.clone();
+        }
         format!("{} (line {})", self.path, self.line)
     }
 
@@ -256,24 +260,35 @@ impl<'a> Fields<'a, '_> {
         let known = self.known.borrow();
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let key = entry.key.as_str();
-            let renamed = RENAMED.iter().find(|(old, new)| *old == key && known.contains(new));
-            let alike = known
-                .iter()
-                .map(|word| (strsim::jaro_winkler(key, word), word))
-                .filter(|(likeness, _)| *likeness >= ALIKE)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            let remedy = match (renamed, alike) {
-                (Some((_, new)), _) => format!("it is called {new:?} here"),
-                (None, Some((_, word))) => format!("did you mean {word:?}?"),
-                (None, None) => format!("the keys here are {}", known.join(", ")),
-            };
             self.item.reading.problems.borrow_mut().push(Problem {
                 line: Some(entry.line),
                 path: self.path_of(&Shown::clip(key)),
-                message: format!("is no known key; {remedy}"),
+                message: unknown_key(key, &known),
             });
         }
     }
+}
+
+/// The one of these words that somebody may have meant.
+pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+    known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(word, known), *known))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+/// What to say of a key that is none of those that are known here.
+pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
+    let renamed = RENAMED.iter().find(|(old, new)| *old == key && known.contains(new));
+    let remedy = match (renamed, nearest(key, known)) {
+        (Some((_, new)), _) => format!("it is called {new:?} here"),
+        (None, Some(word)) => format!("did you mean {word:?}?"),
+        (None, None) if known.is_empty() => "there are no keys here".to_owned(),
+        (None, None) => format!("the keys here are {}", known.join(", ")),
+    };
+    format!("is no known key; {remedy}")
 }
 
 /// Names that must not be given twice.

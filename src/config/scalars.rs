@@ -2,6 +2,7 @@
 //!
 //! Each names what it allows, so that a refusal is also the remedy.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -139,9 +140,22 @@ impl<'a> Item<'a> {
         (!is_of_paths).then_some(name)
     }
 
-    /// A list of words.
+    /// A list of words, each of them once. Files in use may have some twice, which does no harm.
     pub(super) fn words(&self) -> Vec<String> {
-        self.list(|item| item.word().map(str::to_owned))
+        let mut seen = HashMap::new();
+        self.list(|item| {
+            let word = item.word()?;
+            if let Some(place) = seen.insert(word, item.place()) {
+                let message = format!("{word:?} stands at {place} already; once is enough");
+                if self.reading.is_remote {
+                    item.problem(message);
+                } else {
+                    item.warn(message);
+                }
+                return None;
+            }
+            Some(word.to_owned())
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::files;
-use super::reader::Item;
+use super::reader::{Fields, Item};
 use crate::model::Secret;
 
 /// The longest secret anyone will have; a file beyond it is something else.
@@ -12,12 +12,20 @@ const MAX_SECRET_BYTES: u64 = 4096;
 /// What an operator may write where a secret stands.
 pub(super) const FORMS: &str = "a text, {file: path} or {env: NAME}";
 
+/// What may be sent over the network: who sends must not learn what is in our files and environment.
+const SENT: &str = "a text";
+
 impl Item<'_> {
+    /// What may be written here where a secret stands.
+    pub(super) fn secret_forms(&self) -> &'static str {
+        if self.reading.is_remote { SENT } else { FORMS }
+    }
+
     /// A secret that must not be empty.
     pub(super) fn secret(&self) -> Option<Secret> {
         let secret = self.secret_or_empty()?;
         if secret.expose().is_empty() {
-            self.problem(format_args!("must not be empty; write {FORMS}"));
+            self.problem(format_args!("must not be empty; write {}", self.secret_forms()));
             return None;
         }
         Some(secret)
@@ -42,7 +50,7 @@ impl Item<'_> {
                 }
             })?
         } else {
-            let text = self.text(FORMS)?;
+            let text = self.text(self.secret_forms())?;
             if !text.is_empty() {
                 self.reading.has_inline_secrets.set(true);
             }
@@ -53,6 +61,17 @@ impl Item<'_> {
             return None;
         }
         Some(Secret::new(text))
+    }
+}
+
+impl Fields<'_, '_> {
+    /// A secret that must be there.
+    pub(super) fn required_secret(&self, key: &'static str) -> Option<Secret> {
+        let item = self.optional(key);
+        if item.is_absent() {
+            item.problem(format_args!("is missing: {}", item.secret_forms()));
+        }
+        item.secret()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 
 use super::reader::{Item, Names};
-use super::secrets::FORMS;
 use super::{branding, rules};
 use crate::bbb::Algorithm;
 use crate::model::{
@@ -167,7 +166,7 @@ fn secrets(item: &Item<'_>) -> Vec<TenantSecret> {
             if let Some(sub_id) = sub_id {
                 sub_ids.claim(&sub_item, &sub_id.to_string());
             }
-            let secret = fields.required("secret", FORMS).secret();
+            let secret = fields.required_secret("secret");
             let secret2 = fields.optional("secret2").secret_unless_empty();
             let limits = limits(&fields.optional("limits"), Of::Secret);
             let rules = rules::read(&fields.optional("params"));
@@ -183,7 +182,8 @@ fn secrets(item: &Item<'_>) -> Vec<TenantSecret> {
     let readable = item.is_absent() || item.is_list();
     if readable && !sub_ids.contains(&SubId::MAIN.to_string()) {
         item.problem(format_args!(
-            "the main secret is missing: add {{ sub_id: 0, secret: … }}, the secret being {FORMS}"
+            "the main secret is missing: add {{ sub_id: 0, secret: … }}, the secret being {}",
+            item.secret_forms()
         ));
     }
     secrets

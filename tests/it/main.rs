@@ -20,6 +20,7 @@ mod b3scale_matrix;
 mod b3scale_public;
 mod b3scale_replay;
 mod backup;
+mod bad_input;
 mod bodies;
 mod branding;
 mod breakout;

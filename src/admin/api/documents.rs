@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::tags::each_once;
 use crate::model::{
     AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node,
     Object, Policy, RecordingSettings, Rule, RuleMode, Rules, Tenant, TenantSecret,
@@ -399,7 +400,7 @@ fn of_node(node: &Node, secrets: Secrets) -> NodeDocument {
         secret: secrets.of(&node.secret),
         weight: Some(node.weight),
         capacity: Some(node.capacity),
-        tags: node.tags.clone(),
+        tags: each_once(&node.tags),
         load_url: node.load_url.as_ref().map(ToString::to_string),
         origin: Ignored,
         state: Ignored,
@@ -416,7 +417,7 @@ fn of_tenant(tenant: &Tenant, secrets: Secrets) -> TenantDocument {
         default: tenant.is_default,
         domains: tenant.domains.clone(),
         cluster_group: tenant.cluster_group.clone(),
-        required_tags: tenant.required_tags.clone(),
+        required_tags: each_once(&tenant.required_tags),
         secrets: Some(tenant.secrets.iter().map(|secret| of_secret(secret, secrets)).collect()),
         checksums: Some(tenant.checksums.iter().map(|hash| hash.as_str().to_owned()).collect()),
         limits: Some(of_limits(tenant.limits)),

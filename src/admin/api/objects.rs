@@ -17,7 +17,7 @@ use super::edits;
 use super::listing::{self, Listing, Page};
 use super::problem::Problem;
 use super::views::View;
-use super::{Desk, ROOT};
+use super::{Desk, ROOT, misread};
 use crate::config;
 use crate::inventory::InForce;
 use crate::model::{Asset, AssetKey, AssetKind, Branding, Kind, Look, Object, ObjectName, Origin};
@@ -79,7 +79,7 @@ pub(super) fn list(
         is_wanted(&object, inventory.origin(&name)).then_some((name.name, object))
     });
     let Listing { items, next } = listing::page(wanted.collect(), asked)?;
-    let items = items.iter().map(|object| View::of(desk, &in_force, object)).collect();
+    let items: Vec<_> = items.iter().map(|object| View::of(desk, &in_force, object)).collect();
     Ok(Json(Listing { items, next }))
 }
 
@@ -102,10 +102,13 @@ pub(super) fn tagged(status: StatusCode, tag: String, body: impl Serialize) -> R
 /// A document with the keys and types that it should have.
 pub(super) fn typed<D: DeserializeOwned + Serialize>(document: &Value) -> Result<D, Problem> {
     let read = serde_path_to_error::deserialize(document);
-    let read: D = read.map_err(|error| Problem::of_path(&error))?;
+    let read: D = read.map_err(|error| Problem::fields([misread::told(&error, |_field| None)]))?;
     match list_for_object("", document, &json!(read)) {
         None => Ok(read),
-        Some(path) => Err(Problem::fields([(path, "is a list, not an object".to_owned())])),
+        Some(path) => {
+            let detail = "a list is not an object of keys and values, such as {\"key\": \"value\"}";
+            Err(Problem::fields([(path, detail.to_owned())]))
+        }
     }
 }
 
@@ -191,15 +194,23 @@ pub(super) async fn patch<D: DeserializeOwned + Serialize>(
     patch: &Value,
 ) -> Result<Response, Problem> {
     check_patch(patch)?;
-    let edit = |before: &Object| {
-        check_tag(headers, &tag_of(desk, before, Origin::Api))?;
-        let mut document = documents::write(before, Secrets::Shown);
-        json_patch::merge(&mut document, patch);
-        keep_secrets(&mut document, before);
-        read(name.kind, &plain::<D>(&document)?, Some(before))
-    };
+    let edit = |before: &Object| patched::<D>(desk, headers, before, patch);
     let (after, in_force) = edits::change(desk, &caller.who, name, edit, None).await?;
     Ok(shown(desk, &in_force, &after, StatusCode::OK))
+}
+
+/// What a patch would make of an object.
+pub(super) fn patched<D: DeserializeOwned + Serialize>(
+    desk: &Desk,
+    headers: &HeaderMap,
+    before: &Object,
+    patch: &Value,
+) -> Result<Object, Problem> {
+    check_tag(headers, &tag_of(desk, before, Origin::Api))?;
+    let mut document = documents::write(before, Secrets::Shown);
+    json_patch::merge(&mut document, patch);
+    keep_secrets(&mut document, before);
+    read(before.name().kind, &plain::<D>(&document)?, Some(before))
 }
 
 /// A patch that is no object would be all that is left.
@@ -207,7 +218,8 @@ pub(super) fn check_patch(patch: &Value) -> Result<(), Problem> {
     if patch.is_object() {
         return Ok(());
     }
-    Err(Problem::fields([(String::new(), "is no JSON object".to_owned())]))
+    let detail = "a patch is an object of the fields to change, such as {\"key\": \"value\"}";
+    Err(Problem::fields([(String::new(), detail.to_owned())]))
 }
 
 /// A list takes the place of the list before, but nobody who sends it back can know the secrets in it.

@@ -120,22 +120,6 @@ impl Problem {
         Self { detail, errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, String::new()) }
     }
 
-    /// What was read is of another type, or has other keys, than it should.
-    pub(super) fn of_path<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Self {
-        let (path, message) = (error.path().to_string(), error.inner().to_string());
-        let path = if path == "." { String::new() } else { path };
-        // A key that is missing, or there twice, is no part of the path.
-        let named = ["missing field `", "duplicate field `"]
-            .into_iter()
-            .find_map(|before| message.strip_prefix(before)?.split('`').next());
-        let field = match named {
-            Some(name) if path.is_empty() => name.to_owned(),
-            Some(name) if path != name => format!("{path}.{name}"),
-            _ => path,
-        };
-        Self::fields([(field, message)])
-    }
-
     fn clashes(clashes: &[Clash], changed: &ObjectName) -> Self {
         let shown = |clash: &Clash| match clash.of(changed) {
             Some((field, message)) => (field.to_owned(), message.to_owned()),

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use super::{json, misread};
 
 /// The largest documents are tenants with a thousand rules.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -54,7 +55,14 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T
 fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     let words = serde_urlencoded::Deserializer::new(pairs);
-    serde_path_to_error::deserialize(words).map_err(|error| Problem::of_path(&error))
+    serde_path_to_error::deserialize(words).map_err(|error| {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let found = move |name: &str| {
+            let pair = pairs.clone().find(|(key, _)| key == name);
+            pair.map(|(_, value)| value.into_owned())
+        };
+        Problem::fields([misread::told(&error, found)])
+    })
 }
 
 /// A body that nobody has read so far: first it is to be clear that the caller may send one.
@@ -69,17 +77,14 @@ impl<S: Send + Sync> FromRequest<S> for Unread {
 }
 
 impl Unread {
-    /// A document of JSON.
+    /// A document of JSON, in which no key stands twice.
     pub(super) async fn json(self) -> Result<Value, Problem> {
         if !is_json(self.0.headers()) {
             let detail = "the Content-Type is to be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
         let bytes = self.bytes(MAX_DOCUMENT_BYTES, DOCUMENT_WITHIN).await?;
-        let document = serde_json::from_slice(&bytes);
-        document.map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}"))
-        })
+        json::read(&bytes)
     }
 
     /// A document of JSON; without a body an empty one.
@@ -171,6 +176,7 @@ mod tests {
             (Body::from("{}"), &[], 415),
             (Body::from("{"), &[JSON], 400),
             (Body::from(""), &[JSON], 400),
+            (Body::from(r#"{"a": 1, "a": 1}"#), &[JSON], 422),
             (Body::from("{}"), &[JSON, ("content-length", "9999999")], 413),
             (chunked, &[JSON], 413),
         ] {

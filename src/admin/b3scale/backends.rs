@@ -10,6 +10,7 @@ use url::Url;
 
 use super::super::api::documents::{self, Secrets};
 use super::super::api::problem::Problem;
+use super::super::api::tags::each_once;
 use super::super::api::{edits, nodes, objects, time};
 use super::body::Fields;
 use super::{Annex, Answer, NEVER, Right, Visitor, filter, id_of, not_found, ok, wrong};
@@ -108,7 +109,8 @@ impl Backend {
         }
         if self.tags != now.tags {
             let agents = before.tags.iter().filter(|tag| tag.starts_with(AGENT));
-            document["tags"] = agents.chain(&self.tags).cloned().collect();
+            let tags: Vec<_> = agents.chain(&self.tags).cloned().collect();
+            document["tags"] = json!(each_once(&tags));
         }
         read(&document, Some(&object))
     }
@@ -320,7 +322,7 @@ impl Annex {
             "url": backend.host,
             "secret": backend.secret,
             "weight": 1.0 / backend.load_factor,
-            "tags": backend.tags,
+            "tags": each_once(&backend.tags),
         });
         let node = read(&document, None)?;
         self.check_url(&node).await?;

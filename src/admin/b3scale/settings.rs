@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::api::problem::Problem;
+use super::super::api::tags::each_once;
 use super::body::{Fields, Given};
 use super::wrong;
 use crate::model::{AssetKind, Look, Rule, RuleList, RuleMode, Tenant};
@@ -154,7 +155,8 @@ impl Settings {
     /// Writes into a tenant's document what differs from `before`.
     pub(super) fn write(&self, before: &Self, tenant: &Tenant, document: &mut Value) {
         if self.required_tags != before.required_tags {
-            document["required_tags"] = json!(self.required_tags.clone().unwrap_or_default());
+            let tags = self.required_tags.as_deref().unwrap_or_default();
+            document["required_tags"] = json!(each_once(tags));
         }
         if self.attendees_limit != before.attendees_limit {
             let limit = self.attendees_limit.as_ref().map_or(0, |limit| limit.limit);

@@ -1,5 +1,6 @@
 //! Fields on the command line and in files.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -57,7 +58,12 @@ pub(super) fn document(file: Option<&Path>, pairs: &[Pair]) -> Result<Map<String
         None => Map::new(),
         Some(file) => mapping(file)?,
     };
+    let mut seen = HashSet::new();
     for Pair { path, value } in pairs {
+        if !seen.insert(path) {
+            let key = path.join(".");
+            return Err(Failure::wrong(format_args!("{key}: is set twice: keep one of them")));
+        }
         put(&mut document, path, value);
     }
     Ok(document)
@@ -88,7 +94,13 @@ pub(super) fn mapping(file: &Path) -> Result<Map<String, Value>, Failure> {
         Ok(_) => Err(Failure::wrong(format_args!("{}: is no mapping", file.display()))),
         Err(error) => {
             let line = error.location().map(|at| format!(":{}", at.line())).unwrap_or_default();
-            Err(Failure::wrong(format_args!("{}{line}: is no YAML or JSON", file.display())))
+            let what = match error.without_snippet() {
+                serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                    format!("the key {key:?} stands there twice: keep one of them")
+                }
+                _ => "is no YAML or JSON".to_owned(),
+            };
+            Err(Failure::wrong(format_args!("{}{line}: {what}", file.display())))
         }
     }
 }
@@ -141,6 +153,8 @@ mod tests {
                 "policy": {"b3lb": {"meeting_factor": 15}},
             })
         );
+        let twice = [pair("limits.meetings=1").unwrap(), pair("limits.meetings=2").unwrap()];
+        assert!(document(None, &twice).is_err());
         for wrong in ["weight", "=1", "a..b=1", "tags=[sip"] {
             assert!(pair(wrong).is_err(), "{wrong}");
         }

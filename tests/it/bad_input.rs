@@ -1,0 +1,89 @@
+//! What operators mistype, over the API and on the command line: refused by its name, with what helps.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::api::{Operator, config, fields, json_of};
+use crate::command_line_api::Shell;
+use crate::harness::{Pool, Reply, request};
+
+/// Every field that is wrong, and why.
+fn told(reply: &Reply) -> Vec<String> {
+    assert_eq!(reply.status, 422, "{}", reply.body);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let errors = json_of(reply)["errors"].as_array().expect("a list").clone();
+    let line = |one: &Value| format!("{}: {}", text(&one["field"]), text(&one["detail"]));
+    errors.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn keys_and_members_that_are_there_twice_are_refused_by_name() {
+    let pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let send = async |method: Method, path: &str, body: &str| {
+        let headers = [
+            ("authorization".to_owned(), format!("Bearer {}", admin.token)),
+            ("content-type".to_owned(), "application/json".to_owned()),
+        ];
+        let path = format!("/api/portico/v1{path}");
+        let address = pool.admin_address();
+        request(address, method, "admin", &path, &headers, body.to_owned())
+            .await
+            .expect("an answer")
+    };
+    let twice = send(
+        Method::POST,
+        "/tenants",
+        r#"{"slug": "beta", "slug": "gamma", "cluster_group": "default",
+            "limits": {"meetings": 1, "meetings": 2}, "secrets": [{"sub_id": 0, "sub_id": 1}]}"#,
+    );
+    let said = "stands there twice: keep one of them";
+    assert_eq!(
+        told(&twice.await),
+        [
+            format!("slug: {said}"),
+            format!("limits.meetings: {said}"),
+            format!("secrets[0].sub_id: {said}")
+        ]
+    );
+    assert_eq!(send(Method::GET, "/tenants/gamma", "").await.status, 404);
+    let patch = send(Method::PATCH, "/tenants/acme", r#"{"name": "A", "name": "B"}"#).await;
+    assert_eq!(told(&patch), [format!("name: {said}")]);
+
+    let tenant = json!({
+        "slug": "beta", "cluster_group": "default", "required_tags": ["sip", "sip"],
+        "domains": ["b.example", "B.example"], "checksums": ["sha1", "sha1"],
+        "secrets": [{"sub_id": 0}, {"sub_id": 7}, {"sub_id": 7}],
+    });
+    let reply = admin.call(Method::POST, "/tenants", Some(tenant)).await;
+    assert_eq!(
+        told(&reply),
+        [
+            "domains[1]: \"b.example\" is already the domain at domains[0]; give each its own",
+            "required_tags[1]: \"sip\" stands at required_tags[0] already; once is enough",
+            "secrets[2].sub_id: \"7\" is already the sub_id at secrets[1].sub_id; give each its own",
+            "checksums[1]: \"sha1\" is already the checksum at checksums[0]; give each its own",
+        ]
+    );
+    let group = json!({"name": "all", "clusters": ["main", "main"]});
+    let reply = admin.call(Method::POST, "/cluster-groups", Some(group)).await;
+    assert_eq!(fields(&reply), ["clusters[1]"]);
+}
+
+#[tokio::test]
+async fn the_command_line_takes_no_field_twice_either() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    let line = "tenant set acme limits.meetings=1 name=A limits.meetings=2";
+    assert_eq!(shell.refused(line, 2).await, "limits.meetings: is set twice: keep one of them\n");
+    let file = pool.config_path().with_file_name("twice.yaml");
+    for text in ["name: A\nname: B\n", "{\"name\": \"A\",\n\"name\": \"B\"}"] {
+        std::fs::write(&file, text).expect("a file");
+        let line = format!("tenant set acme --file {}", file.display());
+        let said = format!(
+            "{}:2: the key \"name\" stands there twice: keep one of them\n",
+            file.display()
+        );
+        assert_eq!(shell.refused(&line, 2).await, said);
+    }
+}
