@@ -39,7 +39,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use object::read as read_object;
 pub use polling::Polling;
-pub(crate) use reader::unknown_key;
+pub(crate) use reader::{nearest, unknown_key};
 pub use report::{Problem, Report};
 pub use server::{Listen, Server, TlsFiles};
 pub use statistics::Statistics;

@@ -13,6 +13,7 @@ pub(super) mod documents;
 pub(super) mod edits;
 mod events;
 mod explanation;
+mod filters;
 pub(super) mod gather;
 mod generated;
 mod gone;

@@ -42,11 +42,41 @@ pub(super) struct Create {
     #[arg(long, value_name = "SLUG", required_if_eq("scope", "tenant"))]
     tenant: Option<Slug>,
     /// For how long it is good, such as 30d; without it for ever, or until it is revoked
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = good_for)]
     expires: Option<Duration>,
     /// Whom it is for, as the log and the trail of changes will say
-    #[arg(long, value_name = "NAME", default_value = "portico")]
+    #[arg(long, value_name = "NAME", default_value = "portico", value_parser = subject)]
     subject: String,
+}
+
+/// Longer is a slip of the fingers; who means for ever leaves it out.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
+fn good_for(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text)
+        .map_err(|odd| format!("{odd}; write a number and a unit, such as 30d, 12h or 90m"))?;
+    if time < Duration::from_secs(1) {
+        return Err("such a token would never be good; write 1s or more, such as 30d".to_owned());
+    }
+    if time > LONGEST {
+        return Err(
+            "is more than 100 years; leave it out for a token that does not expire".to_owned()
+        );
+    }
+    Ok(time)
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err(
+            "must not be empty: the trail of changes names it; leave it out for \"portico\""
+                .to_owned(),
+        );
+    }
+    if text.len() > MAX_CLAIM_BYTES || text.contains(char::is_control) {
+        return Err(format!("{MAX_CLAIM_BYTES} bytes at most, and no control characters"));
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,10 +123,6 @@ pub(super) fn token(what: &What) -> anyhow::Result<u8> {
     };
     if wanted.tenant.is_some() && wanted.scope != Words::Tenant {
         writeln!(err, "--tenant goes with --scope tenant only")?;
-        return Ok(WRONG);
-    }
-    if wanted.subject.len() > MAX_CLAIM_BYTES || wanted.subject.contains(char::is_control) {
-        writeln!(err, "--subject: {MAX_CLAIM_BYTES} bytes at most, and no control characters")?;
         return Ok(WRONG);
     }
     let issued = now_ms() / 1000;

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::api::{Operator, config, fields, json_of};
+use crate::api::{KEY, Operator, config, fields, json_of};
 use crate::command_line_api::Shell;
 use crate::harness::{Pool, Reply, request};
 
@@ -86,4 +86,86 @@ async fn the_command_line_takes_no_field_twice_either() {
         );
         assert_eq!(shell.refused(&line, 2).await, said);
     }
+}
+
+#[tokio::test]
+async fn filters_that_name_nothing_are_told() {
+    let pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    for (path, said) in [
+        (
+            "/nodes?cluster=mian",
+            "cluster: there is no cluster \"mian\", nor is anything left of one; did you mean \"main\"?",
+        ),
+        (
+            "/tenants?cluster_group=zz",
+            "cluster_group: there is no cluster group \"zz\", nor is anything left of one; ask for the list of cluster groups, or leave the filter out",
+        ),
+        (
+            "/meetings?tenant=amce",
+            "tenant: there is no tenant \"amce\", nor is anything left of one; did you mean \"acme\"?",
+        ),
+        (
+            "/meetings?node=node7",
+            "node: there is no node \"node7\", nor is anything left of one; did you mean \"node",
+        ),
+        ("/callbacks?tenant=amce", "tenant: there is no tenant"),
+        ("/callbacks?tenant=A%20B", "tenant: there is no tenant"),
+        ("/events?tenant=amce", "tenant: there is no tenant"),
+        ("/events?node=node7", "node: there is no node"),
+        (
+            "/events?kind=nodes.",
+            "kind: no kind of events begins so; they are node.health, node.state",
+        ),
+        (
+            "/meetings?limit=-1",
+            "limit: \"-1\" is not a whole number; write digits alone, such as 100",
+        ),
+        ("/meetings?limit=0", "limit: is not a number of 1 to 1000"),
+        (
+            "/meetings?limit=99999999999999999999999",
+            "limit: \"99999999999999999999999\" is too large",
+        ),
+        ("/changes?limit=101", "limit: is not a number of 1 to 100"),
+    ] {
+        let lines = told(&admin.call(Method::GET, path, None).await);
+        assert!(lines.len() == 1 && lines[0].starts_with(said), "{path}: {lines:?}");
+    }
+    // What is there and has nothing is an empty list, and so is a tag that no node has.
+    for path in ["/meetings?tenant=acme&node=node1", "/nodes?tag=sip", "/callbacks?tenant=acme"] {
+        assert_eq!(admin.get(path).await["items"], json!([]), "{path}");
+    }
+    // So is what is left of a tenant that is gone.
+    let beta = json!({"slug": "beta", "cluster_group": "default"});
+    let added = json_of(&admin.call(Method::POST, "/tenants", Some(beta)).await);
+    let secret = added["secrets"][0]["secret"].as_str().expect("a secret").to_owned();
+    let front_end = pool.tenant("acme").base("/bbb/beta/bigbluebutton/api").secret(&secret);
+    front_end.create("room").await.success();
+    assert_eq!(admin.call(Method::DELETE, "/tenants/beta", None).await.status, 204);
+    let left = admin.get("/meetings?tenant=beta").await;
+    assert_eq!(left["items"].as_array().map(Vec::len), Some(1), "{left}");
+    // A tenant learns of no node that has nothing of its own.
+    let token = crate::api::token(&pool, &["--scope", "tenant", "--tenant", "acme"]).await;
+    let own = Operator { pool: &pool, token };
+    for node in ["node0", "node7"] {
+        assert_eq!(own.get(&format!("/meetings?node={node}")).await, json!({"items": []}));
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_nobody_can_mean_are_not_made() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    for (arguments, said) in [
+        ("--expires 0s", "such a token would never be good; write 1s or more"),
+        ("--expires 500ms", "such a token would never be good"),
+        ("--expires 30", "write a number and a unit, such as 30d"),
+        ("--expires 1000years", "is more than 100 years; leave it out"),
+        ("--subject=", "must not be empty"),
+    ] {
+        let stderr = shell.refused(&format!("token create --scope admin {arguments}"), 2).await;
+        assert!(stderr.contains(said), "{arguments}: {stderr}");
+    }
+    assert!(shell.out("token create --scope admin --expires 1s").await.starts_with("ey"));
+    assert!(KEY.len() >= 32);
 }

@@ -67,10 +67,14 @@ async fn use_is_told_as_json_and_csv_and_each_tenant_sees_its_own() {
     assert_eq!(used(&operator, "?tenant=beta&by=hour&from=2020-01-01").await.len(), 1);
     assert_eq!(used(&operator, "?to=2020-01-01").await, []);
     assert_eq!(used(&operator, "?from=9999-01-01").await, []);
+    assert_eq!(used(&operator, "?tenant=beta&from=9999-01-01").await, []);
     for (query, field) in [
         ("?from=today", "from"),
         ("?to=1", "to"),
         ("?tenant=A%20B", "tenant"),
+        ("?tenant=bata", "tenant"),
+        ("?from=2026-11-22&to=2026-11-21", "from"),
+        ("?from=2026-11-21T10:00:01Z&to=2026-11-21T10:00:00Z", "from"),
         ("?limit=0", "limit"),
     ] {
         let reply = operator.call(Method::GET, &format!("/statistics{query}"), None).await;

@@ -19,7 +19,7 @@ use super::problem::{Changing, Problem, Refused};
 use super::request::{Path, Query};
 use super::{Desk, edits, time};
 use crate::fleet::now_ms;
-use crate::model::{Change, Slug, Undelivered, Waiting, WantedDeliveries};
+use crate::model::{Change, Kind, Slug, Undelivered, Waiting, WantedDeliveries};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
@@ -123,6 +123,7 @@ async fn list_callbacks(
         caller.may_read_of(tenant)?;
     }
     let (limit, after) = Page::new(wanted.limit, wanted.cursor).read()?;
+    let is_first = after.is_none();
     let wrong = |field: &str, why: &str| Problem::fields([(field.to_owned(), why.to_owned())]);
     let after = after.map(|after| after.parse().ok().filter(|after| *after >= 0));
     let after = after
@@ -136,13 +137,19 @@ async fn list_callbacks(
         Some(tenant) => match tenant.parse::<Slug>() {
             Ok(slug) => Some(slug),
             // Nobody is called so.
-            Err(_odd) => return Ok(Json(Listing::new(Vec::new(), None))),
+            Err(_odd) => {
+                desk.must_be_there(Kind::Tenant, "tenant", Some(&tenant))?;
+                return Ok(Json(Listing::new(Vec::new(), None)));
+            }
         },
     };
     // One more tells whether there is another page.
     let at_most = u32::try_from(limit + 1).unwrap_or(u32::MAX);
     let wanted = WantedDeliveries { tenant, state, after, limit: at_most };
     let mut found = desk.store.undelivered(&wanted).await?;
+    if found.is_empty() && is_first && own.is_none() {
+        desk.must_be_there(Kind::Tenant, "tenant", wanted.tenant.as_ref().map(Slug::as_str))?;
+    }
     let has_more = found.len() > limit;
     found.truncate(limit);
     let last = found.last().filter(|_| has_more).map(|last| last.delivery.id.to_string());

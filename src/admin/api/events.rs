@@ -29,6 +29,7 @@ use super::problem::{Problem, Refused};
 use super::request::Query;
 use super::{Desk, time};
 use crate::fleet::{Fate, Gap, Happening, Seat, What};
+use crate::model::Kind;
 
 /// Proxies take a connection for dead after a minute or less. At every one the token is looked at again.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -191,6 +192,30 @@ fn kind_of(what: &What) -> &'static str {
     }
 }
 
+/// All that [`kind_of`] gives.
+const KINDS: [&str; 10] = [
+    "node.health",
+    "node.state",
+    "inventory.changed",
+    "meeting.begun",
+    "meeting.ended",
+    "meeting.lost",
+    "meeting.back",
+    "instance.seen",
+    "instance.gone",
+    "callback.dead",
+];
+
+/// Refuses a filter that lets nothing through, ever.
+fn check_kind(wanted: Option<&str>) -> Result<(), Problem> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    if KINDS.iter().any(|kind| kind.starts_with(wanted)) {
+        return Ok(());
+    }
+    let detail = format!("no kind of events begins so; they are {}", KINDS.join(", "));
+    Err(Problem::fields([("kind".to_owned(), detail)]))
+}
+
 /// The last of what has happened at this instance, the oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 struct EventList {
@@ -248,12 +273,19 @@ async fn list_events(
             return Err(Problem::fields([wrong]));
         }
     };
+    check_kind(wanted.kind.as_deref())?;
     let sieve =
         Sieve { tenant: own.clone().or(wanted.tenant), node: wanted.node, kind: wanted.kind };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let is_stream = text(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/event-stream"));
     if !is_stream {
-        return Ok(Json(list(&desk, &sieve, after, limit)).into_response());
+        let list = list(&desk, &sieve, after, limit);
+        // What other nodes there are is not for tenants to find out.
+        if list.items.is_empty() && after.is_none() && own.is_none() {
+            desk.must_be_there(Kind::Tenant, "tenant", sieve.tenant.as_deref())?;
+            desk.must_be_there(Kind::Node, "node", sieve.node.as_deref())?;
+        }
+        return Ok(Json(list).into_response());
     }
     let place = desk.fleet.journal().take_place(own.is_some());
     let place = place.ok_or_else(|| Problem::too_many("too many follow the events", 60))?;

@@ -18,7 +18,7 @@ use super::{Desk, Query, time};
 use crate::bbb::{Call, MeetingInfo, Params};
 use crate::chain::Chain;
 use crate::fleet::{Entry, Phase, Sought, now_ms};
-use crate::model::{Change, Health};
+use crate::model::{Change, Health, Kind};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(list_meetings)).routes(routes!(get_meeting, end_meeting))
@@ -136,6 +136,11 @@ async fn list_meetings(
     let mut found = desk.fleet.directory.page(sought, after.as_deref(), limit + 1, is_wanted);
     let has_more = found.len() > limit;
     found.truncate(limit);
+    // What other nodes there are is not for tenants to find out.
+    if found.is_empty() && after.is_none() && own.is_none() {
+        desk.must_be_there(Kind::Tenant, "tenant", wanted.tenant.as_deref())?;
+        desk.must_be_there(Kind::Node, "node", wanted.node.as_deref())?;
+    }
     let last = found.last().filter(|_| has_more).map(|entry| entry.internal_id().to_owned());
     let items = found.iter().map(|entry| MeetingDocument::from(&**entry)).collect();
     Ok(Json(Listing::new(items, last)))

@@ -81,7 +81,11 @@ async fn list_nodes(
         Object::Node(node) => wanted.has(&desk, node, origin),
         _ => false,
     };
-    objects::list(&desk, Kind::Node, &page, is_wanted).map(IntoResponse::into_response)
+    let found = objects::list(&desk, Kind::Node, &page, is_wanted)?;
+    if found.items.is_empty() && wanted.cursor.is_none() {
+        desk.must_be_there(Kind::Cluster, "cluster", wanted.cluster.as_deref())?;
+    }
+    Ok(found.into_response())
 }
 
 /// How a node is added.

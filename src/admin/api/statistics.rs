@@ -18,7 +18,7 @@ use super::listing::{Listing, Page};
 use super::problem::{Problem, Refused};
 use super::request::Query;
 use super::{Desk, time};
-use crate::model::Slug;
+use crate::model::{Kind, Slug};
 use crate::store::{Of, Per, Usage, Wanted};
 
 /// 250 tenants for 400 days: some 5 MB.
@@ -127,6 +127,7 @@ async fn list_statistics(
     });
     let by = asked.by.unwrap_or_default();
     let (limit, after) = Page::new(asked.limit, asked.cursor).read()?;
+    let is_first = after.is_none();
     let after = after.map(|after| {
         let after = after
             .split_once(' ')
@@ -136,16 +137,26 @@ async fn list_statistics(
     let mut wanted = Wanted {
         per: by.into(),
         of: tenant.transpose()?.map(Of::Tenant),
-        from_s: asked.from.map_or(Ok(0), |from| moment("from", &from, false))?,
-        before_s: asked.to.map_or(Ok(u64::MAX), |to| moment("to", &to, true))?,
+        from_s: asked.from.as_ref().map_or(Ok(0), |from| moment("from", from, false))?,
+        before_s: asked.to.as_ref().map_or(Ok(u64::MAX), |to| moment("to", to, true))?,
         after: after.transpose()?,
         // One more tells whether there is another page.
         limit: u32::try_from(limit + 1).unwrap_or(u32::MAX),
+    };
+    if asked.from.is_some() && asked.to.is_some() && wanted.from_s >= wanted.before_s {
+        return Err(wrong("from", "lies after `to`: exchange them, or leave one out"));
+    }
+    // Whoever is asked of in vain may not be there at all.
+    let known = |rows: &[Usage]| {
+        let asked =
+            asked.tenant.as_deref().filter(|_| rows.is_empty() && is_first && own.is_none());
+        desk.must_be_there(Kind::Tenant, "tenant", asked)
     };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/csv")) {
         (wanted.limit, wanted.after) = (MAX_CSV_ROWS + 1, None);
         let rows = desk.store.usage(&wanted).await?;
+        known(&rows)?;
         if rows.len() > MAX_CSV_ROWS as usize {
             let detail = format!(
                 "there are more than {MAX_CSV_ROWS} rows: ask for one tenant, or for less time"
@@ -156,6 +167,7 @@ async fn list_statistics(
         return Ok((headers, csv_of(&rows, by)?).into_response());
     }
     let mut rows = desk.store.usage(&wanted).await?;
+    known(&rows)?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let items: Vec<_> = rows.iter().map(|usage| UsageDocument::new(usage, by)).collect();

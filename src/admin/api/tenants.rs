@@ -68,7 +68,11 @@ async fn list_tenants(
         Object::Tenant(tenant) => wanted.has(tenant, origin),
         _ => false,
     };
-    objects::list(&desk, Kind::Tenant, &page, is_wanted).map(IntoResponse::into_response)
+    let found = objects::list(&desk, Kind::Tenant, &page, is_wanted)?;
+    if found.items.is_empty() && wanted.cursor.is_none() {
+        desk.must_be_there(Kind::ClusterGroup, "cluster_group", wanted.cluster_group.as_deref())?;
+    }
+    Ok(found.into_response())
 }
 
 /// Adds a tenant. Secrets without values are given some, and so is a tenant without secrets; they are shown in the
