@@ -16,6 +16,10 @@ fn told(reply: &Reply) -> Vec<String> {
     errors.iter().map(line).collect()
 }
 
+async fn another_node() -> portico::sim::Node {
+    portico::sim::Node::start(portico::sim::Settings::default()).await.expect("a node")
+}
+
 #[tokio::test]
 async fn keys_and_members_that_are_there_twice_are_refused_by_name() {
     let pool = Pool::start(config()).await;
@@ -150,6 +154,45 @@ async fn filters_that_name_nothing_are_told() {
     for node in ["node0", "node7"] {
         assert_eq!(own.get(&format!("/meetings?node={node}")).await, json!({"items": []}));
     }
+}
+
+#[tokio::test]
+async fn a_node_is_asked_before_its_url_or_secret_changes() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    let (node, other) = (another_node().await, another_node().await);
+    let (url, secret) = (node.url(), node.secret().to_owned());
+    let file = pool.config_path().with_file_name("node.yaml");
+    let write = |text: String| std::fs::write(&file, text).expect("a file");
+    let file = file.display();
+    write(format!("cluster: main\nurl: {url}\nsecret: {secret}\n"));
+    shell.out(&format!("node add far --file {file}")).await;
+    let before = shell.json("changes").await;
+    let gone = another_node().await;
+    let closed = gone.url();
+    gone.stop().await;
+    write("secret: wrong\n".to_owned());
+    for (change, said) in [
+        (format!("url={closed}"), "url: it refuses the connection"),
+        (format!("--file {file}"), "url: it refuses our checksum (sha256): the secret is wrong"),
+    ] {
+        let stderr = shell.refused(&format!("node set far {change}"), 1).await;
+        let is_told = stderr.starts_with(said) || stderr.contains("refused");
+        assert!(is_told && stderr.starts_with("url: "), "{change}: {stderr}");
+    }
+    assert_eq!(shell.json("changes").await, before, "nothing was changed");
+    // What does not change is not asked about, and neither is what is not there yet.
+    node.set_fault(Some(portico::sim::Fault::Status(502)));
+    shell.out(&format!("node set far weight=2 url={url}")).await;
+    shell.out(&format!("node set far --no-probe url={closed}")).await;
+    write(format!("url: {}\nsecret: {}\n", other.url(), other.secret()));
+    let good = shell.out(&format!("node set far --file {file}")).await;
+    assert!(good.contains(&other.url()), "{good}");
+    // What stands in the file is not asked about.
+    let stderr = shell.refused(&format!("node set node0 url={closed}"), 1).await;
+    assert!(stderr.contains("stands in the configuration file"), "{stderr}");
+    let stderr = shell.refused(&format!("node set nobody url={closed}"), 1).await;
+    assert_eq!(stderr, "there is no node nobody\n");
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ pub(in crate::admin) fn find(inventory: &Inventory, name: &ObjectName) -> Result
     inventory.get(name).ok_or_else(|| Problem::not_found(name))
 }
 
-fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem> {
+/// Refuses a change of what stands in the file.
+pub(super) fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem> {
     match inventory.origin(name) {
         Origin::Api => Ok(()),
         Origin::File => Err(Problem::conflict(format!(

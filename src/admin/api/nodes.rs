@@ -88,32 +88,33 @@ async fn list_nodes(
     Ok(found.into_response())
 }
 
-/// How a node is added.
+/// How a node is added or changed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Adding {
-    /// Whether it is asked first, and refused where something is wrong with it. Default false.
+struct Probing {
+    /// Whether it is asked first, where it is new or its URL, secret or cluster changes, and refused where something is
+    /// wrong with it. Default false.
     #[serde(default)]
     probe: bool,
 }
 
 /// Adds a node.
-#[utoipa::path(post, path = "/nodes", tag = "nodes", security(("token" = [])), params(Adding),
+#[utoipa::path(post, path = "/nodes", tag = "nodes", security(("token" = [])), params(Probing),
     request_body = NodeDocument,
     responses((status = 201, description = "Added", body = NodeView, headers(("ETag" = String), ("Location" = String))),
         Changing))]
 async fn add_node(
     State(desk): State<Desk>,
     caller: Caller,
-    Query(adding): Query<Adding>,
+    Query(probing): Query<Probing>,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
     let document = objects::plain::<NodeDocument>(&body.json().await?)?;
     if let Object::Node(node) = config::read_object(Kind::Node, &document)? {
         desk.must_not_be_us(&node.url).await?;
-        if adding.probe {
+        if probing.probe {
             desk.must_answer(&node).await?;
         }
     }
@@ -135,13 +136,14 @@ async fn get_node(
 
 /// Changes a node by a JSON merge patch (RFC 7396); what the patch does not name stays.
 #[utoipa::path(patch, path = "/nodes/{name}", tag = "nodes", security(("token" = [])),
-    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    params(("name" = String, Path), Probing, ("If-Match" = Option<String>, Header)),
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, description = "Changed", body = NodeView, headers(("ETag" = String))), Changing))]
 async fn change_node(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
+    Query(probing): Query<Probing>,
     headers: HeaderMap,
     body: Unread,
 ) -> Result<Response, Problem> {
@@ -153,7 +155,29 @@ async fn change_node(
         desk.must_not_be_us(&url).await?;
     }
     let name = ObjectName::new(Kind::Node, name);
+    if probing.probe {
+        must_answer_changed(&desk, &name, &headers, &patch).await?;
+    }
     objects::patch::<NodeDocument>(&desk, &caller, &name, &headers, &patch).await
+}
+
+/// Refuses a change after which a node would not answer as it should; what does not change is not looked at.
+async fn must_answer_changed(
+    desk: &Desk,
+    name: &ObjectName,
+    headers: &HeaderMap,
+    patch: &Value,
+) -> Result<(), Problem> {
+    let in_force = desk.keeper.in_force();
+    let before = edits::find(&in_force.inventory, name)?;
+    edits::check_managed(&in_force.inventory, name)?;
+    objects::check_patch(patch)?;
+    let after = objects::patched::<NodeDocument>(desk, headers, &before, patch)?;
+    let (Object::Node(before), Object::Node(after)) = (&before, &after) else { return Ok(()) };
+    let is_same = before.url == after.url
+        && before.secret.expose() == after.secret.expose()
+        && before.cluster == after.cluster;
+    if is_same { Ok(()) } else { desk.must_answer(after).await }
 }
 
 /// What an operator wants of a node.

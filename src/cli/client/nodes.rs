@@ -36,8 +36,15 @@ pub(in crate::cli) enum Verb {
         #[arg(long)]
         no_probe: bool,
     },
-    /// Change fields of one; what is not named stays, and `KEY=` takes back to the default
-    Set(Fields),
+    /// Change fields of one; what is not named stays, and `KEY=` takes back to the default. It is asked before its URL,
+    /// secret or cluster changes
+    Set {
+        #[command(flatten)]
+        fields: Fields,
+        /// Do not ask it: it is not there yet
+        #[arg(long)]
+        no_probe: bool,
+    },
     /// Remove one that runs no meetings
     Delete {
         /// Its name
@@ -80,7 +87,10 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::List => objects::run(access, &NODES, objects::Verb::List).await,
         Verb::Show { name } => objects::run(access, &NODES, objects::Verb::Show { name }).await,
-        Verb::Set(fields) => objects::run(access, &NODES, objects::Verb::Set(fields)).await,
+        Verb::Set { fields, no_probe } => {
+            let query = if no_probe { "" } else { "?probe=true" };
+            objects::set(access, &Api::new(access)?, &NODES, &fields, query).await
+        }
         Verb::Add { fields, no_probe } => {
             // Whoever adds a node wants it to take meetings, and is there now to hear why it would not.
             let query = if no_probe { "" } else { "?probe=true" };

@@ -125,21 +125,7 @@ pub(super) async fn run(access: &Access, noun: &Noun, verb: Verb) -> Result<(), 
             output::one(access.output, &answer.body)
         }
         Verb::Add(fields) => add(access, &api, noun, &fields, "").await,
-        Verb::Set(fields) => {
-            let document = values::document(fields.file.as_deref(), &fields.pairs)?;
-            if document.is_empty() {
-                return Err(Failure::wrong("nothing to set: say KEY=VALUE or --file FILE"));
-            }
-            // The API lets views be sent back, and takes nothing of these.
-            if let Some(told) = NOT_SET.iter().find(|told| document.contains_key(**told)) {
-                return Err(Failure::wrong(format_args!(
-                    "{told}: is only told; `portico node cordon`, `drain` and `ready` set the state of a node"
-                )));
-            }
-            let path = api::path(noun.collection, &fields.name);
-            let answer = api.patch(&path, &Value::Object(document), None).await?;
-            output::one(access.output, &answer.body)
-        }
+        Verb::Set(fields) => set(access, &api, noun, &fields, "").await,
         Verb::Delete { name } => {
             let what = noun.kind.as_str();
             let path = api::path(noun.collection, &name);
@@ -157,6 +143,29 @@ pub(super) async fn run(access: &Access, noun: &Noun, verb: Verb) -> Result<(), 
             Ok(())
         }
     }
+}
+
+/// Changes one; `query` says how.
+pub(super) async fn set(
+    access: &Access,
+    api: &Api,
+    noun: &Noun,
+    fields: &Fields,
+    query: &str,
+) -> Result<(), Failure> {
+    let document = values::document(fields.file.as_deref(), &fields.pairs)?;
+    if document.is_empty() {
+        return Err(Failure::wrong("nothing to set: say KEY=VALUE or --file FILE"));
+    }
+    // The API lets views be sent back, and takes nothing of these.
+    if let Some(told) = NOT_SET.iter().find(|told| document.contains_key(**told)) {
+        return Err(Failure::wrong(format_args!(
+            "{told}: is only told; `portico node cordon`, `drain` and `ready` set the state of a node"
+        )));
+    }
+    let path = format!("{}{query}", api::path(noun.collection, &fields.name));
+    let answer = api.patch(&path, &Value::Object(document), None).await?;
+    output::one(access.output, &answer.body)
 }
 
 /// Adds one; `query` says how.
