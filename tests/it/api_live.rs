@@ -126,7 +126,7 @@ async fn why_a_node_takes_no_meetings_is_told_in_words() {
     let admin = Operator::of(&pool, "admin").await;
     let reasons = async |name: &str| {
         let told = admin.get(&format!("/nodes/{name}/explanation")).await;
-        let all = told.as_array().expect("a list").clone();
+        let all = told["items"].as_array().expect("a list").clone();
         assert!(all.iter().all(|one| one["remedy"].as_str().is_some_and(|text| !text.is_empty())));
         all.iter().map(|one| one["reason"].as_str().expect("words").to_owned()).collect::<Vec<_>>()
     };
@@ -243,7 +243,7 @@ async fn a_node_with_meetings_goes_only_by_force_which_says_what_it_has_ended() 
         admin.call(Method::PUT, &format!("/nodes/{name}/state"), cordon).await;
     }
     eventually("it takes meetings", async || {
-        admin.get("/nodes/added/explanation").await.as_array().is_some_and(Vec::is_empty)
+        admin.get("/nodes/added/explanation").await["items"].as_array().is_some_and(Vec::is_empty)
     })
     .await;
     for id in ["algebra", "biology"] {
@@ -302,7 +302,9 @@ async fn the_room_there_is_follows_nodes_and_people() {
     assert_eq!(told["measured"]["empty"], json!(["node1", "node2"]));
 
     let instances = admin.get("/instances").await;
-    let [own] = instances.as_array().expect("a list").as_slice() else { panic!("{instances}") };
+    let [own] = instances["items"].as_array().expect("a list").as_slice() else {
+        panic!("{instances}")
+    };
     assert_eq!(
         (&own["is_self"], &own["nodes"]),
         (&true.into(), &json!(["node0", "node1", "node2"]))
@@ -317,7 +319,7 @@ async fn instances_are_listed_with_the_nodes_that_each_polls() {
     let admin = Operator::of(cluster.instance(0), "admin").await;
     eventually("both are there, and each node is polled by one", async || {
         let instances = admin.get("/instances").await;
-        let all = instances.as_array().expect("a list");
+        let all = instances["items"].as_array().expect("a list");
         let mut nodes: Vec<_> =
             all.iter().flat_map(|one| one["nodes"].as_array().expect("nodes").clone()).collect();
         nodes.sort_by_key(Value::to_string);

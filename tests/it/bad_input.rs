@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::{KEY, Operator, config, fields, json_of};
 use crate::command_line_api::Shell;
-use crate::harness::{Pool, Reply, request};
+use crate::harness::{Pool, Reply, eventually, request};
 
 /// Every field that is wrong, and why.
 fn told(reply: &Reply) -> Vec<String> {
@@ -211,4 +211,24 @@ async fn tokens_that_nobody_can_mean_are_not_made() {
     }
     assert!(shell.out("token create --scope admin --expires 1s").await.starts_with("ey"));
     assert!(KEY.len() >= 32);
+}
+
+#[tokio::test]
+async fn what_is_one_is_printed_as_one_and_lists_have_items() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    for verb in ["cordon", "drain", "ready"] {
+        let node = shell.json(&format!("node {verb} node0")).await;
+        assert_eq!(node["name"], "node0", "{verb}: {node}");
+    }
+    let yaml = shell.out("node ready node0 -o yaml").await;
+    assert!(yaml.starts_with("name: node0\n"), "{yaml}");
+    let admin = Operator::of(&pool, "admin").await;
+    eventually("it takes meetings", async || {
+        admin.get("/nodes/node0/explanation").await == json!({"items": []})
+    })
+    .await;
+    assert_eq!(admin.get("/instances").await["items"][0]["is_self"], true);
+    assert_eq!(shell.json("node explain node0").await, json!([]));
+    assert_eq!(shell.json("instance list").await[0]["is_self"], true);
 }

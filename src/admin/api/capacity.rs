@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::Desk;
 use super::caller::Caller;
+use super::listing::Listing;
 use super::problem::{Problem, Refused};
 use crate::fleet::{Capacity, Fleet, Forecast};
 
@@ -33,11 +34,11 @@ struct InstanceDocument {
 /// The instances that are alive, as the one that answers sees it, and who polls which node. One that is out of touch
 /// with the others knows itself alone and polls all nodes.
 #[utoipa::path(get, path = "/instances", tag = "instances", security(("token" = [])),
-    responses((status = 200, description = "The living", body = Vec<InstanceDocument>), Refused))]
+    responses((status = 200, description = "The living", body = Listing<InstanceDocument>), Refused))]
 async fn list_instances(
     State(desk): State<Desk>,
     caller: Caller,
-) -> Result<Json<Vec<InstanceDocument>>, Problem> {
+) -> Result<Json<Listing<InstanceDocument>>, Problem> {
     caller.may_read()?;
     let own = desk.fleet.leases.instance().as_str();
     let mut polled: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -55,7 +56,8 @@ async fn list_instances(
     }
     let document =
         |(id, nodes): (String, Vec<String>)| InstanceDocument { is_self: id == own, id, nodes };
-    Ok(Json(polled.into_iter().map(document).collect()))
+    // They are few: one page has all of them.
+    Ok(Json(Listing::new(polled.into_iter().map(document).collect(), None)))
 }
 
 /// How much room there is on the nodes that take meetings: ready, up and used by a tenant.

@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
+use super::listing::Listing;
 use super::problem::{Problem, Refused};
 use super::request::Path;
 use super::{Desk, time};
@@ -33,15 +34,15 @@ impl Reason {
     }
 }
 
-/// Why a node takes no meetings, each reason with what helps. An empty list: it takes meetings.
+/// Why a node takes no meetings, each reason with what helps. Without any it takes meetings.
 #[utoipa::path(get, path = "/nodes/{name}/explanation", tag = "nodes", security(("token" = [])),
     params(("name" = String, Path)),
-    responses((status = 200, description = "All that is in the way", body = Vec<Reason>), Refused))]
+    responses((status = 200, description = "All that is in the way", body = Listing<Reason>), Refused))]
 async fn explain(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
-) -> Result<Json<Vec<Reason>>, Problem> {
+) -> Result<Json<Listing<Reason>>, Problem> {
     caller.may_read()?;
     let snapshot = desk.fleet.snapshot();
     let node = snapshot.node(&name);
@@ -52,7 +53,7 @@ async fn explain(
         reasons.extend(of_use(&desk.keeper.in_force().inventory, node));
     }
     reasons.extend(of_health(node, &desk.polls(node)));
-    Ok(Json(reasons))
+    Ok(Json(Listing::new(reasons, None)))
 }
 
 impl Desk {

@@ -75,7 +75,7 @@ pub(super) async fn run(access: &Access, verb: &Verb) -> Result<(), Failure> {
         }
         Verb::Retry { id } => {
             let tried = Api::new(access)?.post_nothing(&format!("{}/retry", path(id))).await?;
-            output::list(access.output, COLUMNS, &[tried.body])
+            output::row(access.output, COLUMNS, &tried.body)
         }
         Verb::Delete { id } => {
             confirm(access, &format!("remove callback {id}: its front end is never told"))?;

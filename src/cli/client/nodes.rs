@@ -133,12 +133,12 @@ async fn set_state(
         }
         node = api.get(&path).await?.body;
     }
-    output::list(access.output, NODES.columns, &[node])
+    output::row(access.output, NODES.columns, &node)
 }
 
 async fn explain(access: &Access, name: &str) -> Result<(), Failure> {
     let path = format!("{}/explanation", api::path(NODES.collection, name));
-    let mut reasons = Api::new(access)?.get(&path).await?.body;
+    let mut reasons = Api::new(access)?.get(&path).await?.body["items"].take();
     reword(&mut reasons, name);
     let reasons = reasons.as_array().cloned().unwrap_or_default();
     if access.output == Format::Table && reasons.is_empty() {

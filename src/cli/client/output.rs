@@ -57,6 +57,14 @@ pub(super) fn one(format: Format, object: &Value) -> Result<(), Failure> {
     print(table)
 }
 
+/// Prints one object, as a row of such a list where that is for people.
+pub(super) fn row(format: Format, columns: &[Column], object: &Value) -> Result<(), Failure> {
+    if format == Format::Table {
+        return list(format, columns, std::slice::from_ref(object));
+    }
+    value(format, object)
+}
+
 /// Prints what is no table.
 pub(super) fn value(format: Format, value: &Value) -> Result<(), Failure> {
     let text = match format {

@@ -18,7 +18,7 @@ pub(in crate::cli) enum Instances {
 pub(super) async fn instances(access: &Access, verb: &Instances) -> Result<(), Failure> {
     let Instances::List = verb;
     let living = Api::new(access)?.get("/instances").await?.body;
-    let living = living.as_array().cloned().unwrap_or_default();
+    let living = living["items"].as_array().cloned().unwrap_or_default();
     output::list(access.output, INSTANCES, &living)
 }
 
