@@ -5,9 +5,11 @@
 
 pub mod branding;
 mod choosing;
+mod comparing;
 mod keeper;
 mod seen;
 
 pub use choosing::{Clashed, choose, save_nodes};
+pub use comparing::compare;
 pub use keeper::{InForce, Keeper, Unchanged};
 pub use seen::Seen;

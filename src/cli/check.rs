@@ -1,14 +1,16 @@
 //! `portico check`: says all that is wrong with a configuration file, or what it amounts to.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use super::{DONE, WRONG, environment};
 use crate::bus;
+use crate::chain::Chain;
 use crate::config::{self, MissingAsset, Report, Settings, StoreKind};
 use crate::edge::Certificate;
+use crate::inventory;
 use crate::model::RecordingSettings;
-use crate::store::{self, Postgres};
+use crate::store::{self, Embedded, Postgres, SavedInventory};
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -36,8 +38,56 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
             return Ok(WRONG);
         }
     }
+    match known(&settings) {
+        Ok(Some(saved)) => match inventory::compare(&settings, &saved.inventory) {
+            Ok(taken_over) => {
+                for name in taken_over {
+                    writeln!(
+                        err,
+                        "warning: {name} came through the API: it is the file's from the next start or SIGHUP on, and \
+                         what the API has made of it goes"
+                    )?;
+                }
+            }
+            Err(refusal) => {
+                writeln!(err, "{}: {refusal}", path.display())?;
+                return Ok(WRONG);
+            }
+        },
+        // Nothing was ever applied there.
+        Ok(None) => {}
+        Err(trouble) => writeln!(
+            err,
+            "warning: whether it goes together with what came through the API was not checked, as the store cannot be \
+             read: {}",
+            Chain(trouble.as_ref())
+        )?,
+    }
     writeln!(out, "{} is fine: {}", path.display(), summary(&settings))?;
     Ok(DONE)
+}
+
+/// What came through the API, as the store has it. Nothing is changed there.
+fn known(settings: &Settings) -> anyhow::Result<Option<SavedInventory>> {
+    let (key, former_key) = (settings.store.key.as_ref(), settings.store.former_key.as_ref());
+    match &settings.store.kind {
+        StoreKind::Embedded => {
+            let file = Embedded::file(&settings.data_dir);
+            match std::fs::File::open(&file) {
+                Ok(_) => Ok(Embedded::peek(&settings.data_dir, key, former_key)?),
+                // It was never started.
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(anyhow::anyhow!(
+                    "{}: {error}: run `portico check` as root, or as the user that Portico runs as",
+                    file.display()
+                )),
+            }
+        }
+        StoreKind::Postgres { url } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(Postgres::peek(url, key, former_key))?)
+        }
+    }
 }
 
 /// Whether the servers that it names can be asked at all, as far as their drivers understand it.

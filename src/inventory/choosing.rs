@@ -91,6 +91,12 @@ pub async fn choose(
 #[error("{0}")]
 pub struct Clashed(String);
 
+impl Clashed {
+    pub(super) fn new(refusal: String) -> Self {
+        Self(refusal)
+    }
+}
+
 /// What an operator reads whose file does not go together with what came through the API.
 pub(super) fn refusal_of(clashes: &[Clash], remedy: &str) -> String {
     let clashes: Vec<_> = clashes.iter().map(ToString::to_string).collect();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::{KEY, Operator, config, fields, json_of};
 use crate::command_line_api::Shell;
-use crate::harness::{Pool, Reply, eventually, request};
+use crate::harness::{Plan, Pool, Reply, eventually, portico, request};
 
 /// Every field that is wrong, and why.
 fn told(reply: &Reply) -> Vec<String> {
@@ -231,4 +231,90 @@ async fn what_is_one_is_printed_as_one_and_lists_have_items() {
     assert_eq!(admin.get("/instances").await["items"][0]["is_self"], true);
     assert_eq!(shell.json("node explain node0").await, json!([]));
     assert_eq!(shell.json("instance list").await[0]["is_self"], true);
+}
+
+/// A file with one tenant more.
+fn with_tenant(yaml: &str, slug: &str, domain: &str) -> String {
+    let secret = "another-secret-0123456789abcdefghijklmnopqrst";
+    let own = format!(
+        "  - slug: {slug}\n    cluster_group: default\n    domains: [{domain}]\n    \
+         secrets: [{{ sub_id: 0, secret: {secret} }}]\n"
+    );
+    yaml.replace("tenants:\n", &format!("tenants:\n{own}"))
+}
+
+#[tokio::test]
+async fn a_check_compares_the_file_with_what_is_in_postgres() {
+    let config = config().set("store.key", "the-key-of-all-instances-0123456789");
+    let cluster = Plan::new(config, 1).without_redis().start().await;
+    let pool = cluster.instance(0);
+    let admin = Operator::of(pool, "admin").await;
+    let beta = json!({"slug": "beta", "cluster_group": "default", "domains": ["beta.example"]});
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(beta)).await.status, 201);
+    let path = pool.config_path().display().to_string();
+    let fine = portico(&["check", "-c", &path]).await;
+    assert_eq!((fine.code, fine.stderr.as_str()), (0, ""), "{}", fine.stdout);
+    pool.rewrite_config(&with_tenant(&pool.config_yaml(), "gamma", "beta.example"));
+    let refused = portico(&["check", "-c", &path]).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("tenant beta: domains: "), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_check_compares_the_file_with_what_came_through_the_api() {
+    let mut pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let beta = json!({"slug": "beta", "cluster_group": "default", "domains": ["beta.example"]});
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(beta)).await.status, 201);
+    let good = pool.config_yaml();
+    let (steals, takes) =
+        (with_tenant(&good, "gamma", "beta.example"), with_tenant(&good, "beta", "beta.example"));
+    assert!(steals != good, "{good}");
+    let data = pool.dir().join("data");
+    let listed = || {
+        let all = std::fs::read_dir(&data).expect("a directory");
+        let mut all: Vec<_> = all.map(|one| one.expect("an entry").file_name()).collect();
+        all.sort();
+        all
+    };
+    let path = pool.config_path().display().to_string();
+    let check = async || portico(&["check", "-c", &path]).await;
+    // While it runs, and when it does not.
+    for is_running in [true, false] {
+        if !is_running {
+            pool.rewrite_config(&good);
+            pool.signal("TERM");
+            pool.ended().await;
+        }
+        let before = listed();
+        let fine = check().await;
+        assert_eq!((fine.code, fine.stderr.as_str()), (0, ""), "{}", fine.stdout);
+        pool.rewrite_config(&steals);
+        let refused = check().await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{}", refused.stderr);
+        let said = "tenant beta: domains: \"beta.example\" is that of tenant gamma already";
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        pool.rewrite_config(&takes);
+        let warned = check().await;
+        assert_eq!(warned.code, 0, "{}", warned.stderr);
+        let said =
+            "warning: tenant beta came through the API: it is the file's from the next start";
+        assert!(warned.stderr.contains(said), "{}", warned.stderr);
+        if !is_running {
+            assert_eq!(listed(), before, "nothing is left beside the database");
+        }
+    }
+    // A start says the same.
+    pool.rewrite_config(&steals);
+    pool.start_process();
+    assert_eq!(pool.ended().await.code(), Some(2), "{}", pool.log());
+    // What cannot be read is told.
+    std::fs::write(data.join("portico.db"), "this is no database").expect("a file");
+    let unread = check().await;
+    assert_eq!(unread.code, 0, "{}", unread.stderr);
+    assert!(
+        unread.stderr.contains("was not checked, as the store cannot be read"),
+        "{}",
+        unread.stderr
+    );
 }

@@ -224,6 +224,7 @@ async fn a_wrong_setting_is_named_and_its_password_is_not() {
             2,
             "portico.yaml:4: store.url: is no URL of a database: unknown option `sslcert`",
         ),
+        ("check", "127.0.0.1:PORT/postgres", 0, "was not checked, as the store cannot be read: "),
         ("serve", "127.0.0.1:PORT/postgres", 1, "correct user and password in `store.url`"),
         ("migrate", "127.0.0.1:PORT/postgres", 1, "correct user and password in `store.url`"),
         ("migrate", "127.0.0.1:1/postgres", 1, "correct host and port in `store.url`"),

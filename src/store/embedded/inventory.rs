@@ -1,13 +1,15 @@
 //! The SQL of the inventory.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 
-use super::Embedded;
 use super::ledger::add_change;
 use super::rows::{integer, unreadable};
-use crate::model::Inventory;
+use super::{Embedded, schema};
+use crate::model::{Inventory, Secret};
 use crate::store::Error;
 use crate::store::inventory::{Applied, Applying, Inventories, Part, REMEMBERED, SavedInventory};
 use crate::store::inventory_row::{self, Object, SavedRow};
@@ -55,6 +57,27 @@ impl Inventories for Embedded {
 
     fn inventory_changes(&self) -> Option<watch::Receiver<u64>> {
         None
+    }
+}
+
+impl Embedded {
+    /// What came through the API to the store in `data_dir`, if anything was ever applied there. Nothing is changed,
+    /// created or locked; another process may be using it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn peek(
+        data_dir: &Path,
+        key: Option<&Secret>,
+        former_key: Option<&Secret>,
+    ) -> Result<Option<SavedInventory>, Error> {
+        let path = Self::file(data_dir);
+        if schema::version(&path)? == 0 {
+            return Ok(None);
+        }
+        let known = schema::open_to_read(&path)
+            .and_then(|db| load(&db, Part::Managed, &Seal::new(key, former_key)));
+        known.map_err(|error| Error::from_sqlite(&path, error))
     }
 }
 

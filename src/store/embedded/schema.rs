@@ -1,10 +1,12 @@
 //! Opening the file and bringing its schema to the present version.
 
 use std::fs::{OpenOptions, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::store::{Error, Older};
@@ -33,6 +35,10 @@ pub(super) const PRESENT: u32 = 13;
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What stands for itself in no URI.
+const NOT_IN_URI: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/').remove(b'~');
+
 /// The file holds nodes' secrets: nobody else may read it. `SQLite` gives the log files beside it
 /// the same mode.
 const MODE: u32 = 0o600;
@@ -58,12 +64,25 @@ pub(super) fn version(path: &Path) -> Result<u32, Error> {
     if !path.is_file() {
         return Ok(0);
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let asked = Connection::open_with_flags(path, flags).and_then(|db| {
-        db.busy_timeout(LOCK_TIMEOUT)?;
-        db.pragma_query_value(None, "user_version", |row| row.get(0))
-    });
+    let asked = open_to_read(path)
+        .and_then(|db| db.pragma_query_value(None, "user_version", |row| row.get(0)));
     asked.map_err(|error| Error::from_sqlite(path, error))
+}
+
+/// A file that nothing is written to, also not beside it as long as nobody has it open: who looks may be another user
+/// than who serves.
+pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // Without a log beside it, it is open to nobody.
+    let immutable = if Path::new(&log).exists() { "" } else { "&immutable=1" };
+    let name = percent_encode(path.as_os_str().as_bytes(), NOT_IN_URI);
+    let db = Connection::open_with_flags(format!("file:{name}?mode=ro{immutable}"), flags)?;
+    db.busy_timeout(LOCK_TIMEOUT)?;
+    Ok(db)
 }
 
 /// Makes the file if there is none, and makes it private if it is not. `SQLite` would create it

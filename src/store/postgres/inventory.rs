@@ -11,16 +11,18 @@ use tokio_postgres::{AsyncMessage, Row};
 
 use super::error::Trouble;
 use super::rows::Unreadable;
+use super::session::Connector;
 use super::target::Target;
 use super::text::to_column as text;
-use super::{OPEN_WITHIN, Postgres};
+use super::{OPEN_WITHIN, Postgres, WITHIN, connect, schema};
 use crate::chain::Chain;
-use crate::model::{Change, Inventory};
+use crate::model::{Change, Inventory, Secret};
 use crate::store::Error;
 use crate::store::counters::to_column;
 use crate::store::inventory::{Applied, Applying, Inventories, Part, REMEMBERED, SavedInventory};
 use crate::store::inventory_row::{self, SavedRow};
 use crate::store::ledger::KEPT;
+use crate::store::seal::Seal;
 
 const IN_FORCE: &str = "SELECT revision, digest, applied_by, applied_at_ms FROM inventory_revisions
     ORDER BY revision DESC LIMIT 1";
@@ -53,6 +55,38 @@ const APPLY: &str = "WITH applied AS (
 
 /// Between two attempts to listen.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl Postgres {
+    /// What came through the API to the store of this URL, if anything was ever applied there. Nothing is changed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn peek(
+        url: &Secret,
+        key: Option<&Secret>,
+        former_key: Option<&Secret>,
+    ) -> Result<Option<SavedInventory>, Error> {
+        let target = Target::parse(url)?;
+        let session = connect(&Connector::new(&target).only_reading(), &target).await?;
+        if schema::version(&target, &session.client).await? == 0 {
+            return Ok(None);
+        }
+        let asked = timeout(WITHIN, session.client.query(LOAD, &[&false])).await;
+        let rows = asked
+            .map_err(|_elapsed| Trouble::Slow { place: target.place.clone() })?
+            .map_err(|error| Trouble::new(&target, &error))?;
+        let read = || {
+            let Some(first) = rows.first() else { return Ok(None) };
+            let objects: Vec<_> = rows.iter().map(object).collect::<Result<_, _>>()?;
+            let objects: Vec<_> = objects.into_iter().flatten().collect();
+            let seal = Seal::new(key, former_key);
+            let inventory = inventory_row::read(objects, &seal).map_err(Unreadable)?;
+            Ok::<_, Unreadable>(Some(SavedInventory { applied: applied(first)?, inventory }))
+        };
+        let place = target.place.clone();
+        Ok(read().map_err(|Unreadable(reason)| Trouble::Row { place, reason })?)
+    }
+}
 
 #[async_trait]
 impl Inventories for Postgres {
