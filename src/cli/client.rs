@@ -12,6 +12,7 @@ mod events;
 mod export;
 mod failure;
 mod links;
+mod lost;
 mod meetings;
 mod nodes;
 mod objects;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::{KEY, Operator, config, fields, json_of};
 use crate::command_line_api::Shell;
-use crate::harness::{Plan, Pool, Reply, eventually, portico, request};
+use crate::harness::{Plan, Pool, Reply, eventually, portico, portico_with, request};
 
 /// Every field that is wrong, and why.
 fn told(reply: &Reply) -> Vec<String> {
@@ -317,4 +317,64 @@ async fn a_check_compares_the_file_with_what_came_through_the_api() {
         "{}",
         unread.stderr
     );
+}
+
+#[tokio::test]
+async fn who_is_not_reached_is_told_with_what_helps() {
+    let closed = [("PORTICO_API", "http://127.0.0.1:1"), ("PORTICO_TOKEN", "x")];
+    let unknown = [("PORTICO_API", "http://no-such-host.invalid:8081"), ("PORTICO_TOKEN", "x")];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plain = format!("https://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::io::Write::write_all(&mut &stream, b"SSH-2.0-OpenSSH\r\n").ok();
+        }
+    });
+    let http = plain.replace("https", "http");
+    let (no_tls, no_http) = (
+        [("PORTICO_API", plain.as_str()), ("PORTICO_TOKEN", "x")],
+        [("PORTICO_API", http.as_str()), ("PORTICO_TOKEN", "x")],
+    );
+    for (env, said) in [
+        (
+            closed,
+            [
+                "http://127.0.0.1:1: ",
+                "Connection refused",
+                "is Portico running",
+                "PORTICO_API says so",
+            ],
+        ),
+        (unknown, ["no-such-host.invalid", "its name is not known", "slip", "-c FILE"]),
+        (no_tls, ["https://127.0.0.1", "TLS does not come about", "SSL_CERT_FILE", "PORTICO_API"]),
+        (
+            no_http,
+            [
+                "http://127.0.0.1",
+                "something else than Portico's API answers",
+                "server.admin",
+                "PORTICO_API",
+            ],
+        ),
+    ] {
+        let done = portico_with(&env, &["node", "list"]).await;
+        assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{}", done.stderr);
+        for part in said {
+            assert!(done.stderr.contains(part), "{env:?}: {part}: {}", done.stderr);
+        }
+    }
+    let mut pool = Pool::start(config()).await;
+    pool.signal("TERM");
+    pool.ended().await;
+    let stderr = Shell(&pool).refused("node list", 1).await;
+    for part in ["portico.sock: ", "systemctl status portico", "server.admin of ", "PORTICO_TOKEN"]
+    {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+    let off = Pool::start(crate::harness::Config::new()).await;
+    std::fs::remove_file(off.dir().join("data").join("portico.sock")).expect("a socket");
+    let stderr = Shell(&off).refused("node list", 2).await;
+    for part in ["portico.sock: ", "api.jwt_secret is missing", "api.socket"] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
 }

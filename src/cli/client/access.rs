@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
+use super::lost::{self, Place};
 use super::output::Format;
 use crate::admin::Scope;
 use crate::bbb::jwt;
@@ -20,6 +21,8 @@ use crate::model::Secret;
 /// Each call has a token of its own, for clocks that differ by no more.
 const GOOD_FOR_S: u64 = 300;
 const DAY_S: u64 = 24 * 60 * 60;
+/// Where the API listens.
+const ADMIN: &str = "server.admin";
 /// Of a user's name, in a token.
 const MAX_NAME: usize = 64;
 
@@ -50,12 +53,22 @@ pub(super) enum Right {
 
 impl Access {
     /// The base URL of the API's server, and the right to ask it.
-    pub(super) fn find(&self) -> Result<(String, Right), Failure> {
+    pub(super) fn find(&self) -> Result<(String, Right, Place), Failure> {
         if let Some(file) = &self.config {
             return of_file(file);
         }
         match (environment("PORTICO_API"), environment("PORTICO_TOKEN")) {
-            (Some(api), Some(token)) => Ok((api, Right::Token(token))),
+            (Some(api), Some(token)) => {
+                let tried = api.trim().trim_end_matches('/').to_owned();
+                let named_by =
+                    "PORTICO_API says so; -c FILE asks the Portico of a configuration file"
+                        .to_owned();
+                Ok((
+                    api,
+                    Right::Token(token),
+                    Place { tried, listener: ADMIN, named_by, before: None },
+                ))
+            }
             (Some(_), None) => Err(Failure::wrong(
                 "PORTICO_TOKEN is not set: `portico token create` makes one where the configuration file is",
             )),
@@ -65,13 +78,11 @@ impl Access {
             (None, None) => {
                 let usual = Path::new(config::DEFAULT_DATA_DIR).join(config::SOCKET);
                 by_socket(&usual).map_err(|why| {
-                    let mut line = "which Portico? Say -c FILE, or set PORTICO_API (such as http://127.0.0.1:8081) and \
-                                    PORTICO_TOKEN"
-                        .to_owned();
-                    if why.kind() == std::io::ErrorKind::PermissionDenied {
-                        line += "; or be root, for the one of this machine";
-                    }
-                    Failure::wrong(line)
+                    Failure::wrong(format_args!(
+                        "which Portico? Say -c FILE, or set PORTICO_API (such as http://127.0.0.1:8081) and \
+                         PORTICO_TOKEN, which `portico token create` makes\nthat of this machine was tried: {}",
+                        lost::of_socket(&usual, &why)
+                    ))
                 })
             }
         }
@@ -85,31 +96,45 @@ impl Access {
 }
 
 /// Those of this machine need no token. Whether one listens is found out here, so that there is another way.
-fn by_socket(path: &Path) -> std::io::Result<(String, Right)> {
+fn by_socket(path: &Path) -> std::io::Result<(String, Right, Place)> {
     UnixStream::connect(path)?;
-    Ok(("http://localhost".to_owned(), Right::Local(path.to_owned())))
+    let place = Place {
+        tried: path.display().to_string(),
+        listener: "api.socket",
+        named_by: "-c FILE, or PORTICO_API and PORTICO_TOKEN, ask another Portico".to_owned(),
+        before: None,
+    };
+    Ok(("http://localhost".to_owned(), Right::Local(path.to_owned()), place))
 }
 
-fn of_file(file: &Path) -> Result<(String, Right), Failure> {
+fn of_file(file: &Path) -> Result<(String, Right, Place), Failure> {
     let settings = config::load(file, &environment).map_err(Failure::wrong)?;
-    let mut no_socket = String::new();
+    let mut no_socket = None;
     if let Some(path) = settings.api.socket_path(&settings.data_dir) {
         match by_socket(&path) {
             Ok(found) => return Ok(found),
-            Err(why) => no_socket = format!(", and {}: {why}", path.display()),
+            Err(why) => no_socket = Some(lost::of_socket(&path, &why)),
         }
     }
     let key = settings.api.jwt_secret.ok_or_else(|| {
-        let file = file.display();
+        let before = no_socket.as_ref().map(|why| format!("{why}\n")).unwrap_or_default();
         Failure::wrong(format_args!(
-            "{file}: api.jwt_secret is missing, so nobody gets in over the network{no_socket}"
+            "{before}{}: api.jwt_secret is missing, so nobody gets in over the network: add it, or use api.socket on \
+             the machine itself",
+            file.display()
         ))
     })?;
     let user = environment("USER").or_else(|| environment("LOGNAME"));
     let user: String =
         user.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(MAX_NAME).collect();
     let user = if user.is_empty() { "portico".to_owned() } else { user };
-    Ok((format!("http://{}", reachable(settings.server.admin)), Right::Key { key, user }))
+    let base = format!("http://{}", reachable(settings.server.admin));
+    let named_by = format!(
+        "server.admin of {} says so; PORTICO_API and PORTICO_TOKEN, without -c, ask another Portico",
+        file.display()
+    );
+    let place = Place { tried: base.clone(), listener: ADMIN, named_by, before: no_socket };
+    Ok((base, Right::Key { key, user }, place))
 }
 
 /// Who listens on all addresses is asked on the loopback.

@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use super::Access;
 use super::access::Right;
 use super::failure::Failure;
+use super::lost::Place;
 use super::output::Format;
-use super::way::Way;
+use super::way::{self, Way};
 use crate::admin::ROOT;
-use crate::chain::Chain;
 
 /// Longer than a forced removal, which gives nodes a minute to end their meetings.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -32,6 +32,7 @@ pub(super) struct Api {
     /// With [`ROOT`].
     base: String,
     right: Right,
+    place: Place,
 }
 
 /// What it answers when all is well.
@@ -52,7 +53,7 @@ impl Api {
 
     /// The same for what can be printed as CSV.
     pub(super) fn for_csv(access: &Access) -> Result<Self, Failure> {
-        let (base, right) = access.find()?;
+        let (base, right, place) = access.find()?;
         let base = base.trim().trim_end_matches('/');
         let base = base.strip_suffix(ROOT).unwrap_or(base);
         let is_https = base.starts_with("https://");
@@ -65,7 +66,7 @@ impl Api {
             Right::Local(path) => Way::Socket(path.clone()),
             _ => Way::network(is_https)?,
         };
-        Ok(Self { way, base: format!("{base}{ROOT}"), right })
+        Ok(Self { way, base: format!("{base}{ROOT}"), right, place })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -143,21 +144,15 @@ impl Api {
             .body(Full::from(body))
             .map_err(|error| Failure::wrong(format_args!("{}: {error}", self.base)))?;
         let exchange = async {
-            let answer = self.way.send(request).await.map_err(|error| self.lost(error.as_ref()))?;
+            let answer = self.way.send(request).await.map_err(|error| self.unsent(&error))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
+            let body = body.map_err(|error| self.place.lost(error.as_ref(), true))?.to_bytes();
             Ok::<_, Failure>((head, body))
         };
         let (head, body) = match timeout(TIMEOUT, exchange).await {
             Ok(answered) => answered?,
-            Err(_elapsed) => {
-                let seconds = TIMEOUT.as_secs();
-                return Err(Failure::unsure(format_args!(
-                    "{} does not answer within {seconds} s",
-                    self.base
-                )));
-            }
+            Err(_elapsed) => return Err(self.place.silent(TIMEOUT.as_secs())),
         };
         if !head.status.is_success() {
             return Err(Failure::answered(head.status, &body));
@@ -192,19 +187,18 @@ impl Api {
             .body(Full::default())
             .map_err(|error| Failure::wrong(format_args!("{}: {error}", self.base)))?;
         let sent = timeout(TIMEOUT, self.way.send(request)).await;
-        let answer = sent
-            .map_err(|_elapsed| Failure::failed(format_args!("{} does not answer", self.base)))?;
-        let (head, body) = answer.map_err(|error| self.lost(error.as_ref()))?.into_parts();
+        let answer = sent.map_err(|_elapsed| self.place.silent(TIMEOUT.as_secs()))?;
+        let (head, body) = answer.map_err(|error| self.unsent(&error))?.into_parts();
         if head.status.is_success() {
             return Ok(body);
         }
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| self.lost(error.as_ref()))?.to_bytes();
+        let body = body.map_err(|error| self.place.lost(error.as_ref(), true))?.to_bytes();
         Err(Failure::answered(head.status, &body))
     }
 
-    fn lost(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
-        Failure::unsure(format_args!("{}: {}", self.base, Chain(error)))
+    fn unsent(&self, error: &way::Error) -> Failure {
+        self.place.lost(error.as_ref(), way::is_connected(error))
     }
 }
 

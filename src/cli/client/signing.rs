@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::Access;
 use super::access::reachable;
 use super::failure::Failure;
+use super::lost::Place;
 use super::secrets::first_line;
 use super::way::Way;
 use crate::bbb::{Algorithm, Answer, Call, Params, signed_query};
@@ -102,19 +103,26 @@ impl Signer {
         let link = self.link(call, pairs);
         // Not the link itself, which is as good as a secret for a while.
         let at = &self.base;
+        let place = Place {
+            tried: at.clone(),
+            listener: "server.listen",
+            named_by: "--server URL, or server.public_url of the configuration, says so".to_owned(),
+            before: None,
+        };
         let lost = |error: &dyn std::fmt::Display| Failure::failed(format_args!("{at}: {error}"));
         let request = Request::get(link).body(Full::<Bytes>::default());
         let request = request.map_err(|error| lost(&error))?;
         let way = Way::network(at.starts_with("https://"))?;
         let exchange = async {
-            let answer = way.send(request).await.map_err(|error| lost(&Chain(error.as_ref())))?;
+            let answer =
+                way.send(request).await.map_err(|error| place.lost(error.as_ref(), false))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| lost(&Chain(error.as_ref())))?.to_bytes();
             Ok::<_, Failure>((head.status, body))
         };
         let exchange = timeout(TIMEOUT, exchange).await;
-        let (status, body) = exchange.map_err(|_elapsed| lost(&"no answer within 60 s"))??;
+        let (status, body) = exchange.map_err(|_elapsed| place.silent(TIMEOUT.as_secs()))??;
         let answer = Answer::parse(&body);
         let answer = answer.map_err(|_not_xml| {
             lost(&format_args!("{status}: this is no answer of BigBlueButton's API"))

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,7 +18,24 @@ use tokio::net::UnixStream;
 use super::failure::Failure;
 use crate::chain::Chain;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who takes longer to take a connection is behind a firewall, or off.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether a request may have been on its way when this happened.
+pub(super) fn is_connected(error: &Error) -> bool {
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return !error.is_connect();
+    }
+    // By the socket, nothing is sent before all of this.
+    !error.is::<std::io::Error>() && !error.is::<Untrusted>()
+}
+
+/// Somebody else has put a socket there.
+#[derive(Debug, thiserror::Error)]
+#[error("uid {0} listens there, which is not Portico's")]
+struct Untrusted(u32);
 
 /// How a server is reached.
 pub(super) enum Way {
@@ -34,9 +52,12 @@ impl Way {
         let roots = if is_https { crate::node::load_roots() } else { Ok(RootCertStore::empty()) };
         let roots = roots.map_err(|error| Failure::failed(Chain(&error)))?;
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_WITHIN));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-        let http = Client::builder(TokioExecutor::new()).build(connector.build());
+        let http = Client::builder(TokioExecutor::new()).build(connector.wrap_connector(tcp));
         Ok(Self::Network(Box::new(http)))
     }
 
@@ -65,9 +86,7 @@ async fn by_socket(
     let stream = UnixStream::connect(path).await?;
     let peer = stream.peer_cred()?.uid();
     if !is_trusted(path, peer)? {
-        return Err(
-            format!("uid {peer} listens at {}, which is not Portico's", path.display()).into()
-        );
+        return Err(Untrusted(peer).into());
     }
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
