@@ -320,6 +320,44 @@ async fn a_check_compares_the_file_with_what_came_through_the_api() {
 }
 
 #[tokio::test]
+async fn an_export_says_where_secrets_belong_and_apply_asks_for_them() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    let node = another_node().await;
+    let file = pool.config_path().with_file_name("inventory.yaml");
+    let write = |text: &str| std::fs::write(&file, text).expect("a file");
+    write(&format!("cluster: main\nurl: {}\nsecret: {}\n", node.url(), node.secret()));
+    shell.out(&format!("node add far --file {}", file.display())).await;
+    shell.out("tenant add beta cluster_group=default").await;
+    shell.out("secret add beta 5").await;
+    let apply = format!("apply {}", file.display());
+    for format in ["yaml", "json"] {
+        let exported = shell.out(&format!("export -o {format}")).await;
+        assert!(exported.contains("fill_in") && !exported.contains(node.secret()), "{exported}");
+        write(&exported);
+        let told = shell.run(&format!("{apply} --prune")).await;
+        assert!(told.1.starts_with("added: 0, changed: 0, removed: 0, the same: "), "{told:?}");
+        // Elsewhere there is no secret to be kept.
+        write(&exported.replace("beta", "gamma").replace("far", "near"));
+        let (code, stdout, stderr) = shell.run(&apply).await;
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        let said = "node near: secret: is still to be filled in, as there is none to be kept";
+        assert!(stderr.contains(said), "{stderr}");
+    }
+    let exported = shell.out("export").await;
+    let only_tenants = exported.split("tenants:").nth(1).expect("tenants");
+    write(&format!("tenants:{}", only_tenants.replace("beta", "gamma")));
+    let (code, _, stderr) = shell.run(&apply).await;
+    assert_eq!(code, 1, "{stderr}");
+    for secret in ["secrets[0].secret", "secrets[1].secret"] {
+        assert!(stderr.contains(&format!("tenant gamma: {secret}: is still to be")), "{stderr}");
+    }
+    // Nobody takes it for a secret.
+    let stderr = shell.refused(&format!("node set far --file {}", file.display()), 1).await;
+    assert!(!stderr.is_empty());
+}
+
+#[tokio::test]
 async fn who_is_not_reached_is_told_with_what_helps() {
     let closed = [("PORTICO_API", "http://127.0.0.1:1"), ("PORTICO_TOKEN", "x")];
     let unknown = [("PORTICO_API", "http://no-such-host.invalid:8081"), ("PORTICO_TOKEN", "x")];

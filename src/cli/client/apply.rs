@@ -14,7 +14,7 @@ use super::output::Format;
 use super::plan::{self, Action, Field};
 use super::question::confirm;
 use super::secrets::first_line;
-use super::{Access, Api, api, output, values};
+use super::{Access, Api, api, export, output, values};
 use crate::cli::environment;
 
 /// Sections of a configuration file that are no inventory.
@@ -61,11 +61,11 @@ struct Step {
 type Documents = BTreeMap<String, Map<String, Value>>;
 
 pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<(), Failure> {
-    let (file, named) = read(&wanted.file)?;
+    let (mut file, named) = read(&wanted.file)?;
     let api = Api::new(access)?;
     // What a file says nothing of it does not want away.
     let prune = named.map(|is_named| is_named && wanted.prune);
-    let (steps, same) = plan(&api, &file, &prune).await?;
+    let (steps, same) = plan(&api, &mut file, &prune).await?;
     if wanted.dry_run {
         return print(access, &steps, same, "would be ");
     }
@@ -119,21 +119,26 @@ async fn work_off(
 /// What there is to do, in its order, and how many objects are as they should be.
 async fn plan(
     api: &Api,
-    file: &[Documents; 4],
+    file: &mut [Documents; 4],
     prune: &[bool; 4],
 ) -> Result<(Vec<Step>, usize), Failure> {
     let (mut steps, mut removals, mut same) = (Vec::new(), Vec::new(), 0);
     for ((noun, wanted), prune) in NOUNS.into_iter().zip(file).zip(prune) {
         let there = plan::by_name(noun, api.all(noun.collection).await?);
-        for (name, document) in wanted {
+        for (name, document) in wanted.iter_mut() {
             let object = format!("{} {name}", noun.kind.as_str());
             let (action, difference) = match there.get(name) {
                 Some(view) if view["origin"] == "file" => {
                     eprintln!("{} stands in the configuration file: skipped", plain(&object));
                     continue;
                 }
-                Some(view) => (Action::Change, plan::compare(noun, view, document)),
-                None => (Action::Add, plan::new(noun, document)),
+                known => {
+                    export::unmark(known, document).map_err(|failure| failure.of(&object))?;
+                    match known {
+                        Some(view) => (Action::Change, plan::compare(noun, view, document)),
+                        None => (Action::Add, plan::new(noun, document)),
+                    }
+                }
             };
             let fields = difference.map_err(|failure| failure.of(&object))?.fields;
             if action == Action::Change && fields.is_empty() {
