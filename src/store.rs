@@ -57,7 +57,7 @@ pub use health::Health;
 pub use inventory::{Applied, Applying, Inventories, Part, SavedInventory, digest_of};
 pub use ledger::Ledger;
 pub use postgres::{Postgres, Trouble};
-pub use statistics::{Of, Per, Running, Statistics, Usage, Wanted};
+pub use statistics::{Begun, Of, Per, Running, Statistics, Usage, Wanted};
 
 use crate::model::{
     AdminState, Asset, AssetKey, Hook, Meeting, MeetingKey, Node, NodeName, Secret, Slug,

@@ -25,7 +25,10 @@ pub(super) use self::inventory::{
     any_change_makes_another_digest, inventory, the_last_inventory_is_in_force,
 };
 pub(super) use self::ledger::{a_revoked_token_stays_revoked, changes_come_back_the_latest_first};
-pub(super) use self::statistics::{one_of_many_counts_what_runs, usage_adds_up_by_hours_and_days};
+pub(super) use self::statistics::{
+    a_batch_is_counted_once, clocks_apart_are_one, one_of_many_counts_what_runs,
+    usage_adds_up_by_hours_and_days,
+};
 use super::{Adding, Applying, Older, Opening, SavedNode, Store};
 use crate::model::{
     AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,

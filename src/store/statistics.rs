@@ -79,6 +79,19 @@ pub struct Running {
     pub attendees: u32,
 }
 
+/// Meetings that have begun, as one process tells of them: as often as it takes to know that it was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Which process: a name that no other has or had.
+    pub process: String,
+    /// Grows with its batches.
+    pub number: u64,
+    /// When it was made, ms since 1970.
+    pub at_ms: u64,
+    /// Whose meetings, and how many.
+    pub meetings: Vec<(Of, u64)>,
+}
+
 /// What somebody has used in an hour or a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
@@ -133,8 +146,13 @@ impl Wanted {
 /// The part of a [`Store`](super::Store) that keeps statistics.
 #[async_trait]
 pub trait Statistics: Send + Sync {
-    /// Adds meetings that have begun, all or none.
-    async fn add_begun(&self, at_ms: u64, begun: &[(Of, u64)]) -> Result<(), Error>;
+    /// The clock that all who share the store have in common, ms since 1970: the server's. Where nobody else
+    /// writes it is the caller's.
+    async fn clock_ms(&self, own_ms: u64) -> Result<u64, Error>;
+
+    /// Adds meetings that have begun, all or none; nothing where the same process has told of this batch, or of a
+    /// later one, before.
+    async fn add_begun(&self, begun: &Begun) -> Result<(), Error>;
 
     /// Counts what runs at this moment for the time since somebody did, unless that is less than `gap` ago: of
     /// many who count the same, one does. Tells whether it did.
@@ -148,7 +166,8 @@ pub trait Statistics: Send + Sync {
     /// What was used, by beginnings and tenants.
     async fn usage(&self, wanted: &Wanted) -> Result<Vec<Usage>, Error>;
 
-    /// Forgets what began before, of hours and of days, in seconds since 1970.
+    /// Forgets what began before, of hours and of days, in seconds since 1970, and the processes that have told of
+    /// nothing since the hours that are kept.
     async fn forget_usage(&self, hours_before_s: u64, days_before_s: u64) -> Result<(), Error>;
 
     /// When the oldest came of what is to be delivered to front ends, ms since 1970.

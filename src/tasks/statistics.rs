@@ -2,7 +2,9 @@
 //!
 //! Each instance adds the meetings that it has begun. What runs is the same for all, so who comes first counts it,
 //! and the store sees to it that nobody else does until it is time again: an instance that dies is missed by nobody.
-//! Who dies takes with him the meetings that he has begun since the last time, [`EVERY`] at most.
+//! Who dies takes with him the meetings that he has begun since the last time, [`EVERY`] at most. Whoever cannot
+//! know whether the store has heard of his says the same again, and it counts once. All of them go by the store's
+//! clock: their own may be minutes apart.
 //!
 //! The hours of the pool are read back now and then, for what is foreseen.
 
@@ -19,7 +21,7 @@ use super::driver::{Failed, Metrics, Task, activate, run};
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::Health;
-use crate::store::{Error, Of, Per, Running, Store, Wanted};
+use crate::store::{Begun, Error, Of, Per, Running, Store, Wanted};
 
 /// Peaks that are shorter may be missed.
 const EVERY: Duration = Duration::from_secs(15);
@@ -40,14 +42,30 @@ pub struct Statistics {
     store: Arc<dyn Store>,
     /// How long days are kept; none: for ever.
     kept: Option<Duration>,
+    /// What the store was told and may not have heard.
+    untold: Mutex<Untold>,
     learned_at: Mutex<Option<Instant>>,
     forgot_at: Mutex<Option<Instant>>,
+}
+
+/// A batch, and the number of the last one.
+#[derive(Default)]
+struct Untold {
+    batch: Option<Arc<Begun>>,
+    number: u64,
 }
 
 impl Statistics {
     /// Those of a fleet.
     pub fn new(fleet: Arc<Fleet>, store: Arc<dyn Store>, kept: Option<Duration>) -> Self {
-        Self { fleet, store, kept, learned_at: Mutex::default(), forgot_at: Mutex::default() }
+        Self {
+            fleet,
+            store,
+            kept,
+            untold: Mutex::default(),
+            learned_at: Mutex::default(),
+            forgot_at: Mutex::default(),
+        }
     }
 
     /// Goes on until `stop` turns true, and for `grace` after that.
@@ -64,15 +82,43 @@ impl Statistics {
     }
 
     async fn add(&self) -> Result<(), Error> {
-        let now = now_ms();
-        let (mut taken, mut begun, mut running) = (Vec::new(), Vec::new(), Vec::new());
-        let mut whole = Running { of: Of::Pool, meetings: 0, attendees: 0 };
-        for (tenant, tally) in self.fleet.directory.tallies() {
-            let more = tally.take_begun();
-            if more > 0 {
-                begun.push((Of::Tenant(tenant.clone()), more));
-                taken.push((tally.clone(), more));
+        let now = self.store.clock_ms(now_ms()).await?;
+        // What was told before, then what has come since.
+        for _ in 0..2 {
+            let Some(batch) = self.begun_until(now) else { break };
+            self.store.add_begun(&batch).await?;
+            self.untold.lock().batch = None;
+        }
+        // What runs on a node that was never polled nobody knows.
+        let snapshot = self.fleet.snapshot();
+        if snapshot.nodes().any(|node| node.live.health() == Health::Unknown) {
+            return Ok(());
+        }
+        self.store.add_running(now, GAP, &self.running()).await.map(drop)
+    }
+
+    /// The next batch to be told: as it was, until it is known that it was heard, however often we are cut short.
+    fn begun_until(&self, now: u64) -> Option<Arc<Begun>> {
+        let mut untold = self.untold.lock();
+        if untold.batch.is_none() {
+            let begun = self.fleet.directory.tallies().into_iter();
+            let begun = begun.map(|(tenant, tally)| (Of::Tenant(tenant), tally.take_begun()));
+            let mut meetings: Vec<_> = begun.filter(|(_, more)| *more > 0).collect();
+            if meetings.is_empty() {
+                return None;
             }
+            meetings.push((Of::Pool, meetings.iter().map(|(_, more)| more).sum()));
+            untold.number += 1;
+            let (process, number) = (self.fleet.leases.instance().to_string(), untold.number);
+            untold.batch = Some(Arc::new(Begun { process, number, at_ms: now, meetings }));
+        }
+        untold.batch.clone()
+    }
+
+    fn running(&self) -> Vec<Running> {
+        let mut whole = Running { of: Of::Pool, meetings: 0, attendees: 0 };
+        let mut running = Vec::new();
+        for (tenant, tally) in self.fleet.directory.tallies() {
             let figures = tally.whole();
             let (meetings, attendees) = (figures.meetings, figures.people.attendees);
             whole.meetings += meetings;
@@ -83,21 +129,7 @@ impl Statistics {
         }
         // An hour in which nothing ran is known, too.
         running.push(whole);
-        if !begun.is_empty() {
-            begun.push((Of::Pool, begun.iter().map(|(_, more)| more).sum()));
-            if let Err(trouble) = self.store.add_begun(now, &begun).await {
-                for (tally, more) in taken {
-                    tally.give_back_begun(more);
-                }
-                return Err(trouble);
-            }
-        }
-        // What runs on a node that was never polled nobody knows.
-        let snapshot = self.fleet.snapshot();
-        if snapshot.nodes().any(|node| node.live.health() == Health::Unknown) {
-            return Ok(());
-        }
-        self.store.add_running(now, GAP, &running).await.map(drop)
+        running
     }
 
     /// Reads what is known of past hours.
@@ -156,5 +188,62 @@ impl Task for Statistics {
             warn!("statistics are not kept for now: {}", Chain(&trouble));
             Failed
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+    use crate::model::{
+        AdminState, Inventory, Meeting, MeetingKey, NodeName, Scope, SubId, Tenant,
+    };
+    use crate::store::Embedded;
+
+    #[tokio::test]
+    async fn who_is_cut_short_loses_no_meeting_and_counts_none_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+        let tenants = vec![Tenant::sample("acme", &[0])];
+        let inventory = Inventory { tenants, ..Inventory::default() };
+        let fleet = Arc::new(Fleet::new(inventory, |_| AdminState::Ready));
+        let statistics = Statistics::new(fleet.clone(), store.clone(), None);
+        let scope = Scope::parse("acme").unwrap();
+        let begin = |id: &str| {
+            let place = fleet.snapshot().tenant("acme").unwrap().admit(SubId::MAIN).unwrap();
+            let meeting = Meeting {
+                key: MeetingKey { scope: scope.clone(), id: id.to_owned() },
+                node: NodeName::new("bbb01"),
+                node_meeting_id: id.to_owned(),
+                internal_id: id.to_owned(),
+                created_at_ms: 1,
+                parent_internal_id: None,
+                xml: Box::from(*b"<meeting/>"),
+            };
+            fleet.directory.enter(meeting, None, place, Vec::new());
+        };
+        for round in 0..20 {
+            begin(&format!("{round}a"));
+            // As when we are to stop: in the midst of it, once it is clear what is told.
+            let mut add = Box::pin(statistics.add());
+            while statistics.untold.lock().batch.is_none() {
+                assert!(poll!(add.as_mut()).is_pending());
+                tokio::task::yield_now().await;
+            }
+            drop(add);
+            begin(&format!("{round}b"));
+            statistics.add().await.unwrap();
+        }
+        let wanted = Wanted {
+            per: Per::Day,
+            of: Some(Of::Tenant(scope.tenant.clone())),
+            from_s: 0,
+            before_s: u64::MAX,
+            after: None,
+            limit: 10,
+        };
+        let days = store.usage(&wanted).await.unwrap();
+        assert_eq!(days.iter().map(|day| day.meetings).sum::<u64>(), 40);
     }
 }

@@ -29,11 +29,6 @@ impl Tally {
         std::mem::take(&mut self.0.lock().begun)
     }
 
-    /// Puts back what could not be counted.
-    pub fn give_back_begun(&self, begun: u64) {
-        self.0.lock().begun += begun;
-    }
-
     /// All that is not 0. What is the whole tenant's is its main secret's.
     pub fn totals(&self) -> Vec<(SubId, String, u64)> {
         let current = self.0.lock();

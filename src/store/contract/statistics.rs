@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::store::{Of, Per, Running, Store, Usage, Wanted};
+use crate::store::{Begun, Of, Per, Running, Store, Usage, Wanted};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 /// 2026-11-21, 23:59:50 UTC.
@@ -17,6 +17,10 @@ fn of(tenant: &str) -> Of {
 
 fn running(tenant: &str, meetings: u32, attendees: u32) -> Running {
     Running { of: of(tenant), meetings, attendees }
+}
+
+fn begun(process: &str, number: u64, at_ms: u64, meetings: &[(Of, u64)]) -> Begun {
+    Begun { process: process.to_owned(), number, at_ms, meetings: meetings.to_vec() }
 }
 
 fn wanted(per: Per) -> Wanted {
@@ -43,13 +47,14 @@ pub(in crate::store) async fn usage_adds_up_by_hours_and_days(store: &dyn Store)
     // Of the time before the first nothing is known.
     assert!(store.add_running(first - 10_000, GAP, &all).await.unwrap());
     assert!(store.add_running(first, GAP, &all).await.unwrap());
-    store.add_begun(first, &[(of("acme"), 2), (Of::Pool, 3), (of("beta"), 1)]).await.unwrap();
-    store.add_begun(first, &[]).await.unwrap();
+    let batch = begun("a", 1, first, &[(of("acme"), 2), (Of::Pool, 3), (of("beta"), 1)]);
+    store.add_begun(&batch).await.unwrap();
+    store.add_begun(&begun("a", 2, first, &[])).await.unwrap();
     // Somebody else has counted just now.
     assert!(!store.add_running(first + 9_999, GAP, &all).await.unwrap());
     let after = first + 20_000;
     assert!(store.add_running(after, GAP, &[running("acme", 1, 50)]).await.unwrap());
-    store.add_begun(after, &[(of("acme"), 1)]).await.unwrap();
+    store.add_begun(&begun("a", 3, after, &[(of("acme"), 1)])).await.unwrap();
     let rows = store.usage(&wanted(Per::Day)).await.unwrap();
     let expected = [
         ("acme", day, 2, 200, 2, 20),
@@ -90,6 +95,46 @@ pub(in crate::store) async fn usage_adds_up_by_hours_and_days(store: &dyn Store)
     assert_eq!(store.oldest_delivery().await.unwrap(), None);
 }
 
+/// Whoever does not know whether a batch was heard tells it again.
+pub(in crate::store) async fn a_batch_is_counted_once(stores: [&dyn Store; 2]) {
+    let meetings = [(Of::Pool, 3), (of("acme"), 3)];
+    let batch = |process, number| begun(process, number, BEFORE_MIDNIGHT_MS, &meetings);
+    let counted = || async {
+        let rows = stores[0].usage(&wanted(Per::Day)).await.unwrap();
+        rows.iter().map(|row| row.meetings).sum::<u64>()
+    };
+    // The first coming may still be under way.
+    let one = batch("one", 1);
+    let twice = join_all((0..4).map(|number| stores[number % 2].add_begun(&one))).await;
+    twice.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(counted().await, 3);
+    stores[0].add_begun(&batch("another", 1)).await.unwrap();
+    stores[0].add_begun(&batch("one", 2)).await.unwrap();
+    assert_eq!(counted().await, 9);
+    // What was sent before a connection broke may come late.
+    stores[1].add_begun(&batch("one", 1)).await.unwrap();
+    stores[1].add_begun(&batch("one", 2)).await.unwrap();
+    assert_eq!(counted().await, 9);
+    // Who is silent for as long as hours are kept has nothing to tell again.
+    stores[0].forget_usage(BEFORE_MIDNIGHT_MS / 1000 + 1, 0).await.unwrap();
+    stores[0].add_begun(&batch("one", 1)).await.unwrap();
+    assert_eq!(counted().await, 12);
+}
+
+/// Those whose own clocks differ count by the one that they share.
+pub(in crate::store) async fn clocks_apart_are_one(stores: [&dyn Store; 2]) {
+    let own = [BEFORE_MIDNIGHT_MS, BEFORE_MIDNIGHT_MS + 2 * HOUR_MS];
+    let running = [running("acme", 1, 10)];
+    let mut counted = 0;
+    for number in 0..6 {
+        let at_ms = stores[number % 2].clock_ms(own[number % 2]).await.unwrap();
+        counted += u32::from(stores[number % 2].add_running(at_ms, GAP, &running).await.unwrap());
+    }
+    assert_eq!(counted, 1);
+    let rows = stores[0].usage(&wanted(Per::Hour)).await.unwrap();
+    assert_eq!((rows.len(), rows[0].sampled_ms), (1, 0));
+}
+
 /// Several at once, of whom one counts at a time.
 pub(in crate::store) async fn one_of_many_counts_what_runs(stores: [&dyn Store; 2]) {
     for tick in 1..=10_u64 {
@@ -97,7 +142,8 @@ pub(in crate::store) async fn one_of_many_counts_what_runs(stores: [&dyn Store; 
         let count = |number: usize| async move {
             let running =
                 [running("acme", 1, 10), Running { of: Of::Pool, meetings: 1, attendees: 10 }];
-            stores[number % 2].add_begun(at_ms, &[(Of::Pool, 1), (of("acme"), 1)]).await.unwrap();
+            let batch = begun(&number.to_string(), tick, at_ms, &[(Of::Pool, 1), (of("acme"), 1)]);
+            stores[number % 2].add_begun(&batch).await.unwrap();
             stores[number % 2].add_running(at_ms, GAP, &running).await.unwrap()
         };
         let counted = join_all((0..6).map(count)).await;

@@ -9,13 +9,17 @@ use super::Embedded;
 use super::rows::integer;
 use crate::store::Error;
 use crate::store::counters::to_column;
-use crate::store::statistics::{MAX_GAP_MS, Of, Per, Running, Statistics, Usage, Wanted};
+use crate::store::statistics::{Begun, MAX_GAP_MS, Of, Per, Running, Statistics, Usage, Wanted};
 
 #[async_trait]
 impl Statistics for Embedded {
-    async fn add_begun(&self, at_ms: u64, begun: &[(Of, u64)]) -> Result<(), Error> {
-        let begun = begun.to_vec();
-        self.read(move |db| add_begun(db, at_ms, &begun)).await
+    async fn clock_ms(&self, own_ms: u64) -> Result<u64, Error> {
+        Ok(own_ms)
+    }
+
+    async fn add_begun(&self, begun: &Begun) -> Result<(), Error> {
+        let begun = begun.clone();
+        self.read(move |db| add_begun(db, &begun)).await
     }
 
     async fn add_running(
@@ -40,6 +44,8 @@ impl Statistics for Embedded {
                 let forgotten = "DELETE FROM statistics WHERE per = ?1 AND begins_at_s < ?2";
                 db.execute(forgotten, params![per.as_str(), to_column(before_s)])?;
             }
+            let silent = "DELETE FROM statistics_batches WHERE at_s < ?1";
+            db.execute(silent, [to_column(hours_before_s)])?;
             Ok(())
         })
         .await
@@ -53,11 +59,20 @@ impl Statistics for Embedded {
     }
 }
 
-fn add_begun(db: &Connection, at_ms: u64, begun: &[(Of, u64)]) -> rusqlite::Result<()> {
+fn add_begun(db: &Connection, begun: &Begun) -> rusqlite::Result<()> {
+    let Begun { process, number, at_ms, meetings } = begun;
     let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let is_new = moment.execute(
+        "INSERT INTO statistics_batches VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET number = excluded.number, at_s = excluded.at_s WHERE number < excluded.number",
+        params![process, to_column(*number), to_column(at_ms / 1000)],
+    )?;
+    if is_new == 0 {
+        return Ok(());
+    }
     for per in Per::ALL {
-        let begins = to_column(per.begin_of(at_ms));
-        for (of, meetings) in begun {
+        let begins = to_column(per.begin_of(*at_ms));
+        for (of, meetings) in meetings {
             moment
                 .prepare_cached(
                     "INSERT INTO statistics VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0)

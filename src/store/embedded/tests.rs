@@ -38,6 +38,9 @@ async fn it_keeps_the_contract() {
     let two = Embedded::open(dir.path()).unwrap();
     contract::counts_of_many_add_up([&one, &two]).await;
     contract::one_of_many_counts_what_runs([&one, &two]).await;
+    let (dir, one) = fresh();
+    let two = Embedded::open(dir.path()).unwrap();
+    contract::a_batch_is_counted_once([&one, &two]).await;
     let (dir, store) = fresh();
     drop(store);
     let sealed = Embedded::open_as(dir.path(), contract::sealing()).unwrap();

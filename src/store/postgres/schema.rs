@@ -31,10 +31,14 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
     ),
     ("V9__statistics", include_str!("../../../migrations/postgres/0009_statistics.sql")),
     ("V10__commands", include_str!("../../../migrations/postgres/0010_commands.sql")),
+    (
+        "V11__statistics_batches",
+        include_str!("../../../migrations/postgres/0011_statistics_batches.sql"),
+    ),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 10;
+pub(super) const PRESENT: u32 = 11;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

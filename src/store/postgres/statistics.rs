@@ -4,17 +4,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::Postgres;
 use super::text::to_column as text;
 use crate::store::Error;
 use crate::store::counters::to_column;
-use crate::store::statistics::{MAX_GAP_MS, Of, Per, Running, Statistics, Usage, Wanted};
+use crate::store::statistics::{Begun, MAX_GAP_MS, Of, Per, Running, Statistics, Usage, Wanted};
 
-/// In the order of their keys, so that two instances never wait for each other in a circle.
-const ADD_BEGUN: &str = "INSERT INTO statistics AS known
+const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// In the order of their keys, so that two instances never wait for each other in a circle. A batch that comes again
+/// waits for its first coming, if that is still under way.
+const ADD_BEGUN: &str = "WITH first AS (INSERT INTO statistics_batches AS known VALUES ($5, $6, $7)
+        ON CONFLICT (process) DO UPDATE SET number = excluded.number, at_s = excluded.at_s
+            WHERE known.number < excluded.number
+        RETURNING process)
+    INSERT INTO statistics AS known
     SELECT per, begins, tenant, meetings, 0, 0, 0, 0
-        FROM unnest($1::text[], $2::bigint[]) AS more (tenant, meetings),
+        FROM first, unnest($1::text[], $2::bigint[]) AS more (tenant, meetings),
             (VALUES ('day', $4::bigint), ('hour', $3::bigint)) AS rows (per, begins)
         ORDER BY per COLLATE \"C\", begins, tenant COLLATE \"C\"
     ON CONFLICT (per, begins_at_s, tenant) DO UPDATE SET meetings = known.meetings + excluded.meetings";
@@ -42,20 +50,34 @@ const USAGE: &str = "SELECT tenant, begins_at_s, meetings, attendee_ms, sampled_
         AND tenant BETWEEN $4 AND $5 AND (begins_at_s, tenant) > ($6, $7)
     ORDER BY begins_at_s, tenant LIMIT $8";
 
-const FORGET: &str = "DELETE FROM statistics
+const FORGET: &str = "WITH silent AS (DELETE FROM statistics_batches WHERE at_s < $1)
+    DELETE FROM statistics
     WHERE per = 'hour' AND begins_at_s < $1 OR per = 'day' AND begins_at_s < $2";
 
 const OLDEST: &str = "SELECT min(received_at_ms) FROM deliveries WHERE state = 'pending'";
 
 #[async_trait]
 impl Statistics for Postgres {
-    async fn add_begun(&self, at_ms: u64, begun: &[(Of, u64)]) -> Result<(), Error> {
-        let tenants: Vec<&str> = begun.iter().map(|(of, _)| of.column()).collect();
-        let meetings: Vec<i64> = begun.iter().map(|(_, meetings)| to_column(*meetings)).collect();
-        let [hour, day] = Per::ALL.map(|per| to_column(per.begin_of(at_ms)));
+    async fn clock_ms(&self, _own_ms: u64) -> Result<u64, Error> {
+        let reader = self.connection().await?;
+        let rows = reader.rows(CLOCK, &[]).await?;
+        let shown = rows.iter().map(|row| row.try_get::<_, i64>(0)).next().transpose();
+        let shown = shown.map_err(|error| reader.trouble(&error))?.unwrap_or_default();
+        Ok(shown.try_into().unwrap_or_default())
+    }
+
+    async fn add_begun(&self, begun: &Begun) -> Result<(), Error> {
+        let Begun { process, number, at_ms, meetings } = begun;
+        let tenants: Vec<&str> = meetings.iter().map(|(of, _)| of.column()).collect();
+        let meetings: Vec<i64> =
+            meetings.iter().map(|(_, meetings)| to_column(*meetings)).collect();
+        let [hour, day] = Per::ALL.map(|per| to_column(per.begin_of(*at_ms)));
+        let (number, at_s) = (to_column(*number), to_column(at_ms / 1000));
         // Not by way of the writer: its transactions hold other rows meanwhile.
         let reader = self.reader().await?;
-        reader.rows(ADD_BEGUN, &[&tenants, &meetings, &hour, &day]).await.map(drop)
+        let params: [&(dyn ToSql + Sync); 7] =
+            [&tenants, &meetings, &hour, &day, process, &number, &at_s];
+        reader.rows(ADD_BEGUN, &params).await.map(drop)
     }
 
     async fn add_running(

@@ -47,6 +47,12 @@ async fn it_keeps_the_contract() {
     contract::counts_of_many_add_up([&one, &two]).await;
     contract::one_of_many_counts_what_runs([&one, &two]).await;
     let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    contract::a_batch_is_counted_once([&one, &two]).await;
+    let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    contract::clocks_apart_are_one([&one, &two]).await;
+    let database = Server::shared().create_database();
     let url = Secret::new(Server::shared().url(&database));
     let sealed = Postgres::open(&url, contract::sealing()).await.unwrap();
     contract::everything_comes_back_as_it_was_put(&sealed).await;
