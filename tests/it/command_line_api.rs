@@ -246,7 +246,7 @@ async fn secrets_are_made_rolled_over_and_removed() {
     let twice = shell.refused("secret add beta 7", 1).await;
     assert_eq!(twice, "tenant beta has a secret 7: rotate it, or take another number\n");
     let missing = shell.refused("secret rotate beta 8", 1).await;
-    assert_eq!(missing, "tenant beta has no secret 8\n");
+    assert_eq!(missing, "there is no secret 8 of tenant beta\n");
 
     let second = shell.out("secret rotate beta 0").await.trim().to_owned();
     assert!(serves(&first).await && serves(&second).await);
@@ -265,6 +265,26 @@ async fn secrets_are_made_rolled_over_and_removed() {
     let main = shell.refused("secret delete beta 0 --yes", 1).await;
     assert!(main.starts_with("secrets: "), "{main}");
     assert!(serves(&second).await);
+}
+
+/// Whoever comes second is refused, whether he sees what the first has done or not: the value that the first was
+/// shown counts.
+#[tokio::test]
+async fn of_two_who_rotate_a_secret_one_is_refused() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    shell.out("tenant add beta cluster_group=default").await;
+    let line = "secret rotate beta 0";
+    let all = tokio::join!(shell.run(line), shell.run(line), shell.run(line), shell.run(line));
+    let (done, refused): (Vec<_>, Vec<_>) =
+        [all.0, all.1, all.2, all.3].into_iter().partition(|(code, ..)| *code == 0);
+    assert_eq!((done.len(), refused.len()), (1, 3), "{refused:?}");
+    assert!(beta(&pool, done[0].1.trim()).get("getMeetings", "").await.is_success());
+    for (_, stdout, stderr) in refused {
+        let is_said = stderr.contains("a rollover of secret 0 of tenant beta is going on")
+            || stderr.contains("end the second value that secret 0 of tenant beta has already");
+        assert!(is_said && stdout.is_empty(), "{stderr}");
+    }
 }
 
 #[tokio::test]

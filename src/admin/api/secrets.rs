@@ -232,9 +232,11 @@ async fn roll_over(
     let add = |secrets: &mut Vec<Value>| {
         let (place, found) = which.find(secrets)?;
         if found["secret2"].is_string() {
-            let detail =
-                "a rollover is going on: finish it, or end it with a PATCH of an empty secret2";
-            return Err(Problem::conflict(detail));
+            return Err(Problem::conflict(format!(
+                "a rollover of {} is going on, perhaps another operator's: finish it, or end it with a PATCH of an \
+                 empty secret2",
+                which.name()
+            )));
         }
         found["secret2"] = second.clone().into();
         Ok(place)

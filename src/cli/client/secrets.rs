@@ -2,11 +2,12 @@
 
 mod several;
 
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::objects::TENANTS;
@@ -63,6 +64,18 @@ pub(in crate::cli) struct Which {
     sub_id: u16,
 }
 
+impl Which {
+    fn path(&self) -> String {
+        format!("{}/secrets/{}", api::path(TENANTS.collection, &self.tenant), self.sub_id)
+    }
+}
+
+impl Display for Which {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "secret {} of tenant {}", self.sub_id, self.tenant)
+    }
+}
+
 /// A value that is not generated.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Given {
@@ -116,34 +129,47 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
             told(access, which, value, &secret, done)
         }
         Verb::Rotate { which, value, now } => {
-            let Which { tenant, sub_id } = which;
             let api = Api::new(access)?;
-            let before = format!("secret {sub_id} of tenant {tenant}");
+            let known = api.get(&which.path()).await.map_err(Failure::without_effect)?;
+            let is_rolling = known.body["rolling"] == true;
             if *now {
-                confirm(access, &format!("end what {before} was before"))?;
-            } else if is_rolling(&api, which).await? {
-                confirm(access, &format!("end the second value that {before} has already"))?;
+                confirm(access, &format!("end what {which} was before"))?;
+            } else if is_rolling {
+                confirm(access, &format!("end the second value that {which} has already"))?;
             }
             let secret = value.value()?;
-            let change = |secrets: &mut Vec<Value>| {
-                let found = of(which, secrets)?;
-                if *now {
-                    found.insert("secret".to_owned(), secret.as_str().into());
-                    found.insert("secret2".to_owned(), "".into());
-                } else {
-                    found.insert("secret2".to_owned(), secret.as_str().into());
-                }
-                Ok(())
+            // What another operator has begun since is not written over.
+            let done = if *now || is_rolling {
+                let patch = match now {
+                    true => json!({"secret": secret, "secret2": ""}),
+                    false => json!({"secret2": secret}),
+                };
+                api.patch(&which.path(), &patch, known.tag).await
+            } else {
+                let begin = format!("{}/rollover", which.path());
+                api.post(&begin, &json!({"secret2": secret})).await
             };
-            let done = edit(&api, which, change).await;
+            let done = done.map(drop).map_err(|failure| match failure.status {
+                Some(StatusCode::PRECONDITION_FAILED) => failure.in_words(|_read_it_again| {
+                    format!(
+                        "{which} is as it was: another operator has changed its tenant at the same time. Try again"
+                    )
+                }),
+                _ => failure,
+            });
             told(access, which, value, &secret, done)
         }
         Verb::Delete { which } => {
             let Which { tenant, sub_id } = which;
             confirm(access, &format!("remove secret {sub_id} of tenant {tenant}"))?;
             let change = |secrets: &mut Vec<Value>| {
-                of(which, secrets)?;
+                let before = secrets.len();
                 secrets.retain(|secret| secret["sub_id"] != *sub_id);
+                if secrets.len() == before {
+                    return Err(Failure::failed(format_args!(
+                        "tenant {tenant} has no secret {sub_id}"
+                    )));
+                }
                 Ok(())
             };
             edit(&Api::new(access)?, which, change).await?;
@@ -151,25 +177,6 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-/// Whether a second value counts, too: front ends may have it by now.
-async fn is_rolling(api: &Api, which: &Which) -> Result<bool, Failure> {
-    let tenant = api::path(TENANTS.collection, &which.tenant);
-    match api.get(&format!("{tenant}/secrets/{}", which.sub_id)).await {
-        Ok(secret) => Ok(secret.body["rolling"] == true),
-        // Which of the two there is not is told by the change.
-        Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => Ok(false),
-        Err(failure) => Err(failure),
-    }
-}
-
-fn of<'s>(which: &Which, secrets: &'s mut [Value]) -> Result<&'s mut Map<String, Value>, Failure> {
-    let found = secrets.iter_mut().find(|secret| secret["sub_id"] == which.sub_id);
-    found.and_then(Value::as_object_mut).ok_or_else(|| {
-        let Which { tenant, sub_id } = which;
-        Failure::failed(format_args!("tenant {tenant} has no secret {sub_id}"))
-    })
 }
 
 /// Changes the list of a tenant's secrets. The API keeps the values that are not in it.
