@@ -106,8 +106,23 @@ fn unknown(id: i64) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, why)
 }
 
-fn busy(id: i64) -> Problem {
-    Problem::conflict(format!("callback {id} is being delivered at this moment: look again"))
+/// Why nothing was done to one that was there a moment ago; `now` is what is known of it since.
+fn why_not(id: i64, now: Option<&Undelivered>) -> Problem {
+    match now {
+        None => {
+            let why = format!(
+                "callback {id} is not there any more: its front end was told meanwhile, or an operator has removed it"
+            );
+            Problem::new(StatusCode::NOT_FOUND, why)
+        }
+        Some(now) if now.is_under_way => Problem::conflict(format!(
+            "callback {id} is being delivered at this moment: look again"
+        )),
+        Some(now) => Problem::conflict(format!(
+            "callback {id} was being delivered a moment ago, and is {} now: try again",
+            now.state.as_str()
+        )),
+    }
 }
 
 /// What front ends were not told yet, by number: what waits, and what was given up in the last 30 days.
@@ -195,7 +210,7 @@ async fn retry_callback(
     }
     let now = now_ms();
     if !desk.store.retry_delivery(id, now).await? {
-        return Err(busy(id));
+        return Err(why_not(id, desk.store.find_undelivered(id).await?.as_ref()));
     }
     // It may have been told by the time that we look.
     let after = Undelivered {
@@ -223,7 +238,7 @@ async fn delete_callback(
     let id = number(&id)?;
     let before = desk.store.find_undelivered(id).await?.ok_or_else(|| unknown(id))?;
     if !desk.store.discard_delivery(id, now_ms()).await? {
-        return Err(busy(id));
+        return Err(why_not(id, desk.store.find_undelivered(id).await?.as_ref()));
     }
     desk.record_callback(&caller.who, "delete", &before, None).await;
     Ok(StatusCode::NO_CONTENT)
@@ -253,5 +268,47 @@ impl Desk {
             after: after.and_then(json),
         };
         edits::keep(self, who, change).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{CallbackKind, Delivery, MeetingKey, NodeName, Scope};
+
+    #[test]
+    fn what_is_said_of_one_that_was_not_to_be_changed_is_true() {
+        let delivery = Delivery {
+            id: 7,
+            node: NodeName::new("bbb01"),
+            kind: CallbackKind::End,
+            key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() },
+            target: "https://front.example/".to_owned(),
+            received_at_ms: 0,
+            attempts: 1,
+        };
+        let waits = Undelivered {
+            delivery,
+            state: Waiting::Pending,
+            next_attempt_at_ms: Some(9),
+            given_up_at_ms: None,
+            last_error: None,
+            is_under_way: false,
+            is_empty: false,
+        };
+        let under_way = Undelivered { is_under_way: true, ..waits.clone() };
+        let dead = Undelivered { state: Waiting::Dead, ..waits.clone() };
+        for (now, status, said) in [
+            (None, 404, "is not there any more"),
+            (Some(&under_way), 409, "is being delivered at this moment"),
+            (Some(&waits), 409, "a moment ago, and is pending now: try again"),
+            (Some(&dead), 409, "a moment ago, and is dead now: try again"),
+        ] {
+            let told = json!(why_not(7, now));
+            let detail = told["detail"].as_str().unwrap();
+            assert!(told["status"] == status && detail.contains(said), "{told}");
+        }
     }
 }
