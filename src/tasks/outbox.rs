@@ -268,7 +268,6 @@ impl Outbox {
             }
             Settled::Dead { error } => {
                 warn!("tenant {scope}: a {kind} callback was given up: {error}");
-                self.fleet.journal().callback_dead(scope, delivery.kind, error);
             }
         }
         let mut is_said = false;
@@ -279,6 +278,10 @@ impl Outbox {
                 warn!("what became of a callback cannot be written yet: {}", Chain(&trouble));
             }
             sleep(SETTLE_AGAIN).await;
+        }
+        // Whoever is told looks for it in the store.
+        if let Settled::Dead { error } = &settled {
+            self.fleet.journal().callback_dead(scope, delivery.kind, error);
         }
     }
 

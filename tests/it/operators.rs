@@ -133,6 +133,35 @@ async fn a_callback_in_postgres_is_seen_tried_again_and_removed() {
 }
 
 #[tokio::test]
+async fn that_a_callback_is_dead_is_told_once_the_store_knows() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    let url = server.url(&database);
+    let config = config().set("store.kind", "postgres").set("store.url", url);
+    let mut pool = Pool::start(config.set("callbacks.allow_targets", "[127.0.0.0/8]")).await;
+    meeting_told(&pool, "acme", "a1", NOWHERE).await;
+    let admin = Operator::of(&pool, "admin").await;
+    eventually("it waits", async || callbacks(&admin, "?state=pending").await.len() == 1).await;
+    server.sql(
+        &database,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''full''; END';
+         CREATE TRIGGER refuse BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (NEW.state = 'dead')
+             EXECUTE FUNCTION refuse()",
+    );
+    forbid_targets(&mut pool).await;
+    eventually("the store does not take it", async || {
+        pool.log().contains("what became of a callback cannot be written yet")
+    })
+    .await;
+    let admin = Operator::of(&pool, "admin").await;
+    let told = async || kinds(&admin.get("/events?kind=callback.dead").await).len();
+    assert_eq!(told().await, 0);
+    server.sql(&database, "DROP TRIGGER refuse ON deliveries");
+    eventually("it is told", async || told().await == 1).await;
+    assert_eq!(callbacks(&admin, "?state=dead").await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_callback_that_waits_is_told_when_it_is_tried() {
     let pool = Pool::start(config().set("callbacks.allow_targets", "[127.0.0.0/8]")).await;
     let front = Front::start(&[503; 4]).await;
