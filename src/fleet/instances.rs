@@ -57,7 +57,6 @@ pub struct Instances {
     mirror: Mutex<Mirror>,
     telling: Arc<Telling>,
     queue: Queue,
-    inventory: watch::Sender<u64>,
     /// Somebody needs what is not in ours.
     inventory_wanted: Notify,
     rates: broadcast::Sender<Vec<(String, u64)>>,
@@ -81,7 +80,6 @@ impl Default for Instances {
             mirror: Mutex::default(),
             telling: Arc::default(),
             queue: Queue::default(),
-            inventory: watch::Sender::new(0),
             inventory_wanted: Notify::new(),
             rates: broadcast::Sender::new(MAX_UNHEARD),
             figures: Counted::default(),
@@ -168,11 +166,6 @@ impl Instances {
         if self.is_linked() {
             self.telling.push(event);
         }
-    }
-
-    /// The last revision of the inventory that somebody has told of.
-    pub fn inventory(&self) -> watch::Receiver<u64> {
-        self.inventory.subscribe()
     }
 
     /// Others know of a node that we do not: what is in force in the store is to be read now.

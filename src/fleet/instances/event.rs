@@ -94,11 +94,6 @@ pub enum Event {
         /// What is wanted.
         state: AdminState,
     },
-    /// The inventory in the store has changed.
-    Inventory {
-        /// Grows with every change.
-        revision: u64,
-    },
     /// Something that a later version tells.
     #[serde(other)]
     Unknown,

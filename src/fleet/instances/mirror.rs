@@ -250,13 +250,6 @@ impl Fleet {
                     node.live.set_admin(state);
                 }
             }
-            Event::Inventory { revision } => {
-                self.instances.inventory.send_if_modified(|known| {
-                    let is_news = revision > *known;
-                    *known = revision.max(*known);
-                    is_news
-                });
-            }
             Event::Unknown => {}
         }
     }
