@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::api::{KEY, Operator, token};
+use crate::command_line_api::Shell;
 use crate::harness::{Cluster, Config, Front, PATIENCE, Plan, Pool, Postgres, Tenant, eventually};
 
 fn config() -> Config {
@@ -310,6 +311,21 @@ async fn who_follows_does_not_hold_up_a_stop_and_a_revoked_token_follows_nothing
     assert!(stopping.elapsed().as_secs() < 15, "{:?}", stopping.elapsed());
     let mut rest = Vec::new();
     drop(follower.stream.read_to_end(&mut rest).await);
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_know_the_others_says_so() {
+    let server = Postgres::shared();
+    let url = server.url(&server.create_database());
+    for (config, all_known) in
+        [(config(), true), (config().set("store.kind", "postgres").set("store.url", url), false)]
+    {
+        let pool = Pool::start(config).await;
+        let instances = Operator::of(&pool, "admin").await.get("/instances").await;
+        assert_eq!(instances[0]["all_known"], all_known, "{instances}");
+        let (_, _, stderr) = Shell(&pool).run("instance list").await;
+        assert_eq!(stderr.contains("there may be others"), !all_known, "{stderr}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use super::Desk;
 use super::caller::Caller;
 use super::listing::Listing;
 use super::problem::{Problem, Refused};
+use crate::bus::Living;
 use crate::fleet::{Capacity, Fleet, Forecast};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
@@ -29,10 +30,13 @@ struct InstanceDocument {
     is_self: bool,
     /// The nodes that it polls.
     nodes: Vec<String>,
+    /// Whether the one that answers knows all others: not where instances that share a PostgreSQL have no Redis, nor
+    /// while it is out of touch with them.
+    all_known: bool,
 }
 
 /// The instances that are alive, as the one that answers sees it, and who polls which node. One that is out of touch
-/// with the others knows itself alone and polls all nodes.
+/// with the others knows itself alone and polls all nodes; without Redis each of them does, and is to be asked itself.
 #[utoipa::path(get, path = "/instances", tag = "instances", security(("token" = [])),
     responses((status = 200, description = "The living", body = Listing<InstanceDocument>), Refused))]
 async fn list_instances(
@@ -54,8 +58,13 @@ async fn list_instances(
         let owner = living.as_ref().map_or(own, |living| living.owner_of(name).as_str());
         polled.entry(owner.to_owned()).or_default().push(name.to_owned());
     }
-    let document =
-        |(id, nodes): (String, Vec<String>)| InstanceDocument { is_self: id == own, id, nodes };
+    let all_known = living.as_ref().map_or(!desk.store.is_shared(), Living::is_in_touch);
+    let document = |(id, nodes): (String, Vec<String>)| InstanceDocument {
+        is_self: id == own,
+        id,
+        nodes,
+        all_known,
+    };
     // They are few: one page has all of them.
     Ok(Json(Listing::new(polled.into_iter().map(document).collect(), None)))
 }

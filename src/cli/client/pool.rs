@@ -19,6 +19,12 @@ pub(super) async fn instances(access: &Access, verb: &Instances) -> Result<(), F
     let Instances::List = verb;
     let living = Api::new(access)?.get("/instances").await?.body;
     let living = living["items"].as_array().cloned().unwrap_or_default();
+    if living.iter().any(|one| one["all_known"] == false) {
+        eprintln!(
+            "there may be others: the one that was asked knows itself alone, as there is no `redis`, or none that \
+             answers. Ask each instance"
+        );
+    }
     output::list(access.output, INSTANCES, &living)
 }
 
