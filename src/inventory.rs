@@ -7,6 +7,7 @@ pub mod branding;
 mod choosing;
 mod comparing;
 mod keeper;
+mod record;
 mod seen;
 
 pub use choosing::{Clashed, choose, save_nodes};

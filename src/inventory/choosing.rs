@@ -7,6 +7,7 @@ use humantime::format_rfc3339_seconds;
 use log::{info, warn};
 
 use super::branding;
+use super::record;
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::{Settings, StoreKind};
@@ -66,10 +67,12 @@ pub async fn choose(
         branding::keep(&whole, store).await;
         settings.inventory = whole;
         let base = in_force.as_ref().map_or(0, |applied| applied.revision);
-        let mut applied = in_force.filter(|applied| applied.digest == digest);
+        let mut applied = in_force.clone().filter(|applied| applied.digest == digest);
         if applied.is_none() {
             let by = name_of(settings);
-            let applying = Applying { digest: &digest, by: &by, base, change: None };
+            let before = before_start(settings, store, &known, in_force.is_some()).await;
+            let change = record::of_file(before.as_ref(), &of_file, &by);
+            let applying = Applying { digest: &digest, by: &by, base, change: change.as_ref() };
             applied = store.apply_inventory(&settings.inventory, applying).await?;
             if let Some(Applied { revision, .. }) = &applied {
                 info!(
@@ -127,6 +130,23 @@ async fn load_or_refuse(
             Chain(&unreadable)
         )),
         loaded => Ok(loaded?),
+    }
+}
+
+/// All that was in force before a start, for the trail; nothing where there was nothing, or where it cannot be read.
+async fn before_start(
+    settings: &Settings,
+    store: &dyn Store,
+    known: &Inventory,
+    has_some: bool,
+) -> Option<Inventory> {
+    if !has_some || is_shared(settings) {
+        return has_some.then(|| known.clone());
+    }
+    match store.load_inventory(Part::Whole).await {
+        Ok(saved) => resolved(saved?, store).await.ok(),
+        // Sealed with another key. What came through the API is known.
+        Err(_unreadable) => None,
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::branding;
 use super::choosing::{TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of};
+use super::record;
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
@@ -229,6 +230,7 @@ impl Keeper {
         let digest = store::digest_of(of_file, store);
         for _ in 0..TRIES {
             let saved = store.load_inventory(Part::Managed).await?;
+            let has_some = saved.is_some();
             let in_force = saved.as_ref().map(|saved| saved.applied.clone());
             let known = match saved {
                 Some(saved) => resolved(saved, store).await?,
@@ -247,7 +249,11 @@ impl Keeper {
                 return Err(Unchanged::Clashes(clashes));
             }
             let base = in_force.map_or(0, |applied| applied.revision);
-            let applying = Applying { digest: &digest, by: &self.name, base, change: None };
+            // What the store has may be sealed with another key; here it is known.
+            let before = self.in_force().inventory.of_file().with_managed_of(&known);
+            let change = record::of_file(has_some.then_some(&before), of_file, &self.name);
+            let change = change.as_ref();
+            let applying = Applying { digest: &digest, by: &self.name, base, change };
             if let Some(applied) = store.apply_inventory(&whole, applying).await? {
                 return Ok((applied, whole));
             }

@@ -45,11 +45,11 @@ struct ChangeDocument {
     /// When (RFC 3339).
     #[schema(value_type = String, format = DateTime)]
     at: Value,
-    /// The subject and the id of the token.
+    /// The subject and the id of the token, or `file`.
     who: String,
-    /// create, update, delete, state, rollover, revoke, end or force.
+    /// create, update, delete, state, rollover, revoke, end, force, or apply where a changed file was put in force.
     action: String,
-    /// Kind and name of what was changed.
+    /// Kind and name of what was changed; or `configuration file`, with the names of what it has changed in `after`.
     object: String,
     /// As it was, without secrets.
     before: Option<Value>,
