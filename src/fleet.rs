@@ -68,7 +68,7 @@ pub use snapshot::{Node, Snapshot, TenantEntry};
 pub use uses::Uses;
 
 use crate::model::{
-    self, AdminState, InstanceId, Inventory, Meeting, NodeName, Scope, SubId, Tenant,
+    self, AdminState, Health, InstanceId, Inventory, Meeting, NodeName, Scope, Slug, SubId, Tenant,
 };
 
 /// The pool at this moment. One per process, shared by all drivers.
@@ -115,9 +115,10 @@ impl Fleet {
     }
 
     /// Takes up the meetings that ran when we last looked. Of the nodes in `gone`, those that have any and
-    /// are not in the inventory stay, retired.
+    /// are not in the inventory stay, retired. Meetings of tenants that are gone stay as well: operators see them
+    /// and can end them.
     ///
-    /// Returns the meetings whose node or tenant is not known at all.
+    /// Returns the meetings whose node is not known at all.
     pub fn restore(&self, meetings: Vec<Meeting>, gone: Vec<model::Node>) -> Vec<Meeting> {
         let used: HashSet<&NodeName> = meetings.iter().map(|meeting| &meeting.node).collect();
         let retired = gone.into_iter().filter(|node| used.contains(&node.name)).collect();
@@ -125,14 +126,15 @@ impl Fleet {
         let mut unknown = Vec::new();
         for mut meeting in meetings {
             let node = snapshot.node(meeting.node.as_str());
-            let tenant = snapshot.tenant(meeting.key.scope.tenant.as_str());
-            let (Some(node), Some(tenant)) = (node, tenant) else {
+            let Some(node) = node else {
                 unknown.push(meeting);
                 continue;
             };
             // The names share their texts with those of the inventory.
             meeting.node = node.name().clone();
-            meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
+            if let Some(tenant) = snapshot.tenant(meeting.key.scope.tenant.as_str()) {
+                meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
+            }
             self.directory.adopt(meeting, true);
         }
         self.snapshot.store(Arc::new(snapshot));
@@ -176,11 +178,31 @@ impl Fleet {
             Some(&old),
             &state_of,
             &|tenant| self.directory.tally(tenant),
-            |node| self.directory.runs_on(node),
+            |node| self.runs_on(node),
             |tenant| self.directory.runs_for(tenant),
         );
         self.snapshot.store(Arc::new(snapshot));
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether a node has meetings for whose sake it is kept. Of one that is down the lost ones are not: nobody
+    /// can reach them.
+    pub fn runs_on(&self, name: &NodeName) -> bool {
+        let snapshot = self.snapshot.load();
+        let node = snapshot.node(name.as_str());
+        let is_down = node.is_some_and(|node| node.live.health() == Health::Down);
+        self.directory.has_on(name, |entry| !(is_down && entry.phase() == Phase::Lost))
+    }
+
+    /// Tenants that are not in the inventory any more and have meetings, and how many.
+    pub fn gone_tenants(&self) -> Vec<(Slug, usize)> {
+        let snapshot = self.snapshot.load();
+        let is_there =
+            |slug: &Slug| snapshot.tenant(slug.as_str()).is_some_and(|entry| !entry.is_retired);
+        let mut gone = self.directory.counts_of_tenants();
+        gone.retain(|(slug, _)| !is_there(slug));
+        gone.sort();
+        gone
     }
 
     /// Drops retired nodes and tenants on which nothing runs any more.
@@ -190,7 +212,7 @@ impl Fleet {
         let _one_at_a_time = self.changing.lock();
         let old = self.snapshot.load_full();
         let (next, gone) = old.without_idle_retired(
-            |node| self.directory.runs_on(node),
+            |node| self.runs_on(node),
             |tenant| self.directory.runs_for(tenant),
         );
         if let Some(next) = next {

@@ -12,5 +12,5 @@ mod seen;
 
 pub use choosing::{Clashed, choose, save_nodes};
 pub use comparing::compare;
-pub use keeper::{InForce, Keeper, Unchanged};
+pub use keeper::{InForce, Keeper, Unchanged, warn_of_gone};
 pub use seen::Seen;

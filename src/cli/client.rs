@@ -23,6 +23,7 @@ mod question;
 mod secrets;
 mod signing;
 mod statistics;
+mod tenants;
 mod tokens;
 mod values;
 mod way;
@@ -64,7 +65,7 @@ pub(super) enum Command {
         #[command(flatten)]
         access: Access,
         #[command(subcommand)]
-        verb: objects::Verb,
+        verb: tenants::Verb,
     },
     /// Secrets of tenants, over the API
     Secret {
@@ -161,9 +162,7 @@ pub(super) fn client(command: Command) -> anyhow::Result<u8> {
                 Command::ClusterGroup { access, verb } => {
                     objects::run(&access, &objects::GROUPS, verb).await
                 }
-                Command::Tenant { access, verb } => {
-                    objects::run(&access, &objects::TENANTS, verb).await
-                }
+                Command::Tenant { access, verb } => tenants::run(&access, verb).await,
                 Command::Secret { access, verb } => secrets::run(&access, verb).await,
                 Command::Meeting { access, verb } => meetings::run(&access, &verb).await,
                 Command::Link { access, wanted } => links::run(&access, &wanted),

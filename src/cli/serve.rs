@@ -323,9 +323,12 @@ async fn restore(settings: &Settings, store: &dyn Store) -> anyhow::Result<Fleet
     }
     if !dropped.is_empty() {
         warn!(
-            "{} left out, as the node or tenant is not in the file; back if it is within a day",
+            "{} left out, as the node is not in the file; back if it is within a day",
             check::counted(dropped.len(), "saved meeting")
         );
+    }
+    for (tenant, meetings) in fleet.gone_tenants() {
+        inventory::warn_of_gone(&tenant, meetings);
     }
     let running = check::counted(count - dropped.len(), "meeting");
     info!("{running} running when we last looked");

@@ -317,9 +317,16 @@ impl Directory {
         self.lists.lock().on_node.keys().cloned().collect()
     }
 
-    /// Whether any meeting is on this node.
-    pub fn runs_on(&self, node: &NodeName) -> bool {
-        self.lists.lock().on_node.contains_key(node)
+    /// Whether any meeting is on this node of which `counts` holds.
+    pub(super) fn has_on(&self, node: &NodeName, counts: impl Fn(&Entry) -> bool) -> bool {
+        let lists = self.lists.lock();
+        lists.on_node.get(node).is_some_and(|entries| entries.iter().any(|entry| counts(&entry.0)))
+    }
+
+    /// Who has meetings here, lost ones too, and how many.
+    pub fn counts_of_tenants(&self) -> Vec<(Slug, usize)> {
+        let lists = self.lists.lock();
+        lists.of_tenant.iter().map(|(slug, entries)| (slug.clone(), entries.len())).collect()
     }
 
     /// Whether any meeting belongs to this tenant.

@@ -142,8 +142,7 @@ impl Fleet {
     }
 
     /// Has the directory say what the store says of a key; what it said before is the double from then on, here
-    /// and at the other instances. `None` where it cannot: the row's meeting has ended, or its node or tenant is
-    /// not known.
+    /// and at the other instances. `None` where it cannot: the row's meeting has ended, or its node is not known.
     pub fn follow(&self, row: Meeting) -> Option<Arc<Entry>> {
         let known = self.directory.get_internal(&row.internal_id);
         if known.as_ref().is_some_and(|known| known.phase() == Phase::Ended) {

@@ -290,6 +290,24 @@ fn a_node_deleted_from_the_file_stays_while_meetings_run_on_it() {
 }
 
 #[test]
+fn what_is_lost_does_not_hold_a_retired_node_that_is_down() {
+    let fleet = fleet(&["a", "b"]);
+    poll(&fleet, "a", Vec::new());
+    create(&fleet, &key("acme", "m"), 7);
+    fleet.apply(inventory(vec![node("b", 1.0, &[])], Policy::default()));
+    poll(&fleet, "a", vec![listed("m@acme", 7, 1)]);
+    let node = fleet.snapshot().node("a").unwrap().clone();
+    for _ in 0..THRESHOLDS.down_after {
+        node.live.poll_failed("refused".into(), THRESHOLDS, 1);
+    }
+    // It may come back with its meetings.
+    assert_eq!(fleet.drop_idle_retired(), []);
+    fleet.lose_meetings_on(node.name());
+    assert_eq!(fleet.drop_idle_retired(), [NodeName::new("a")]);
+    assert!(fleet.snapshot().node("a").is_none());
+}
+
+#[test]
 fn meetings_come_back_after_a_restart_even_if_their_node_was_deleted() {
     let fleet = fleet(&["a"]);
     let gone = NodeName::new("gone");
@@ -301,7 +319,10 @@ fn meetings_come_back_after_a_restart_even_if_their_node_was_deleted() {
     ];
     let specs = vec![node("gone", 1.0, &[]), node("idle", 1.0, &[])];
     let dropped = fleet.restore(meetings, specs);
-    assert_eq!(dropped.iter().map(|m| m.key.id.as_str()).collect::<Vec<_>>(), ["o", "p"]);
+    assert_eq!(dropped.iter().map(|m| m.key.id.as_str()).collect::<Vec<_>>(), ["o"]);
+    // Its front end is nobody any more, but an operator sees it and can end it.
+    assert_eq!(fleet.directory.get(&scope("stranger"), "p").unwrap().node().as_str(), "a");
+    assert_eq!(fleet.gone_tenants(), [(scope("stranger").tenant, 1)]);
     assert!(fleet.directory.get(&scope("acme"), "n").is_some());
     assert_eq!(fleet.snapshot().node("gone").unwrap().live.admin(), AdminState::Retired);
     assert!(fleet.snapshot().node("idle").is_none());

@@ -17,7 +17,7 @@ use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::fleet::{Fleet, Node};
-use crate::model::{AdminState, Asset, AssetKey, Change, Clash, Inventory, NodeName};
+use crate::model::{AdminState, Asset, AssetKey, Change, Clash, Inventory, NodeName, Slug};
 use crate::store::{self, Applied, Applying, Error, Part, SavedNode, Store};
 
 /// The store is asked this often though it tells of changes by itself.
@@ -282,6 +282,12 @@ impl Keeper {
         let state_of = |node: &Arc<Node>| (node.name().clone(), node.live.admin());
         let states_before: HashMap<_, _> = before.nodes().map(state_of).collect();
         self.fleet.apply_with(inventory.clone(), |node| states.get(node).copied());
+        let known = |slug: &Slug| before.tenant(slug.as_str()).is_some_and(|one| !one.is_retired);
+        for (tenant, meetings) in self.fleet.gone_tenants() {
+            if known(&tenant) {
+                warn_of_gone(&tenant, meetings);
+            }
+        }
         let journal = self.fleet.journal();
         journal.inventory(&self.in_force().inventory, &inventory, applied.revision);
         for (name, state) in &states_before {
@@ -390,6 +396,15 @@ async fn changed(changes: Option<&mut watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
+/// Says that meetings of a tenant run on that is in force no more.
+pub fn warn_of_gone(tenant: &Slug, meetings: usize) {
+    let count = if meetings == 1 { "1 meeting".to_owned() } else { format!("{meetings} meetings") };
+    warn!(
+        "tenant {tenant} is gone, and {count} of it run on: `portico meeting list --tenant {tenant}` shows them, and \
+         `portico meeting end` ends them"
+    );
+}
+
 /// Nodes that go at once; those with meetings are retired and go when they are empty.
 async fn forget_deleted(fleet: &Fleet, store: &dyn Store, next: &Inventory) {
     let kept: HashSet<_> = next.nodes.iter().map(|node| &node.name).collect();
@@ -397,7 +412,7 @@ async fn forget_deleted(fleet: &Fleet, store: &dyn Store, next: &Inventory) {
         if kept.contains(node.name()) {
             continue;
         }
-        if fleet.directory.runs_on(node.name()) {
+        if fleet.runs_on(node.name()) {
             info!("node {} is retired: it stays until its meetings end", node.name());
         } else if let Err(trouble) = store.remove_node(node.name()).await {
             warn!("node {} stays in the store: {}", node.name(), Chain(&trouble));

@@ -111,15 +111,15 @@ async fn a_tenant_that_is_added_is_served_until_it_is_removed() {
     let full = front_end(&pool).get("create", "meetingID=b&name=Bee").await;
     assert!(!full.is_success(), "{}", full.body);
 
-    let removed = admin.call(Method::DELETE, "/tenants/beta", None).await;
-    assert_eq!(removed.status, 204, "{}", removed.body);
+    let removed = admin.call(Method::DELETE, "/tenants/beta?force=true", None).await;
+    assert_eq!(removed.status, 200, "{}", removed.body);
     let gone = admin.call(Method::DELETE, "/tenants/beta", None).await;
     assert_eq!(gone.status, 404, "{}", gone.body);
 
     let trail = admin.get("/changes").await;
     let actions: Vec<_> =
         trail["items"].as_array().expect("a list").iter().map(|one| &one["action"]).collect();
-    assert_eq!(actions, ["delete", "update", "create"]);
+    assert_eq!(actions, ["force", "delete", "update", "create"]);
     assert!(!trail.to_string().contains("the-secret-of-beta"));
     assert!(!pool.log().contains("the-secret-of-beta"));
 }

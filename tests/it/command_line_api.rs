@@ -105,16 +105,24 @@ beta  7     default  b.example  0        1         0          api
 
     assert_eq!(
         shell.refused("tenant delete beta", 2).await,
-        "remove tenant beta; its meetings go on without it: 1? Say --yes: there is nobody to ask\n"
+        "remove tenant beta? Say --yes: there is nobody to ask\n"
     );
-    let (code, stdout, stderr) = shell.run("tenant delete beta --yes").await;
-    let told = "tenant beta is removed; its meetings go on without it: 1\n";
-    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", told));
+    assert_eq!(
+        shell.refused("tenant delete beta --yes", 1).await,
+        "tenant beta has running meetings: 1, with 0 people in them. Wait until they are over; `--force` ends them \
+         first\n"
+    );
+    let asked = shell.refused("tenant delete beta --force", 2).await;
+    assert!(asked.starts_with("tenant beta has running meetings: 1, with 0 people"), "{asked}");
+    let (code, stdout, stderr) = shell.run("tenant delete beta --force --yes").await;
+    assert!(stderr.ends_with("tenant beta is removed; meetings ended: 1\n"), "{stderr}");
+    assert_eq!((code, stdout.as_str()), (0, ""));
     assert_eq!(shell.refused("tenant show beta", 1).await, "there is no tenant beta\n");
-    let trail = shell.json("changes --limit 2").await;
-    assert_eq!((&trail[0]["action"], &trail[1]["action"]), (&"delete".into(), &"update".into()));
+    let trail = shell.json("changes --limit 3").await;
+    let actions = [0, 1, 2].map(|at| trail[at]["action"].as_str().unwrap_or_default());
+    assert_eq!(actions, ["force", "delete", "update"]);
     let table = shell.out("changes").await;
-    assert_eq!(table.lines().count(), 4, "{table}");
+    assert_eq!(table.lines().count(), 5, "{table}");
     assert!(!table.contains(&secret) && !pool.log().contains(&secret));
 }
 

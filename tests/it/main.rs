@@ -3,6 +3,7 @@
 //! One binary, a module per behaviour. `harness` starts the pool that a test asks for and hands typed
 //! handles back.
 
+mod gone_tenants;
 mod harness;
 
 mod answers;

@@ -162,7 +162,7 @@ pub(in crate::admin) const AHEAD: [Duration; 2] =
 /// The room that there is, with what is foreseen.
 pub(in crate::admin) fn capacity(fleet: &Fleet) -> (Capacity, [Option<Forecast>; 2]) {
     let foreseen = AHEAD.map(|ahead| fleet.foresee(ahead));
-    let runs_on = |node: &crate::fleet::Node| fleet.directory.runs_on(node.name());
+    let runs_on = |node: &crate::fleet::Node| fleet.runs_on(node.name());
     (Capacity::of(&fleet.snapshot(), foreseen[1].as_ref(), runs_on), foreseen)
 }
 

@@ -1,5 +1,6 @@
-//! Removing a node, with or without what runs on it.
+//! Removing a node or a tenant, with or without the meetings that it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -18,7 +19,7 @@ use super::objects;
 use super::problem::{Changing, Problem};
 use super::request::Path;
 use super::{Desk, Query};
-use crate::fleet::{Entry, Phase};
+use crate::fleet::{Entry, Phase, Sought};
 use crate::model::{Kind, NodeName, ObjectName};
 
 /// Meetings that are ended at the same time.
@@ -31,7 +32,7 @@ const ENDED_WITHIN: Duration = Duration::from_mins(1);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Removing {
-    /// Whether the meetings that run on it are ended. Default false: it is not removed while there are any.
+    /// Whether its running meetings are ended. Default false: it is not removed while there are any.
     #[serde(default)]
     force: bool,
 }
@@ -41,7 +42,8 @@ pub(super) struct Removing {
 pub(in crate::admin) struct RemovedDocument {
     /// Internal ids of the meetings that were ended.
     pub(in crate::admin) ended: Vec<String>,
-    /// Internal ids of those that its node did not end: it stays, retired, until they are over.
+    /// Internal ids of those that their node did not end: a node stays, retired, until they are over; those of a
+    /// tenant go on.
     pub(in crate::admin) left: Vec<String>,
 }
 
@@ -88,25 +90,68 @@ pub(super) async fn remove_node(
     Ok(Json(removed).into_response())
 }
 
+/// Removes a tenant. One that runs meetings is refused, with their number: wait until they are over, or have them ended
+/// with `force`.
+#[utoipa::path(delete, path = "/tenants/{slug}", tag = "tenants", security(("token" = [])),
+    params(("slug" = String, Path), Removing, ("If-Match" = Option<String>, Header)),
+    responses((status = 200, description = "Removed by force", body = RemovedDocument),
+        (status = 204, description = "Removed"), Changing))]
+pub(super) async fn remove_tenant(
+    State(desk): State<Desk>,
+    caller: Caller,
+    Path(slug): Path<String>,
+    Query(removing): Query<Removing>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.may_write()?;
+    let object = ObjectName::new(Kind::Tenant, slug);
+    if !removing.force {
+        let running = desk.running_of(&object.name);
+        if !running.is_empty() && edits::is_managed(&desk, &object) {
+            let people: u32 = running.iter().map(|entry| entry.people().attendees).sum();
+            return Err(Problem::conflict(format!(
+                "{object} has running meetings: {}, with {people} people in them. Wait until they are over; \
+                 `?force=true` ends them first",
+                running.len()
+            )));
+        }
+        return objects::delete(&desk, &caller, &object, &headers).await;
+    }
+    // From here on it begins no new ones.
+    objects::delete(&desk, &caller, &object, &headers).await?;
+    let removed = desk.end_all(desk.running_of(&object.name)).await;
+    let told = Some(json!({"ended": removed.ended, "left": removed.left}).to_string());
+    edits::write_down(&desk, &caller.who, "force", &object, told, None).await;
+    Ok(Json(removed).into_response())
+}
+
 impl Desk {
-    fn running_on(&self, node: &NodeName) -> Vec<std::sync::Arc<Entry>> {
+    fn running_on(&self, node: &NodeName) -> Vec<Arc<Entry>> {
         let mut entries = self.fleet.directory.on_node(node);
         entries.retain(|entry| entry.phase() == Phase::Running);
         entries
     }
 
+    fn running_of(&self, tenant: &str) -> Vec<Arc<Entry>> {
+        let sought = Sought { tenant: Some(tenant), node: None };
+        let is_running = |entry: &Entry| entry.phase() == Phase::Running;
+        self.fleet.directory.page(sought, None, usize::MAX, is_running)
+    }
+
     /// Ends what runs on a node.
     pub(in crate::admin) async fn end_all_on(&self, node: &NodeName) -> RemovedDocument {
+        self.end_all(self.running_on(node)).await
+    }
+
+    async fn end_all(&self, running: Vec<Arc<Entry>>) -> RemovedDocument {
         let until = Instant::now() + ENDED_WITHIN;
-        let end = |entry: std::sync::Arc<Entry>| async move {
+        let end = |entry: Arc<Entry>| async move {
             let is_ended = matches!(timeout_at(until, self.end(&entry)).await, Ok(Ok(())));
             (entry.internal_id().to_owned(), is_ended)
         };
         // Breakout rooms end with their main meetings, so these come first.
-        let (mains, breakouts): (Vec<_>, Vec<_>) = self
-            .running_on(node)
-            .into_iter()
-            .partition(|entry| entry.parent_internal_id().is_none());
+        let (mains, breakouts): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|entry| entry.parent_internal_id().is_none());
         let mut ended: Vec<_> =
             stream::iter(mains).map(end).buffer_unordered(AT_ONCE).collect().await;
         let rooms: Vec<_> =

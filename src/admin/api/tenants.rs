@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::documents::{SecretDocument, TenantDocument};
 use super::listing::{Listing, Page};
 use super::problem::{Changing, Problem, Refused};
+use super::removal;
 use super::request::{Path, Unread};
 use super::views::{OriginWord, TenantView, View};
 use super::{Desk, Query};
@@ -23,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(list_tenants, add_tenant)).routes(routes!(
         get_tenant,
         change_tenant,
-        remove_tenant
+        removal::remove_tenant
     ))
 }
 
@@ -131,18 +132,4 @@ async fn change_tenant(
     let name = ObjectName::new(Kind::Tenant, name);
     let patch = body.json().await?;
     objects::patch::<TenantDocument>(&desk, &caller, &name, &headers, &patch).await
-}
-
-/// Removes a tenant.
-#[utoipa::path(delete, path = "/tenants/{slug}", tag = "tenants", security(("token" = [])),
-    params(("slug" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204, description = "Removed"), Changing))]
-async fn remove_tenant(
-    State(desk): State<Desk>,
-    caller: Caller,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    caller.may_write()?;
-    objects::delete(&desk, &caller, &ObjectName::new(Kind::Tenant, name), &headers).await
 }

@@ -129,17 +129,9 @@ pub(super) async fn run(access: &Access, noun: &Noun, verb: Verb) -> Result<(), 
         Verb::Delete { name } => {
             let what = noun.kind.as_str();
             let path = api::path(noun.collection, &name);
-            let mut others = String::new();
-            if noun.kind == Kind::Tenant {
-                let tenant = api.get(&path).await?.body;
-                let running = tenant["status"]["meetings"].as_u64().unwrap_or_default();
-                if running > 0 {
-                    others = format!("; its meetings go on without it: {running}");
-                }
-            }
-            confirm(access, &format!("remove {what} {name}{others}"))?;
+            confirm(access, &format!("remove {what} {name}"))?;
             api.delete(&path).await?;
-            eprintln!("{what} {name} is removed{others}");
+            eprintln!("{what} {name} is removed");
             Ok(())
         }
     }

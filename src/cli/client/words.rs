@@ -6,6 +6,10 @@ const WORDS: &[(&str, &str)] = &[
         "Set its state to draining and remove it when it is empty; `?force=true` ends them",
         "Drain it with `portico node drain NAME --wait` and remove it then; `--force` ends them",
     ),
+    (
+        "Wait until they are over; `?force=true` ends them first",
+        "Wait until they are over; `--force` ends them first",
+    ),
     ("set its state to ready", "`portico node ready NAME`"),
     (
         "ask for a probe of the node, which says what is wrong and what helps",

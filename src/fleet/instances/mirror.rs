@@ -461,16 +461,17 @@ impl Fleet {
     }
 }
 
-/// The meeting with names that share their texts with those of the inventory. `None` where its node or
-/// tenant is not in it.
+/// The meeting with names that share their texts with those of the inventory. `None` where its node is not in it;
+/// that of a tenant that is gone is still to be seen by operators.
 pub(in crate::fleet) fn with_known_names(
     snapshot: &Snapshot,
     mut meeting: Meeting,
 ) -> Option<Meeting> {
     let node = snapshot.node(meeting.node.as_str())?;
-    let tenant = snapshot.tenant(meeting.key.scope.tenant.as_str())?;
     meeting.node = node.name().clone();
-    meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
+    if let Some(tenant) = snapshot.tenant(meeting.key.scope.tenant.as_str()) {
+        meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
+    }
     Some(meeting)
 }
 

@@ -1,0 +1,106 @@
+//! Tenants that are removed while their meetings run: who sees these, and who can end them.
+
+use http::Method;
+use serde_json::json;
+
+use crate::api::{KEY, Operator, json_of};
+use crate::edit;
+use crate::harness::{Client, Config, Pool, Tenant, eventually};
+
+const SECRET: &str = "the-secret-of-beta-the-secret-of-beta-0123456789";
+
+fn config() -> Config {
+    Config::new().nodes(1).set("api.jwt_secret", KEY).tenant(Tenant::new("acme"))
+}
+
+fn beta(pool: &Pool) -> Client {
+    pool.tenant("acme").base("/bbb/beta/bigbluebutton/api").secret(SECRET)
+}
+
+/// Puts another file in force and waits until it is.
+async fn reload(pool: &Pool, yaml: &str) {
+    let read = "configuration read again";
+    let times = pool.log().matches(read).count();
+    pool.rewrite_config(yaml);
+    pool.signal("HUP");
+    eventually("the file is read", async || pool.log().matches(read).count() > times).await;
+}
+
+#[tokio::test]
+async fn meetings_of_a_tenant_that_left_the_file_are_ended_by_operators() {
+    let mut pool = Pool::start(config()).await;
+    let without = pool.config_yaml();
+    reload(&pool, &edit::with_tenant(&without, "beta", SECRET)).await;
+    beta(&pool).create("room").await;
+    pool.tenant("acme").create("other").await;
+    reload(&pool, &without).await;
+    let said =
+        "tenant beta is gone, and 1 meeting of it run on: `portico meeting list --tenant beta`";
+    assert!(pool.log().contains(said), "{}", pool.log());
+    let token = Operator::of(&pool, "admin").await.token;
+    let times = pool.log().matches(said).count();
+    pool.restart().await;
+    assert!(pool.log().matches(said).count() > times);
+    assert!(!beta(&pool).get("getMeetings", "").await.is_success());
+
+    let admin = Operator { pool: &pool, token };
+    let listed = admin.get("/meetings?tenant=beta").await["items"].clone();
+    assert_eq!(
+        (&listed[0]["meeting_id"], &listed[0]["state"]),
+        (&"room".into(), &"running".into())
+    );
+    let path = format!("/meetings/{}", listed[0]["internal_id"].as_str().expect("an id"));
+    assert_eq!(admin.call(Method::DELETE, &path, None).await.status, 204);
+    eventually("it is over", async || {
+        let left = admin.get("/meetings").await["items"].clone();
+        left.as_array().is_some_and(|left| left.len() == 1) && left[0]["tenant"] == "acme"
+    })
+    .await;
+    let trail = admin.get("/changes").await["items"].clone();
+    let removed = json!({
+        "by": trail[1]["after"]["by"], "added": [], "changed": [], "removed": ["tenant beta"], "taken_over": [],
+    });
+    assert_eq!((&trail[1]["who"], &trail[1]["action"]), (&"file".into(), &"apply".into()));
+    assert_eq!(trail[1]["after"], removed);
+    assert_eq!(trail[2]["after"]["added"], json!(["tenant beta"]));
+}
+
+#[tokio::test]
+async fn a_tenant_with_running_meetings_is_removed_by_force_only() {
+    let pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let document = json!({
+        "slug": "beta", "cluster_group": "default", "secrets": [{"sub_id": 0, "secret": SECRET}],
+    });
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(document.clone())).await.status, 201);
+    for id in ["room1", "room2"] {
+        beta(&pool).create(id).await;
+    }
+    pool.tenant("acme").create("other").await;
+    let refused = admin.call(Method::DELETE, "/tenants/beta", None).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    let detail = json_of(&refused)["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(detail.starts_with("tenant beta has running meetings: 2, with 0 people"), "{detail}");
+    assert_eq!(beta(&pool).listed().await.len(), 2);
+
+    let of_file = admin.call(Method::DELETE, "/tenants/acme?force=true", None).await;
+    assert_eq!(of_file.status, 409, "{}", of_file.body);
+    assert_eq!(pool.tenant("acme").listed().await, ["other"]);
+    let forced = admin.call(Method::DELETE, "/tenants/beta?force=true", None).await;
+    assert_eq!(forced.status, 200, "{}", forced.body);
+    let told = json_of(&forced);
+    assert_eq!((told["ended"].as_array().map(Vec::len), &told["left"]), (Some(2), &json!([])));
+    eventually("they are over", async || pool.nodes()[0].meetings().len() == 1).await;
+    let trail = admin.get("/changes").await["items"].clone();
+    assert_eq!((&trail[0]["action"], &trail[1]["action"]), (&"force".into(), &"delete".into()));
+
+    // What the API makes, a file may take over: the trail says so.
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(document)).await.status, 201);
+    reload(&pool, &edit::with_tenant(&pool.config_yaml(), "beta", SECRET)).await;
+    let trail = admin.get("/changes").await["items"].clone();
+    assert_eq!(trail[0]["after"]["taken_over"], json!(["tenant beta"]));
+    assert_eq!(
+        (&trail[0]["who"], &trail[0]["object"]),
+        (&"file".into(), &"configuration file".into())
+    );
+}
