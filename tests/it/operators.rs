@@ -322,7 +322,7 @@ async fn an_instance_that_cannot_know_the_others_says_so() {
     {
         let pool = Pool::start(config).await;
         let instances = Operator::of(&pool, "admin").await.get("/instances").await;
-        assert_eq!(instances[0]["all_known"], all_known, "{instances}");
+        assert_eq!(instances["items"][0]["all_known"], all_known, "{instances}");
         let (_, _, stderr) = Shell(&pool).run("instance list").await;
         assert_eq!(stderr.contains("there may be others"), !all_known, "{stderr}");
     }

@@ -201,7 +201,7 @@ async fn migrate_brings_a_store_to_its_schema_and_serve_leaves_it_alone_when_tol
         assert!(
             refused
                 .stderr
-                .contains("schema version 99, this Portico knows up to 10: start the newer")
+                .contains("schema version 99, this Portico knows up to 11: start the newer")
         );
     }
 }
