@@ -2,7 +2,7 @@
 //! could tell which its writer meant.
 
 use std::cell::RefCell;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use axum::http::StatusCode;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -10,7 +10,10 @@ use serde_json::error::Category;
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-use super::problem::Problem;
+use super::problem::{MAX_FIELDS, Problem};
+
+/// What is told of a path. Keys are as long as whoever sends them likes.
+const MAX_PATH_CHARS: usize = 200;
 
 /// Reads a document.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, Problem> {
@@ -66,6 +69,33 @@ enum Place<'a> {
     Item(&'a Place<'a>, usize),
 }
 
+/// Takes the beginning of a text, and ends its writing.
+struct Clipped {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Clipped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
+}
+
+impl Place<'_> {
+    /// Its beginning. The whole is not made first: it may be as long as the document.
+    fn clipped(&self) -> String {
+        let mut clipped = Clipped { text: String::new(), left: MAX_PATH_CHARS };
+        if write!(clipped, "{self}").is_err() {
+            clipped.text.push('…');
+        }
+        clipped.text
+    }
+}
+
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,6 +111,21 @@ impl fmt::Display for Place<'_> {
 struct Each<'a> {
     place: Place<'a>,
     twice: &'a RefCell<Vec<String>>,
+}
+
+impl Each<'_> {
+    /// Tells that a key stands here twice, unless nobody would be told of it.
+    fn tell(&self, key: &str) {
+        let mut twice = self.twice.borrow_mut();
+        if twice.len() >= MAX_FIELDS {
+            return;
+        }
+        let path = Place::Key(&self.place, key).clipped();
+        // Three times is twice, too.
+        if !twice.contains(&path) {
+            twice.push(path);
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Each<'_> {
@@ -142,16 +187,9 @@ impl<'de> Visitor<'de> for Each<'_> {
         while let Some(key) = map.next_key::<String>()? {
             let place = Place::Key(&self.place, &key);
             let value = map.next_value_seed(Each { place, twice: self.twice })?;
-            let path = place.to_string();
             match fields.entry(key) {
                 Entry::Vacant(field) => drop(field.insert(value)),
-                Entry::Occupied(_) => {
-                    let mut twice = self.twice.borrow_mut();
-                    // Three times is twice, too.
-                    if !twice.contains(&path) {
-                        twice.push(path);
-                    }
-                }
+                Entry::Occupied(field) => self.tell(field.key()),
             }
         }
         Ok(fields.into())
@@ -183,6 +221,20 @@ mod tests {
         let fields: Vec<_> = problem.wrong_fields().map(|(field, _)| field).collect();
         assert_eq!(fields, ["list[1].b.c", "name"]);
         assert_eq!(problem.told().0, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+
+    #[test]
+    fn keys_as_long_as_the_document_are_told_by_their_beginnings() {
+        let long = "ä".repeat(250_000);
+        // Each pair in its own object, too: no two paths are the same.
+        let pairs = r#"{"aa":0,"aa":0},"#.repeat(30_000);
+        let text = format!(r#"{{"{long}":[{pairs}0],"list":[{pairs}0]}}"#);
+        let problem = read(text.as_bytes()).expect_err("twice");
+        let fields: Vec<_> = problem.wrong_fields().map(|(field, _)| field).collect();
+        assert_eq!(fields.len(), MAX_FIELDS);
+        let clipped = format!("{}…", "ä".repeat(MAX_PATH_CHARS));
+        assert_eq!(fields[..2], [clipped.as_str(), "list[0].aa"]);
+        assert_eq!(fields[MAX_FIELDS - 1], format!("list[{}].aa", MAX_FIELDS - 2));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::store;
 /// How a problem is told from an answer.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 /// Whoever has made more mistakes than these is told of the rest when they are mended.
-const MAX_FIELDS: usize = 100;
+pub(super) const MAX_FIELDS: usize = 100;
 
 /// Why a request was refused (RFC 9457, `application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
