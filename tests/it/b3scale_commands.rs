@@ -5,7 +5,7 @@ use portico::sim::Fault;
 use serde_json::{Value, json};
 
 use crate::b3scale_api::{Tool, config, json_of};
-use crate::harness::{Cluster, Plan, eventually};
+use crate::harness::{Cluster, Plan, Pool, Postgres, eventually};
 
 const END: &str = "end_all_meetings";
 
@@ -76,4 +76,62 @@ async fn a_command_whose_instance_died_comes_to_its_end() {
     let lost = second.get(&path).await;
     assert_eq!((&lost["state"], &lost["result"]), (&json!("error"), &json!("timedout")), "{lost}");
     assert_eq!(lost["stopped_at"], lost["deadline"]);
+}
+
+#[tokio::test]
+async fn whoever_carries_a_command_out_knows_of_it_without_the_store() {
+    let cluster = Plan::new(config(), 2).own_postgres().start().await;
+    let backend = with_meeting(&cluster).await;
+    for node in cluster.nodes() {
+        node.set_call_fault("end", Some(Fault::Hang));
+    }
+    let first = Tool::admin(cluster.instance(0));
+    let path = format!("/commands/{}", end_all(&first, &backend).await);
+    eventually("it is under way", async || cluster.node_calls("end") > 0).await;
+    cluster.postgres().stop();
+    let open = first.get(&path).await;
+    assert_eq!((&open["state"], &open["result"]), (&json!("requested"), &Value::Null), "{open}");
+    assert!(open["started_at"].is_string(), "{open}");
+    let other = Tool::admin(cluster.instance(1)).call(Method::GET, &path, None).await;
+    assert_eq!(other.status, 503, "{}", other.body);
+}
+
+#[tokio::test]
+async fn commands_are_judged_by_the_clock_of_the_store() {
+    let server = Postgres::shared();
+    let database = server.create_database();
+    // Its clock is an hour ahead of ours.
+    server.sql(
+        &database,
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+            AS 'SELECT pg_catalog.clock_timestamp() + interval ''1 hour'''",
+    );
+    let ahead = format!("ALTER DATABASE {database} SET search_path = public, pg_catalog");
+    server.sql("postgres", &ahead);
+    let config = config().set("store.kind", "postgres").set("store.url", server.url(&database));
+    let pool = Pool::start(config).await;
+    let tool = Tool::admin(&pool);
+    // Another one has taken these: one is over by now, the other is not.
+    server.sql(
+        &database,
+        "INSERT INTO commands (id, backend, created_at_ms, deadline_ms)
+            SELECT id, 'x', now_ms - 131000 + more, now_ms - 11000 + more
+            FROM (VALUES ('late', 0), ('open', 60000)) known (id, more),
+                (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) clock",
+    );
+    for (id, state) in [("late", "error"), ("open", "requested")] {
+        let told = tool.get(&format!("/commands/{id}")).await;
+        assert_eq!(told["state"], state, "{told}");
+    }
+    let path = format!("/commands/{}", end_all(&tool, &json!({"id": "nobody"})).await);
+    eventually("it is done", async || tool.get(&path).await["state"] == "error").await;
+    let listed = tool.get("/commands").await;
+    let states: Vec<_> = [0, 1, 2].map(|index| listed[index]["state"].clone()).into();
+    assert_eq!(states, ["error", "requested", "error"], "{listed}");
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(50);
+    for field in ["created_at", "started_at", "stopped_at"] {
+        let at: jiff::Timestamp =
+            listed[2][field].as_str().expect("a time").parse().expect("a time");
+        assert!(at > soon, "{field}: {listed}");
+    }
 }

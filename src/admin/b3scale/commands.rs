@@ -1,16 +1,18 @@
 //! Commands: what is done for whoever does not wait for it. There is one, `end_all_meetings`.
 //!
 //! They stand in the store for a while: whoever gave one asks for it again and again, and a balancer sends each
-//! question to another instance. The one that took it carries it out. If that one dies nobody tells what became of
-//! it, so whoever is asked after its deadline says that it came to nothing.
+//! question to another instance. The one that took it carries it out, and knows by itself how far it is. If that one
+//! dies nobody tells what became of it, so whoever is asked after its deadline says that it came to nothing. All
+//! times are by the clock of the store, which is the same for all.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use log::{error, info, warn};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
@@ -24,18 +26,24 @@ use crate::admin::api::caller::Who;
 use crate::chain::Chain;
 use crate::fleet::now_ms;
 use crate::model::{Command, ObjectName};
+use crate::store;
 
 /// The only one that there is.
 const END_ALL: &str = "end_all_meetings";
 /// What is not done by then is an error.
 const WITHIN: Duration = Duration::from_mins(2);
-/// How long after the deadline its end may be told: clocks differ, and writing it down takes its time.
+/// How long after the deadline its end may be told: writing it down takes its time.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What b3scale says of a command that is not done in time.
 const TIMED_OUT: &str = "timedout";
 /// Commands that one instance carries out at the same time.
 const AT_ONCE: usize = 4;
+/// Commands that one instance has under way, and of which it remembers what became: as many as the store keeps of
+/// all.
+const MAX_OWN: usize = 100;
+/// What is said of one that the store may not have.
+const NOT_KEPT: &str = "the store could not be used";
 /// Meetings that are named in one result.
 const MAX_NAMED: usize = 20;
 
@@ -43,24 +51,61 @@ const MAX_NAMED: usize = 20;
 pub(super) struct Commands {
     /// Who carries them out.
     under_way: Mutex<JoinSet<()>>,
+    /// How far they are, the oldest first. The store may be away when somebody asks.
+    own: Mutex<VecDeque<Command>>,
     turns: Semaphore,
 }
 
 impl Default for Commands {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+        Self { under_way: Mutex::default(), own: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
     }
 }
 
 impl Commands {
-    fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Whether there was room for it.
+    fn begin(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let mut under_way = self.under_way.lock();
         while let Some(ended) = under_way.try_join_next() {
             if let Err(stopped) = ended {
                 error!("API: a command ended by itself: {stopped}");
             }
         }
-        under_way.spawn(work);
+        let has_room = under_way.len() < MAX_OWN;
+        if has_room {
+            under_way.spawn(work);
+        }
+        has_room
+    }
+
+    /// Remembers how far one is. One that is done gives way, if there is any.
+    fn remember(&self, command: &Command) {
+        let mut own = self.own.lock();
+        if let Some(known) = own.iter_mut().find(|known| known.id == command.id) {
+            command.clone_into(known);
+            return;
+        }
+        if own.len() >= MAX_OWN {
+            let done = own.iter().position(|known| known.stopped_at_ms.is_some());
+            own.remove(done.unwrap_or_default());
+        }
+        own.push_back(command.clone());
+    }
+
+    fn find(&self, id: &str) -> Option<Command> {
+        self.own.lock().iter().find(|known| known.id == id).cloned()
+    }
+}
+
+/// The clock of the store, without asking it each time.
+struct Clock {
+    began: Instant,
+    began_ms: u64,
+}
+
+impl Clock {
+    fn now_ms(&self) -> u64 {
+        self.began_ms.saturating_add(ms(self.began.elapsed()))
     }
 }
 
@@ -97,18 +142,31 @@ fn view(command: &Command, now_ms: u64) -> Value {
 }
 
 impl Annex {
+    /// What all instances have in common: none of them is to be judged by the clock of another.
+    async fn clock_ms(&self) -> Result<u64, store::Error> {
+        self.desk.store.clock_ms(now_ms()).await
+    }
+
     pub(super) async fn list_commands(&self, visitor: &Visitor) -> Answer {
         visitor.may(&[Right::Admin])?;
-        let (known, now_ms) = (self.desk.store.commands().await?, now_ms());
-        Ok(ok(known.iter().map(|command| view(command, now_ms)).collect()))
+        let (known, now_ms) = (self.desk.store.commands().await?, self.clock_ms().await?);
+        let told = known.into_iter().map(|command| {
+            let command = self.memory.commands.find(&command.id).unwrap_or(command);
+            view(&command, now_ms)
+        });
+        Ok(ok(told.collect()))
     }
 
     pub(super) async fn get_command(&self, visitor: &Visitor, id: &str) -> Answer {
         visitor.may(&[Right::Admin])?;
+        if let Some(own) = self.memory.commands.find(id) {
+            // We carry it out: it is not lost, whatever the time.
+            return Ok(ok(view(&own, own.created_at_ms)));
+        }
         // Not 404: b3scalectl would take that for a command, and wait for it.
         let unknown = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-        let found = self.desk.store.find_command(id).await?;
-        Ok(ok(view(&found.ok_or_else(unknown)?, now_ms())))
+        let found = self.desk.store.find_command(id).await?.ok_or_else(unknown)?;
+        Ok(ok(view(&found, self.clock_ms().await?)))
     }
 
     pub(super) async fn add_command(
@@ -133,7 +191,10 @@ impl Annex {
         }
         let posted_state = fields.text("state")?.value().unwrap_or_default();
         let posted_deadline = fields.text("deadline")?.value().unwrap_or(NEVER);
-        let created_at_ms = now_ms();
+        // Before the store is asked: our deadline is not to be later than that of the others.
+        let began = Instant::now();
+        let created_at_ms = self.clock_ms().await?;
+        let clock = Clock { began, began_ms: created_at_ms };
         let command = Command {
             id: uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string(),
             number: 0,
@@ -144,9 +205,17 @@ impl Annex {
             stopped_at_ms: None,
             failure: None,
         };
-        if self.desk.store.add_command(&command).await?.is_none() {
-            let unable = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Problem::new(unable, "Service Unavailable"));
+        let (annex, who, ordered) = (self.clone(), visitor.who.clone(), command.clone());
+        let (tell, told) = oneshot::channel();
+        // Whatever becomes of us here: who has it kept carries it out.
+        let work = async move { annex.take(ordered, &who, &clock, tell).await };
+        let unable = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+        if !self.memory.commands.begin(work) {
+            return Err(unable());
+        }
+        let is_kept = told.await.map_err(|_ended| unable())??;
+        if !is_kept {
+            return Err(unable());
         }
         // As it came, with what could not be known before.
         let echo = json!({
@@ -161,16 +230,44 @@ impl Annex {
             "stopped_at": null,
             "created_at": time(command.created_at_ms),
         });
-        let (annex, who) = (self.clone(), visitor.who.clone());
-        self.memory.commands.begin(async move { annex.carry_out(command, &who).await });
         Ok((StatusCode::ACCEPTED, echo))
     }
 
-    async fn carry_out(&self, mut command: Command, who: &Who) {
-        let deadline = Instant::now() + WITHIN;
-        let done = timeout_at(deadline, async {
-            let _turn = self.memory.commands.turns.acquire().await;
-            command.started_at_ms = Some(now_ms());
+    /// Has a command kept, tells whether it is, and carries it out.
+    async fn take(
+        &self,
+        mut command: Command,
+        who: &Who,
+        clock: &Clock,
+        tell: oneshot::Sender<Result<bool, store::Error>>,
+    ) {
+        match self.desk.store.add_command(&command).await {
+            Ok(Some(number)) => {
+                command.number = number;
+                self.memory.commands.remember(&command);
+                // Who has ordered it may be gone.
+                let _gone = tell.send(Ok(true));
+                self.carry_out(command, who, clock).await;
+            }
+            Ok(None) => {
+                let _gone = tell.send(Ok(false));
+            }
+            Err(trouble) => {
+                let _gone = tell.send(Err(trouble));
+                // It may have been kept all the same, and is not to take a place that nobody uses.
+                command.stopped_at_ms = Some(clock.now_ms());
+                command.failure = Some(NOT_KEPT.to_owned());
+                self.note_end(&command, clock).await;
+            }
+        }
+    }
+
+    async fn carry_out(&self, mut command: Command, who: &Who, clock: &Clock) {
+        let commands = &self.memory.commands;
+        let done = timeout_at(clock.began + WITHIN, async {
+            let _turn = commands.turns.acquire().await;
+            command.started_at_ms = Some(clock.now_ms());
+            commands.remember(&command);
             if let Err(trouble) = self.desk.store.note_command(&command).await {
                 warn!("API: that {END_ALL} has begun is not written down: {}", Chain(&trouble));
             }
@@ -180,12 +277,17 @@ impl Annex {
         if let Err(why) = &done {
             info!("API: {END_ALL} came to nothing: {why}");
         }
-        command.stopped_at_ms = Some(now_ms());
+        command.stopped_at_ms = Some(clock.now_ms());
         command.failure = done.err();
-        // Whoever waits for it reads it there.
-        while let Err(trouble) = self.desk.store.note_command(&command).await {
+        commands.remember(&command);
+        self.note_end(&command, clock).await;
+    }
+
+    /// Writes down what became of a command: whoever waits for it at another instance reads it there.
+    async fn note_end(&self, command: &Command, clock: &Clock) {
+        while let Err(trouble) = self.desk.store.note_command(command).await {
             warn!("API: what became of {END_ALL} is not written down: {}", Chain(&trouble));
-            if Instant::now() > deadline + TOLD_WITHIN {
+            if Instant::now() > clock.began + WITHIN + TOLD_WITHIN {
                 return;
             }
             sleep(TOLD_AGAIN_AFTER).await;
@@ -214,6 +316,35 @@ impl Annex {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn no_more_is_taken_or_remembered_than_there_is_room_for() {
+        let commands = Commands::default();
+        let taken = (0..=MAX_OWN).map(|_| commands.begin(std::future::pending()));
+        assert_eq!(taken.filter(|taken| *taken).count(), MAX_OWN);
+        let command = |number: u64| Command {
+            id: number.to_string(),
+            number,
+            backend: "y".to_owned(),
+            created_at_ms: 0,
+            deadline_ms: 120_000,
+            started_at_ms: None,
+            stopped_at_ms: None,
+            failure: None,
+        };
+        let all = u64::try_from(MAX_OWN).unwrap();
+        for number in 0..all {
+            commands.remember(&command(number));
+        }
+        let done = Command { stopped_at_ms: Some(5), ..command(7) };
+        commands.remember(&done);
+        assert_eq!(commands.find("7"), Some(done));
+        commands.remember(&command(all));
+        assert_eq!(commands.own.lock().len(), MAX_OWN);
+        // What is done has given way, and nothing else.
+        assert_eq!(commands.find("7"), None);
+        assert!(commands.find("0").is_some() && commands.find(&all.to_string()).is_some());
+    }
 
     #[test]
     fn what_nobody_tells_the_end_of_comes_to_nothing() {
