@@ -2,7 +2,8 @@
 //! what helps.
 //!
 //! serde tells all that in a text alone. That it is the text which is understood here is held by the tests; what is
-//! not understood is passed on as it is.
+//! not understood is told to nobody, for it may have a misplaced secret in it. Values are read here, not texts, so
+//! that nothing in it says a line and a column.
 
 use std::fmt::Display;
 
@@ -15,6 +16,8 @@ const SECRETS: [&str; 3] = ["secret", "secret2", "stats_token"];
 /// Keys of views that are taken and not looked at; nobody has meant them.
 const IGNORED: [&str; 4] = ["files", "origin", "rolling", "status"];
 const AN_OBJECT: &str = "an object of keys and values, such as {\"key\": \"value\"}";
+/// What is said where it is not understood what serde says.
+const NOT_TAKEN: &str = "cannot be taken as it stands there: see the description of the API";
 const A_LIST: &str = "a list, such as [\"a\", \"b\"]";
 
 /// The path of the field, and what is wrong with it. `found` gives what stands in a field, where serde does not say.
@@ -24,15 +27,14 @@ pub(super) fn told<E: Display>(
 ) -> (String, String) {
     let (path, message) = (error.path().to_string(), error.inner().to_string());
     let path = if path == "." { String::new() } else { path };
-    let message = message.split(" at line ").next().unwrap_or_default();
     // A key that is missing, or there twice, is no part of the path.
-    if let Some(name) = quoted_after(message, "missing field ") {
+    if let Some(name) = quoted_after(&message, "missing field ") {
         return (joined(&path, name), format!("is missing: {}", what_of(name)));
     }
-    if let Some(name) = quoted_after(message, "duplicate field ") {
+    if let Some(name) = quoted_after(&message, "duplicate field ") {
         return (joined(&path, name), "stands there twice: keep one of them".to_owned());
     }
-    let detail = of_value(&path, message, found);
+    let detail = of_value(&path, &message, found);
     (path, detail)
 }
 
@@ -81,7 +83,7 @@ fn of_value(path: &str, message: &str, found: impl Fn(&str) -> Option<String>) -
         "number too small to fit in target type" => {
             format!("{given} is too small a number; write a larger one")
         }
-        other => other.to_owned(),
+        _ => NOT_TAKEN.to_owned(),
     }
 }
 
@@ -173,7 +175,7 @@ impl Given {
             _ if given.starts_with("integer ") || given.starts_with("floating point ") => {
                 shown("number")
             }
-            other => plain(other),
+            _ => plain("it"),
         }
     }
 }
@@ -252,6 +254,18 @@ mod tests {
                 "domains: a text is not a list, such as [\"a\", \"b\"]",
             ),
             (
+                json!({"domains": "x at line 5"}),
+                "domains: a text is not a list, such as [\"a\", \"b\"]",
+            ),
+            (
+                json!({"domains": "x at line 5 column 7"}),
+                "domains: a text is not a list, such as [\"a\", \"b\"]",
+            ),
+            (
+                json!({"limits": {"meetings": "5 at line 5 column 7"}}),
+                "limits.meetings: the text \"5 at line 5 column 7\" is not a whole number of 0 to 4294967295, without quotes",
+            ),
+            (
                 json!({"secrets": ["a misplaced secret"]}),
                 "secrets[0]: a text is not an object of keys and values, such as {\"key\": \"value\"}",
             ),
@@ -275,6 +289,27 @@ mod tests {
         let node =
             of::<NodeDocument>(&json!({"name": "n", "cluster": "c", "url": "u", "weight": "2"}));
         assert_eq!(node, "weight: the text \"2\" is not a number, without quotes");
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read")]
+    struct Odd {
+        #[serde(deserialize_with = "no_text")]
+        name: String,
+    }
+
+    fn no_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() { Ok(text) } else { Err(serde::de::Error::custom(text)) }
+    }
+
+    #[test]
+    fn what_is_not_understood_shows_no_value() {
+        for name in ["a misplaced secret", "secret at line 5", "invalid type: secret"] {
+            assert_eq!(of::<Odd>(&json!({"name": name})), format!("name: {NOT_TAKEN}"));
+        }
+        let value = json!({"name": "invalid value: character `secret`, expected nothing"});
+        assert_eq!(of::<Odd>(&value), "name: it is not nothing");
     }
 
     #[derive(Debug, Deserialize)]
