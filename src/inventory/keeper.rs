@@ -124,10 +124,7 @@ impl Keeper {
             if next == *inventory && file.is_none() {
                 return Ok((told, self.in_force()));
             }
-            let clashes = next.clashes(self.base_domain.as_deref());
-            if !clashes.is_empty() {
-                return Err(Unchanged::Clashes(clashes));
-            }
+            self.must_fit(&next)?;
             if let Some((key, asset)) = file {
                 self.store.put_asset(key, asset).await?;
             }
@@ -144,6 +141,25 @@ impl Keeper {
             return Ok((told, self.in_force()));
         }
         Err(Unchanged::Busy)
+    }
+
+    /// What would come of a change, as far as this instance knows; nothing is changed.
+    ///
+    /// # Errors
+    /// What the edit says, or what cannot be together then.
+    pub fn try_out<T, E>(
+        &self,
+        edit: impl FnOnce(&mut Inventory) -> Result<T, E>,
+    ) -> Result<T, Unchanged<E>> {
+        let mut next = self.in_force().inventory.clone();
+        let told = edit(&mut next).map_err(Unchanged::Refused)?;
+        self.must_fit(&next)?;
+        Ok(told)
+    }
+
+    fn must_fit<E>(&self, next: &Inventory) -> Result<(), Unchanged<E>> {
+        let clashes = next.clashes(self.base_domain.as_deref());
+        if clashes.is_empty() { Ok(()) } else { Err(Unchanged::Clashes(clashes)) }
     }
 
     /// Puts what a file says in force, here and everywhere; one that nobody has changed since it was read here

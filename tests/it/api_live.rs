@@ -112,11 +112,11 @@ async fn a_meeting_that_an_operator_ends_is_over_for_its_front_end() {
 }
 
 /// A node of the simulation that is in no file.
-async fn another_node() -> portico::sim::Node {
+pub(crate) async fn another_node() -> portico::sim::Node {
     portico::sim::Node::start(portico::sim::Settings::default()).await.expect("a node")
 }
 
-fn node_document(name: &str, url: &str, secret: &str) -> Value {
+pub(crate) fn node_document(name: &str, url: &str, secret: &str) -> Value {
     json!({"name": name, "cluster": "main", "url": url, "secret": secret})
 }
 

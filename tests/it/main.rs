@@ -64,6 +64,7 @@ mod operators;
 mod outbox_shared;
 mod placement;
 mod postgres;
+mod probing;
 mod protection;
 mod reconcile;
 mod reconcile_shared;

@@ -21,7 +21,7 @@ pub(in crate::admin) fn find(inventory: &Inventory, name: &ObjectName) -> Result
 }
 
 /// Refuses a change of what stands in the file.
-pub(super) fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem> {
+fn check_managed(inventory: &Inventory, name: &ObjectName) -> Result<(), Problem> {
     match inventory.origin(name) {
         Origin::Api => Ok(()),
         Origin::File => Err(Problem::conflict(format!(
@@ -79,11 +79,7 @@ pub(in crate::admin) async fn add(
 ) -> Result<Arc<InForce>, Problem> {
     let name = object.name();
     let edit = |inventory: &mut Inventory| {
-        if inventory.get(&name).is_some() {
-            return Err(Problem::conflict(format!("there is a {name} already")));
-        }
-        check_address(desk, object)?;
-        inventory.put(object.clone());
+        put_new(desk, inventory, object)?;
         Ok(((), record::of_objects(who, "create", &name, None, Some(object))))
     };
     let changed = desk.keeper.change(&who.signature(), edit, None).await;
@@ -115,21 +111,58 @@ pub(super) async fn change_told(
     file: Option<&(AssetKey, Arc<Asset>)>,
 ) -> Result<(Object, Arc<InForce>), Problem> {
     let edit = |inventory: &mut Inventory| {
-        let before = find(inventory, name)?;
-        check_managed(inventory, name)?;
-        let object = edit(&before)?;
-        if object.name() != *name {
-            let field = if name.kind == Kind::Tenant { "slug" } else { "name" };
-            let detail = "cannot be changed: add another one and remove this one".to_owned();
-            return Err(Problem::fields([(field.to_owned(), detail)]));
-        }
-        check_address(desk, &object)?;
-        inventory.put(object.clone());
+        let (before, object) = put_changed(desk, inventory, name, &edit)?;
         let change = told(&before, &object);
         Ok((object, change))
     };
     let changed = desk.keeper.change(&who.signature(), edit, file).await;
     changed.map_err(|why| Problem::unchanged(why, name))
+}
+
+fn put_new(desk: &Desk, inventory: &mut Inventory, object: &Object) -> Result<(), Problem> {
+    let name = object.name();
+    if inventory.get(&name).is_some() {
+        return Err(Problem::conflict(format!("there is a {name} already")));
+    }
+    check_address(desk, object)?;
+    inventory.put(object.clone());
+    Ok(())
+}
+
+/// What it was, and what it is now.
+fn put_changed(
+    desk: &Desk,
+    inventory: &mut Inventory,
+    name: &ObjectName,
+    edit: impl Fn(&Object) -> Result<Object, Problem>,
+) -> Result<(Object, Object), Problem> {
+    let before = find(inventory, name)?;
+    check_managed(inventory, name)?;
+    let object = edit(&before)?;
+    if object.name() != *name {
+        let field = if name.kind == Kind::Tenant { "slug" } else { "name" };
+        let detail = "cannot be changed: add another one and remove this one".to_owned();
+        return Err(Problem::fields([(field.to_owned(), detail)]));
+    }
+    check_address(desk, &object)?;
+    inventory.put(object.clone());
+    Ok((before, object))
+}
+
+/// Refuses an object that [`add`] would refuse; nothing is added.
+pub(super) fn check_new(desk: &Desk, object: &Object) -> Result<(), Problem> {
+    let tried = desk.keeper.try_out(|inventory| put_new(desk, inventory, object));
+    tried.map_err(|why| Problem::unchanged(why, &object.name()))
+}
+
+/// Refuses a change that [`change`] would refuse; else tells what the object is, and what it would be.
+pub(super) fn check_changed(
+    desk: &Desk,
+    name: &ObjectName,
+    edit: impl Fn(&Object) -> Result<Object, Problem>,
+) -> Result<(Object, Object), Problem> {
+    let tried = desk.keeper.try_out(|inventory| put_changed(desk, inventory, name, edit));
+    tried.map_err(|why| Problem::unchanged(why, name))
 }
 
 /// Removes an object of the API that nothing uses.

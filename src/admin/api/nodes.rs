@@ -112,10 +112,13 @@ async fn add_node(
 ) -> Result<Response, Problem> {
     caller.may_write()?;
     let document = objects::plain::<NodeDocument>(&body.json().await?)?;
-    if let Object::Node(node) = config::read_object(Kind::Node, &document)? {
+    let object = config::read_object(Kind::Node, &document)?;
+    if let Object::Node(node) = &object {
         desk.must_not_be_us(&node.url).await?;
         if probing.probe {
-            desk.must_answer(&node).await?;
+            // What is wrong with it in any case is told at once, and not after the node has been waited for.
+            edits::check_new(&desk, &object)?;
+            desk.must_answer(node).await?;
         }
     }
     objects::create(&desk, &caller, Kind::Node, &document, |_view| {}).await
@@ -168,11 +171,9 @@ async fn must_answer_changed(
     headers: &HeaderMap,
     patch: &Value,
 ) -> Result<(), Problem> {
-    let in_force = desk.keeper.in_force();
-    let before = edits::find(&in_force.inventory, name)?;
-    edits::check_managed(&in_force.inventory, name)?;
     objects::check_patch(patch)?;
-    let after = objects::patched::<NodeDocument>(desk, headers, &before, patch)?;
+    let edit = |before: &Object| objects::patched::<NodeDocument>(desk, headers, before, patch);
+    let (before, after) = edits::check_changed(desk, name, edit)?;
     let (Object::Node(before), Object::Node(after)) = (&before, &after) else { return Ok(()) };
     let is_same = before.url == after.url
         && before.secret.expose() == after.secret.expose()
