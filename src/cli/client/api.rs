@@ -118,8 +118,9 @@ impl Api {
     ) -> Result<Vec<Value>, Failure> {
         let (mut all, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = self.get(&format!("{collection}?limit=1000{query}{cursor}")).await?.body;
-            all.extend(page["items"].as_array().into_iter().flatten().cloned());
+            let path = format!("{collection}?limit=1000{query}{cursor}");
+            let mut page = self.get(&path).await?.body;
+            all.extend(list(&mut page, "items")?);
             let Some(next) = page["next"].as_str() else { return Ok(all) };
             cursor = format!("&cursor={}", utf8_percent_encode(next, NOT_IN_PATH));
         }
@@ -207,6 +208,17 @@ pub(super) fn path(collection: &str, name: &str) -> String {
     format!("{collection}/{}", utf8_percent_encode(name, NOT_IN_PATH))
 }
 
+/// Takes a list out of an answer. Without it somebody else has answered, or another release: that is not to look as if
+/// there were nothing in it.
+pub(super) fn list(body: &mut Value, key: &str) -> Result<Vec<Value>, Failure> {
+    match body.get_mut(key).map(Value::take) {
+        Some(Value::Array(list)) => Ok(list),
+        _ => Err(Failure::failed(format_args!(
+            "this is no answer of Portico's API, or of another release: it has no list {key:?}"
+        ))),
+    }
+}
+
 /// What is said of these, to go behind another parameter.
 pub(super) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let mut query = String::new();
@@ -217,4 +229,21 @@ pub(super) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str
         }
     }
     query
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_without_its_list_is_a_failure() {
+        let mut well = json!({"items": [1, 2], "next": null});
+        assert_eq!(list(&mut well, "items").unwrap(), [json!(1), json!(2)]);
+        for mut body in [json!([]), json!([1]), json!({}), json!({"items": {}}), Value::Null] {
+            let told = list(&mut body, "items").expect_err("no list");
+            assert!(format!("{told:?}").contains("no answer of Portico's API"), "{told:?}");
+        }
+    }
 }

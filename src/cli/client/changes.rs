@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::failure::Failure;
 use super::output::Column;
-use super::{Access, Api, output};
+use super::{Access, Api, api, output};
 
 const COLUMNS: &[Column] = &[
     ("NUMBER", "/number"),
@@ -38,11 +38,8 @@ pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
     let (api, mut changes, mut cursor) = (Api::new(access)?, Vec::new(), String::new());
     while changes.len() < which.limit {
         let limit = (which.limit - changes.len()).min(PAGE);
-        let page = api.get(&format!("/changes?limit={limit}{before}{cursor}")).await?.body;
-        let Some(items) = page["items"].as_array() else {
-            return Err(Failure::failed("this is no answer of Portico's API"));
-        };
-        changes.extend(items.iter().cloned());
+        let mut page = api.get(&format!("/changes?limit={limit}{before}{cursor}")).await?.body;
+        changes.extend(api::list(&mut page, "items")?);
         let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }

@@ -48,15 +48,14 @@ pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
     let query = api::query(sieve);
     if !which.follow {
         let limit = which.limit.unwrap_or(100);
-        let list = api.get(&format!("/events?limit={limit}{query}")).await?.body;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        return output::list(access.output, COLUMNS, &items);
+        let mut list = api.get(&format!("/events?limit={limit}{query}")).await?.body;
+        return output::list(access.output, COLUMNS, &api::list(&mut list, "items")?);
     }
     // From a place that is known, so that nothing is missed when the connection breaks before the first event.
     let limit = which.limit.unwrap_or(1);
-    let before = api.get(&format!("/events?limit={limit}{query}")).await?.body;
-    let wanted = before["items"].as_array().filter(|_| which.limit.is_some());
-    for event in wanted.into_iter().flatten() {
+    let mut before = api.get(&format!("/events?limit={limit}{query}")).await?.body;
+    let wanted = api::list(&mut before, "items")?;
+    for event in wanted.iter().filter(|_| which.limit.is_some()) {
         print(access.output, event)?;
     }
     let from = format!("&cursor={}", before["next"].as_str().unwrap_or_default());

@@ -138,9 +138,8 @@ async fn set_state(
 
 async fn explain(access: &Access, name: &str) -> Result<(), Failure> {
     let path = format!("{}/explanation", api::path(NODES.collection, name));
-    let mut reasons = Api::new(access)?.get(&path).await?.body["items"].take();
+    let mut reasons = api::list(&mut Api::new(access)?.get(&path).await?.body, "items")?;
     reword(&mut reasons, name);
-    let reasons = reasons.as_array().cloned().unwrap_or_default();
     if access.output == Format::Table && reasons.is_empty() {
         return output::write(format!("node {name} takes meetings\n").as_bytes());
     }
@@ -150,13 +149,16 @@ async fn explain(access: &Access, name: &str) -> Result<(), Failure> {
 async fn probe(access: &Access, name: &str) -> Result<(), Failure> {
     let path = format!("{}/probe", api::path(NODES.collection, name));
     let mut found = Api::new(access)?.post_nothing(&path).await?.body;
-    reword(&mut found["problems"], name);
-    let problems = found["problems"].as_array().cloned().unwrap_or_default();
+    let mut problems = api::list(&mut found, "problems")?;
+    reword(&mut problems, name);
     if access.output == Format::Table && !problems.is_empty() {
         output::list(access.output, REASONS, &problems)?;
     } else {
-        if let (Format::Table, Value::Object(fields)) = (access.output, &mut found) {
-            fields.remove("problems");
+        if let Value::Object(fields) = &mut found {
+            match access.output {
+                Format::Table => drop(fields.remove("problems")),
+                _ => drop(fields.insert("problems".to_owned(), problems.into())),
+            }
         }
         output::one(access.output, &found)?;
     }
@@ -167,8 +169,8 @@ async fn probe(access: &Access, name: &str) -> Result<(), Failure> {
 }
 
 /// Commands in place of what the API would have one do.
-fn reword(reasons: &mut Value, name: &str) {
-    for reason in reasons.as_array_mut().into_iter().flatten() {
+fn reword(reasons: &mut [Value], name: &str) {
+    for reason in reasons {
         if let Some(Value::String(remedy)) = reason.get_mut("remedy") {
             *remedy = words::of(remedy, name);
         }

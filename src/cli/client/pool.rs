@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output::Column;
-use super::{Access, Api, output};
+use super::{Access, Api, api, output};
 
 const INSTANCES: &[Column] = &[("INSTANCE", "/id"), ("ASKED", "/is_self"), ("POLLS", "/nodes")];
 
@@ -17,8 +17,8 @@ pub(in crate::cli) enum Instances {
 
 pub(super) async fn instances(access: &Access, verb: &Instances) -> Result<(), Failure> {
     let Instances::List = verb;
-    let living = Api::new(access)?.get("/instances").await?.body;
-    let living = living["items"].as_array().cloned().unwrap_or_default();
+    let mut living = Api::new(access)?.get("/instances").await?.body;
+    let living = api::list(&mut living, "items")?;
     if living.iter().any(|one| one["all_known"] == false) {
         eprintln!(
             "there may be others: the one that was asked knows itself alone, as there is no `redis`, or none that \

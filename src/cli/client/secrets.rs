@@ -187,8 +187,8 @@ async fn edit(
 ) -> Result<(), Failure> {
     let path = api::path(TENANTS.collection, &which.tenant);
     for _ in 0..ATTEMPTS {
-        let read = api.get(&path).await.map_err(Failure::without_effect)?;
-        let mut secrets = read.body["secrets"].as_array().cloned().unwrap_or_default();
+        let mut read = api.get(&path).await.map_err(Failure::without_effect)?;
+        let mut secrets = api::list(&mut read.body, "secrets")?;
         change(&mut secrets)?;
         match api.patch(&path, &json!({"secrets": secrets}), read.tag).await {
             Err(failure) if failure.status == Some(StatusCode::PRECONDITION_FAILED) => {}

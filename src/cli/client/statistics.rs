@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::Column;
-use super::{Access, Api, output};
+use super::{Access, Api, api, output};
 
 const COLUMNS: &[Column] = &[
     ("TENANT", "/tenant"),
@@ -50,8 +50,8 @@ pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
                 query.append_pair(name, value);
             }
         }
-        let page = api.get(&format!("/statistics?{}", query.finish())).await?.body;
-        all.extend(page["items"].as_array().into_iter().flatten().cloned());
+        let mut page = api.get(&format!("/statistics?{}", query.finish())).await?.body;
+        all.extend(api::list(&mut page, "items")?);
         cursor = page["next"].as_str().map(str::to_owned);
         if cursor.is_none() {
             break;
