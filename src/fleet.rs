@@ -70,6 +70,7 @@ pub use uses::Uses;
 use crate::model::{
     self, AdminState, Health, InstanceId, Inventory, Meeting, NodeName, Scope, Slug, SubId, Tenant,
 };
+use crate::store::Store;
 
 /// The pool at this moment. One per process, shared by all drivers.
 pub struct Fleet {
@@ -185,13 +186,24 @@ impl Fleet {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Whether a node has meetings for whose sake it is kept. Of one that is down the lost ones are not: nobody
-    /// can reach them.
+    /// Whether a node has meetings, for whose sake it is kept. Lost ones are among them: what it still runs when it
+    /// is back is ended there, as by then it may run elsewhere.
     pub fn runs_on(&self, name: &NodeName) -> bool {
+        self.directory.has_on(name, |_| true)
+    }
+
+    /// Whether a node has meetings that somebody can reach: the lost ones of a node that is down are not.
+    pub fn reaches_on(&self, name: &NodeName) -> bool {
         let snapshot = self.snapshot.load();
         let node = snapshot.node(name.as_str());
         let is_down = node.is_some_and(|node| node.live.health() == Health::Down);
         self.directory.has_on(name, |entry| !(is_down && entry.phase() == Phase::Lost))
+    }
+
+    /// Whether others may serve what we call down, and we cannot know: instances that share a store and do not hear
+    /// each other. What one of them alone believes must not take anything from the store.
+    pub fn judges_alone(&self, store: &dyn Store) -> bool {
+        store.is_shared() && !(self.instances.is_linked() && self.instances.in_touch())
     }
 
     /// Tenants that are not in the inventory any more and have meetings, and how many.

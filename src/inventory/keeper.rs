@@ -17,7 +17,7 @@ use super::seen::{Seen, print_of};
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::fleet::{Fleet, Node};
-use crate::model::{AdminState, Asset, AssetKey, Change, Clash, Inventory, NodeName, Slug};
+use crate::model::{AdminState, Asset, AssetKey, Change, Clash, Health, Inventory, NodeName, Slug};
 use crate::store::{self, Applied, Applying, Error, Part, SavedNode, Store};
 
 /// The store is asked this often though it tells of changes by itself.
@@ -430,6 +430,11 @@ async fn forget_deleted(fleet: &Fleet, store: &dyn Store, next: &Inventory) {
         }
         if fleet.runs_on(node.name()) {
             info!("node {} is retired: it stays until its meetings end", node.name());
+        } else if node.live.health() == Health::Down && fleet.judges_alone(store) {
+            info!(
+                "node {} is down here, so it stays in the store: others may reach it",
+                node.name()
+            );
         } else if let Err(trouble) = store.remove_node(node.name()).await {
             warn!("node {} stays in the store: {}", node.name(), Chain(&trouble));
         }

@@ -1,5 +1,9 @@
-//! Forgets what nobody will ask for again: retired nodes and tenants without meetings, or with none but lost ones on
-//! a node that is down, and the meetings of nodes that have been down for a day or are not in the inventory at all.
+//! Forgets what nobody will ask for again: retired nodes and tenants without meetings, and the meetings
+//! of nodes that have been down for a day or are not in the inventory at all. Until then what is lost on a node
+//! keeps it: what it still runs when it is back is ended there.
+//!
+//! Instances that share a store and do not hear each other may each have a path to a node that the others do not
+//! have. There only what is so old that nobody can be in it any more is forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +21,8 @@ use crate::store::Store;
 /// A node that was down for so long has not kept its meetings: BigBlueButton does not survive a restart
 /// with them.
 const MEETINGS_KEPT: Duration = Duration::from_hours(24);
+/// The same where others may reach the node; the meeting must be as old, too, as we may have just learned of it.
+const KEPT_ALONE: Duration = Duration::from_hours(7 * 24);
 
 /// See the module.
 pub struct Housekeeping {
@@ -38,23 +44,29 @@ impl Task for Housekeeping {
     }
 
     async fn activate(&self) -> Result<(), Failed> {
+        self.tidy(self.fleet.judges_alone(&*self.store)).await
+    }
+}
+
+impl Housekeeping {
+    /// `is_alone`: others may reach what we do not, and we do not hear of it.
+    async fn tidy(&self, is_alone: bool) -> Result<(), Failed> {
         let (mut is_done, is_ours) = (true, self.duties.is_ours(DUTY));
-        let kept_ms = u64::try_from(MEETINGS_KEPT.as_millis()).unwrap_or(u64::MAX);
-        // What is lost on a node that is down does not keep it, and goes with it.
-        let mut gone = self.fleet.drop_idle_retired();
-        for name in &gone {
-            info!("node {name} is retired and empty: gone");
-        }
+        let kept = if is_alone { KEPT_ALONE } else { MEETINGS_KEPT };
+        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let is_past = |since_ms: u64| now_ms().saturating_sub(since_ms) >= kept_ms;
         let snapshot = self.fleet.snapshot();
         for name in self.fleet.directory.nodes() {
             let nobody_there = snapshot.node(name.as_str()).is_none_or(|node| {
-                let (since_ms, _) = node.live.health_since();
-                node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= kept_ms
+                node.live.health() == Health::Down && is_past(node.live.health_since().0)
             });
             if !nobody_there {
                 continue;
             }
             for entry in self.fleet.directory.on_node(&name) {
+                if is_alone && !is_past(entry.created_at_ms()) {
+                    continue;
+                }
                 self.fleet.directory.remove(&entry);
                 if !is_ours {
                     continue;
@@ -65,13 +77,18 @@ impl Task for Housekeeping {
                     self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id());
                 hooks_of.await;
             }
-            if snapshot.node(name.as_str()).is_none() && !gone.contains(&name) {
-                gone.push(name);
-            }
         }
-        // Their rows stay in the store as long as those of their meetings.
-        for name in gone.iter().filter(|_| is_ours) {
-            is_done &= logged("forgetting a node", &self.store.remove_node(name).await);
+        for name in self.fleet.drop_idle_retired() {
+            info!("node {name} is retired and empty: gone");
+            // Another one may reach it, and have meetings on it that we know nothing of.
+            let is_in_doubt = is_alone
+                && snapshot.node(name.as_str()).is_some_and(|node| {
+                    node.live.health() == Health::Down && !is_past(node.live.health_since().0)
+                });
+            if !is_ours || is_in_doubt {
+                continue;
+            }
+            is_done &= logged("forgetting a node", &self.store.remove_node(&name).await);
         }
         if is_done { Ok(()) } else { Err(Failed) }
     }
@@ -93,52 +110,100 @@ mod tests {
     };
     use crate::store::{Embedded, SavedNode};
 
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    /// A retired node with one meeting, and a store that has both.
+    struct Left {
+        _dir: tempfile::TempDir,
+        tidy: Housekeeping,
+        name: NodeName,
+    }
+
+    impl Left {
+        async fn begun_at(created_at_ms: u64) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+            let name = NodeName::new("bbb01");
+            let node = Node {
+                name: name.clone(),
+                cluster: "main".to_owned(),
+                url: "http://bbb01.example/bigbluebutton/api".parse().unwrap(),
+                secret: Secret::new("s"),
+                weight: 1.0,
+                capacity: 200,
+                tags: Vec::new(),
+                load_url: None,
+            };
+            let without = Inventory {
+                clusters: vec![Cluster { name: "main".to_owned(), ..Cluster::default() }],
+                tenants: vec![Tenant::sample("acme", &[0])],
+                ..Inventory::default()
+            };
+            let with = Inventory { nodes: vec![node.clone()], ..without.clone() };
+            let fleet = Arc::new(Fleet::new(with, |_| AdminState::Ready));
+            let meeting = Meeting {
+                key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() },
+                node: name.clone(),
+                node_meeting_id: "m@acme".to_owned(),
+                internal_id: "m-1".to_owned(),
+                created_at_ms,
+                parent_internal_id: None,
+                xml: Box::from(*b"<meeting/>"),
+            };
+            store.put_meeting(&meeting).await.unwrap();
+            let state = AdminState::Retired;
+            let saved = SavedNode { name: name.clone(), state, spec: Some(node) };
+            store.put_node(&saved).await.unwrap();
+            fleet.directory.adopt(meeting, true);
+            fleet.apply(without);
+            let tidy = Housekeeping { fleet, store, duties: Duties::all() };
+            Self { _dir: dir, tidy, name }
+        }
+
+        /// The node is down since then, and its meetings are lost.
+        fn down_since(&self, since_ms: u64) {
+            let live = self.tidy.fleet.snapshot().node("bbb01").expect("it is held").live.clone();
+            let limits = Thresholds { down_after: 1, up_after: 1 };
+            live.poll_failed("refused".to_owned(), limits, since_ms);
+            self.tidy.fleet.lose_meetings_on(&self.name);
+        }
+
+        /// Whether the node and its meeting are still known, here and in the store.
+        async fn is_kept_by(&self, is_alone: bool) -> (bool, bool) {
+            self.tidy.tidy(is_alone).await.unwrap();
+            let fleet = &self.tidy.fleet;
+            let here = [fleet.snapshot().node("bbb01").is_some(), !fleet.directory.is_empty()];
+            let saved = self.tidy.store.load().await.unwrap();
+            let there = [!saved.nodes.is_empty(), !saved.meetings.is_empty()];
+            assert!(here[0] == here[1] && there[0] == there[1], "{here:?} {there:?}");
+            (here[0], there[0])
+        }
+    }
+
     #[tokio::test]
-    async fn a_retired_node_goes_with_what_is_lost_on_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
-        let name = NodeName::new("bbb01");
-        let node = Node {
-            name: name.clone(),
-            cluster: "main".to_owned(),
-            url: "http://bbb01.example/bigbluebutton/api".parse().unwrap(),
-            secret: Secret::new("s"),
-            weight: 1.0,
-            capacity: 200,
-            tags: Vec::new(),
-            load_url: None,
-        };
-        let without = Inventory {
-            clusters: vec![Cluster { name: "main".to_owned(), ..Cluster::default() }],
-            tenants: vec![Tenant::sample("acme", &[0])],
-            ..Inventory::default()
-        };
-        let with = Inventory { nodes: vec![node.clone()], ..without.clone() };
-        let fleet = Arc::new(Fleet::new(with, |_| AdminState::Ready));
-        let meeting = Meeting {
-            key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() },
-            node: name.clone(),
-            node_meeting_id: "m@acme".to_owned(),
-            internal_id: "m-1".to_owned(),
-            created_at_ms: 1,
-            parent_internal_id: None,
-            xml: Box::from(*b"<meeting/>"),
-        };
-        store.put_meeting(&meeting).await.unwrap();
-        let saved = SavedNode { name: name.clone(), state: AdminState::Retired, spec: Some(node) };
-        store.put_node(&saved).await.unwrap();
-        fleet.directory.adopt(meeting, true);
-        fleet.apply(without);
-        let tidy =
-            Housekeeping { fleet: fleet.clone(), store: store.clone(), duties: Duties::all() };
-        tidy.activate().await.unwrap();
-        let live = fleet.snapshot().node("bbb01").expect("it is held").live.clone();
-        let limits = Thresholds { down_after: 1, up_after: 1 };
-        live.poll_failed("refused".to_owned(), limits, now_ms());
-        fleet.lose_meetings_on(&name);
-        tidy.activate().await.unwrap();
-        assert!(fleet.snapshot().node("bbb01").is_none() && fleet.directory.is_empty());
-        let left = store.load().await.unwrap();
-        assert_eq!((left.meetings, left.nodes), (Vec::new(), Vec::new()));
+    async fn what_is_lost_keeps_a_retired_node_for_a_day() {
+        for (hours, is_kept) in [(0, true), (23, true), (25, false)] {
+            let left = Left::begun_at(1).await;
+            assert_eq!(left.is_kept_by(false).await, (true, true));
+            left.down_since(now_ms() - hours * HOUR_MS);
+            assert_eq!(left.is_kept_by(false).await, (is_kept, is_kept), "{hours} hours");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_may_serve_is_left_to_them() {
+        for (age, down, is_kept) in [(200, 25, true), (2, 200, true), (200, 200, false)] {
+            let left = Left::begun_at(now_ms() - age * HOUR_MS).await;
+            left.down_since(now_ms() - down * HOUR_MS);
+            let kept = left.is_kept_by(true).await;
+            assert_eq!(kept, (is_kept, is_kept), "{age} hours, down for {down}");
+        }
+        // Nothing of it is known here, which says nothing of the others.
+        let left = Left::begun_at(now_ms()).await;
+        left.down_since(now_ms());
+        for entry in left.tidy.fleet.directory.on_node(&left.name) {
+            left.tidy.fleet.directory.remove(&entry);
+        }
+        assert_eq!(left.is_kept_by(true).await, (false, true));
     }
 }

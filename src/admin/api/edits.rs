@@ -35,7 +35,7 @@ fn check_address(desk: &Desk, object: &Object) -> Result<(), Problem> {
     let Object::Node(node) = object else { return Ok(()) };
     let snapshot = desk.fleet.peek();
     let moves = snapshot.node(node.name.as_str()).is_some_and(|known| known.spec.url != node.url);
-    if moves && desk.fleet.runs_on(&node.name) {
+    if moves && desk.fleet.reaches_on(&node.name) {
         return Err(Problem::conflict(format!(
             "meetings run on node {} at another URL: wait until it is empty, or give the new server another name",
             node.name
