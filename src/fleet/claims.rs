@@ -76,6 +76,14 @@ impl Claims {
         keys
     }
 
+    /// The meetings of this tenant that are being created right now, here or at other instances.
+    pub fn of_tenant(&self, slug: &str) -> Vec<MeetingKey> {
+        let is_own = |key: &&MeetingKey| key.scope.tenant.as_str() == slug;
+        let mut keys: Vec<_> = self.0.lock().keys().filter(is_own).cloned().collect();
+        keys.extend(self.1.lock().keys().filter(is_own).cloned());
+        keys
+    }
+
     /// Whether somebody creates this meeting right now, here or at another instance.
     pub fn is_claimed(&self, key: &MeetingKey) -> bool {
         self.0.lock().contains_key(key) || self.1.lock().contains_key(key)

@@ -63,6 +63,20 @@ pub struct TenantEntry {
     pub is_retired: bool,
 }
 
+impl TenantEntry {
+    /// The same once it is gone from the inventory: it has no nodes, so it begins no meetings.
+    #[must_use]
+    pub fn retired(&self) -> Self {
+        Self {
+            tenant: self.tenant.clone(),
+            nodes: Vec::new(),
+            tally: self.tally.clone(),
+            uses: self.uses.clone(),
+            is_retired: true,
+        }
+    }
+}
+
 /// The inventory at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -192,13 +206,7 @@ impl Snapshot {
         }
         for (slug, entry) in &old.tenants {
             if !self.tenants.contains_key(slug) && runs_for(slug) {
-                let retired = TenantEntry {
-                    tenant: entry.tenant.clone(),
-                    nodes: Vec::new(),
-                    tally: entry.tally.clone(),
-                    uses: entry.uses.clone(),
-                    is_retired: true,
-                };
+                let retired = entry.retired();
                 for domain in &retired.tenant.domains {
                     self.domains.entry(domain.clone()).or_insert_with(|| slug.clone());
                 }

@@ -1,6 +1,9 @@
-//! Tenants that are removed while their meetings run: who sees these, and who can end them.
+//! Tenants and nodes that are removed while meetings run: who sees these, and who can end them.
+
+use std::time::Duration;
 
 use http::Method;
+use portico::sim::{Fault, Node, Settings};
 use serde_json::json;
 
 use crate::api::{KEY, Operator, json_of};
@@ -103,4 +106,95 @@ async fn a_tenant_with_running_meetings_is_removed_by_force_only() {
         (&trail[0]["who"], &trail[0]["object"]),
         (&"file".into(), &"configuration file".into())
     );
+}
+
+/// A tenant of the API.
+async fn add_beta(admin: &Operator<'_>) {
+    let document = json!({
+        "slug": "beta", "cluster_group": "default", "secrets": [{"sub_id": 0, "secret": SECRET}],
+    });
+    assert_eq!(admin.call(Method::POST, "/tenants", Some(document)).await.status, 201);
+}
+
+#[tokio::test]
+async fn what_is_being_created_when_its_tenant_goes_is_ended_too() {
+    let pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    for count in [0, 1] {
+        add_beta(&admin).await;
+        for number in 0..count {
+            beta(&pool).create(&format!("before{number}")).await;
+        }
+        let node = pool.node(0);
+        let asked = node.calls("create");
+        node.set_call_fault("create", Some(Fault::Delay(Duration::from_secs(2))));
+        let client = beta(&pool);
+        let late =
+            tokio::spawn(async move { client.get("create", "meetingID=late&name=Late").await });
+        eventually("its node is asked", async || node.calls("create") > asked).await;
+        let forced = admin.call(Method::DELETE, "/tenants/beta?force=true", None).await;
+        assert_eq!(forced.status, 200, "{}", forced.body);
+        let told = json_of(&forced);
+        assert_eq!(told["ended"].as_array().map(Vec::len), Some(count + 1), "{told}");
+        assert_eq!(told["left"], json!([]));
+        assert!(late.await.expect("no panic").is_success(), "it was begun before");
+        node.set_call_fault("create", None);
+        eventually("all is over", async || node.meetings().is_empty()).await;
+        let gone = async || admin.get("/meetings").await["items"] == json!([]);
+        eventually("it is forgotten", gone).await;
+    }
+}
+
+#[tokio::test]
+async fn a_forced_removal_goes_on_without_whoever_asked_for_it() {
+    let pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    add_beta(&admin).await;
+    beta(&pool).create("room").await;
+    let node = pool.node(0);
+    node.set_call_fault("end", Some(Fault::Delay(Duration::from_secs(2))));
+    {
+        let forced = admin.call(Method::DELETE, "/tenants/beta?force=true", None);
+        let is_asked = eventually("its node is asked", async || node.calls("end") > 0);
+        tokio::select! {
+            biased;
+            () = is_asked => {}
+            answer = forced => panic!("too early: {}", answer.body),
+        }
+    }
+    let trail = async || admin.get("/changes").await["items"][0].clone();
+    let forced = async || trail().await["action"] == "force";
+    eventually("it is in the trail", forced).await;
+    assert_eq!(trail().await["before"]["ended"].as_array().map(Vec::len), Some(1));
+    eventually("it is over", async || node.meetings().is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_is_lost_on_a_node_is_given_up_by_force() {
+    let config = config().set("polling.interval", "100ms").set("polling.down_after", 1);
+    let mut pool = Pool::start(config.set("polling.node_down_grace", "500ms")).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let node = Node::start(Settings::default()).await.expect("a node");
+    let document = json!({
+        "name": "added", "cluster": "main", "url": node.url(), "secret": node.secret(),
+    });
+    assert_eq!(admin.call(Method::POST, "/nodes", Some(document)).await.status, 201);
+    let health = async || admin.get("/nodes/added").await["status"]["health"].clone();
+    eventually("it is up", async || health().await == "up").await;
+    let cordoned = Some(json!({"state": "cordoned"}));
+    assert_eq!(admin.call(Method::PUT, "/nodes/node0/state", cordoned).await.status, 200);
+    pool.tenant("acme").create("room").await;
+    assert_eq!(node.meetings().len(), 1);
+    node.set_fault(Some(Fault::Refuse));
+    let there = async || admin.get("/meetings?node=added").await["items"].clone();
+    eventually("it is lost", async || there().await[0]["state"] == "lost").await;
+    let used = admin.call(Method::DELETE, "/nodes/added", None).await;
+    assert_eq!(used.status, 409, "{}", used.body);
+    let forced = admin.call(Method::DELETE, "/nodes/added?force=true", None).await;
+    assert_eq!(forced.status, 200, "{}", forced.body);
+    assert_eq!(there().await, json!([]));
+    let token = admin.token;
+    pool.restart().await;
+    let admin = Operator { pool: &pool, token };
+    assert_eq!(admin.get("/meetings").await["items"], json!([]));
 }

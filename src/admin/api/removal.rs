@@ -1,5 +1,6 @@
 //! Removing a node or a tenant, with or without the meetings that it runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
+use log::{info, warn};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::Caller;
@@ -19,13 +21,19 @@ use super::objects;
 use super::problem::{Changing, Problem};
 use super::request::Path;
 use super::{Desk, Query};
+use crate::chain::Chain;
 use crate::fleet::{Entry, Phase, Sought};
-use crate::model::{Kind, NodeName, ObjectName};
+use crate::model::{Health, Kind, NodeName, ObjectName};
 
 /// Meetings that are ended at the same time.
 const AT_ONCE: usize = 8;
 /// What is not ended by then is left; no client waits much longer.
 const ENDED_WITHIN: Duration = Duration::from_mins(1);
+
+/// What a tenant has in flight is looked for again after this.
+const LOOKED_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// By then other instances have read in the store that a tenant is gone, which tells them at once.
+const OTHERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What becomes of its meetings.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -38,12 +46,12 @@ pub(super) struct Removing {
 }
 
 /// What a forced removal has ended.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(in crate::admin) struct RemovedDocument {
     /// Internal ids of the meetings that were ended.
     pub(in crate::admin) ended: Vec<String>,
     /// Internal ids of those that their node did not end: a node stays, retired, until they are over; those of a
-    /// tenant go on.
+    /// tenant go on. Of what is still being created for a tenant, the meeting ids.
     pub(in crate::admin) left: Vec<String>,
 }
 
@@ -85,6 +93,7 @@ pub(super) async fn remove_node(
     // From here on it gets no new ones.
     objects::delete(&desk, &caller, &object, &headers).await?;
     let removed = desk.end_all_on(&name).await;
+    desk.give_up_lost_on(&name).await;
     let told = Some(json!({"ended": removed.ended, "left": removed.left}).to_string());
     edits::write_down(&desk, &caller.who, "force", &object, told, None).await;
     Ok(Json(removed).into_response())
@@ -119,7 +128,7 @@ pub(super) async fn remove_tenant(
     }
     // From here on it begins no new ones.
     objects::delete(&desk, &caller, &object, &headers).await?;
-    let removed = desk.end_all(desk.running_of(&object.name)).await;
+    let removed = desk.end_all_of(&object.name).await;
     let told = Some(json!({"ended": removed.ended, "left": removed.left}).to_string());
     edits::write_down(&desk, &caller.who, "force", &object, told, None).await;
     Ok(Json(removed).into_response())
@@ -140,11 +149,87 @@ impl Desk {
 
     /// Ends what runs on a node.
     pub(in crate::admin) async fn end_all_on(&self, node: &NodeName) -> RemovedDocument {
-        self.end_all(self.running_on(node)).await
+        self.end_all(self.running_on(node), Instant::now() + ENDED_WITHIN).await
     }
 
-    async fn end_all(&self, running: Vec<Arc<Entry>>) -> RemovedDocument {
-        let until = Instant::now() + ENDED_WITHIN;
+    /// Forgets what is lost on a node that is down and that somebody wants gone for good. Otherwise that would keep it
+    /// for a day, in case it comes back.
+    async fn give_up_lost_on(&self, node: &NodeName) {
+        let snapshot = self.fleet.snapshot();
+        if snapshot.node(node.as_str()).is_none_or(|node| node.live.health() != Health::Down) {
+            return;
+        }
+        let mut entries = self.fleet.directory.on_node(node);
+        entries.retain(|entry| entry.phase() == Phase::Lost);
+        for entry in &entries {
+            self.fleet.directory.remove(entry);
+            // Others may still serve it.
+            if self.fleet.judges_alone(&*self.store) {
+                continue;
+            }
+            if let Err(trouble) = self.store.remove_meeting(entry.key(), entry.internal_id()).await
+            {
+                warn!("API: a lost meeting stays in the store: {}", Chain(&trouble));
+            }
+            self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id()).await;
+        }
+        info!("API: node {node} is removed by force; lost meetings given up: {}", entries.len());
+    }
+
+    /// Ends what runs of a tenant that was just removed. Creates that had begun before, here or elsewhere, are waited
+    /// for, and what they bring about is ended, too.
+    async fn end_all_of(&self, slug: &str) -> RemovedDocument {
+        let begun = Instant::now();
+        let others = if self.store.is_shared() { OTHERS_WITHIN } else { Duration::ZERO };
+        let (settled, until) = (begun + others, begun + ENDED_WITHIN);
+        let (mut removed, mut tried) = (RemovedDocument::default(), HashSet::new());
+        let under_way = loop {
+            // Before the directory: what is no longer under way is there.
+            let under_way = self.fleet.claims.of_tenant(slug);
+            self.learn_of(slug).await;
+            let mut running = self.running_of(slug);
+            running.retain(|entry| tried.insert(entry.internal_id().to_owned()));
+            let is_quiet = running.is_empty() && under_way.is_empty();
+            let more = self.end_all(running, until).await;
+            removed.ended.extend(more.ended);
+            removed.left.extend(more.left);
+            let now = Instant::now();
+            if now >= until || (is_quiet && now >= settled) {
+                break under_way;
+            }
+            sleep(LOOKED_AGAIN_AFTER).await;
+        };
+        let runs = |id: &String| {
+            let known = self.fleet.directory.get_internal(id);
+            known.is_some_and(|entry| entry.phase() == Phase::Running)
+        };
+        removed.left.retain(runs);
+        removed.left.extend(under_way.into_iter().map(|key| key.id));
+        removed.ended.sort();
+        removed.left.sort();
+        removed
+    }
+
+    /// Takes what other instances have created for a tenant into the directory.
+    async fn learn_of(&self, slug: &str) {
+        if !self.store.is_shared() {
+            return;
+        }
+        match self.store.load().await {
+            Ok(saved) => {
+                let meetings = saved.meetings.into_iter();
+                for row in meetings.filter(|row| row.key.scope.tenant.as_str() == slug) {
+                    // None where it is over.
+                    _ = self.fleet.learn(row);
+                }
+            }
+            Err(trouble) => {
+                warn!("API: what others have created is not known: {}", Chain(&trouble));
+            }
+        }
+    }
+
+    async fn end_all(&self, running: Vec<Arc<Entry>>, until: Instant) -> RemovedDocument {
         let end = |entry: Arc<Entry>| async move {
             let is_ended = matches!(timeout_at(until, self.end(&entry)).await, Ok(Ok(())));
             (entry.internal_id().to_owned(), is_ended)

@@ -208,7 +208,7 @@ impl<'a> Order<'a> {
         let snapshot = edge.fleet.snapshot();
         match edge
             .fleet
-            .place(present(&snapshot, asked.caller.tenant), &self.key, tried, place)
+            .place(&present(&snapshot, asked.caller.tenant), &self.key, tried, place)
             .await
         {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
@@ -487,9 +487,9 @@ fn reachable_node(edge: &Edge, entry: &Entry) -> Result<Arc<Node>, Refusal> {
     }
 }
 
-/// A tenant with the nodes that it has by now.
-fn present<'s>(snapshot: &'s Snapshot, tenant: &'s TenantEntry) -> &'s TenantEntry {
-    snapshot.tenant(tenant.tenant.slug.as_str()).map_or(tenant, |tenant| tenant)
+/// A tenant with the nodes that it has by now: none, if it has been removed while we waited.
+fn present(snapshot: &Snapshot, tenant: &TenantEntry) -> Arc<TenantEntry> {
+    snapshot.tenant(tenant.tenant.slug.as_str()).cloned().unwrap_or_else(|| tenant.retired().into())
 }
 
 fn respond(asked: &Asked<'_>, entry: &Entry, mut answer: Answer) -> Decision {

@@ -65,8 +65,8 @@ async fn left_behind(
     let mut params = Params::default();
     params.push("meetingID", &order.node_meeting_id);
     let snapshot = edge.fleet.snapshot();
-    let nodes = present(&snapshot, asked.caller.tenant).nodes.iter();
-    let asking = nodes.map(|node| word_of(edge, order, node, &params));
+    let tenant = present(&snapshot, asked.caller.tenant);
+    let asking = tenant.nodes.iter().map(|node| word_of(edge, order, node, &params));
     let mut is_known = true;
     for word in join_all(asking).await {
         match word {
