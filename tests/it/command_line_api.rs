@@ -109,8 +109,8 @@ beta  7     default  b.example  0        1         0          api
     );
     assert_eq!(
         shell.refused("tenant delete beta --yes", 1).await,
-        "tenant beta has running meetings: 1, with 0 people in them. Wait until they are over; `--force` ends them \
-         first\n"
+        "tenant beta has running meetings: 1, with 0 people in them. Wait until they are over; `portico tenant delete \
+         beta --force` removes it and ends them\n"
     );
     let asked = shell.refused("tenant delete beta --force", 2).await;
     assert!(asked.starts_with("tenant beta has running meetings: 1, with 0 people"), "{asked}");
@@ -291,6 +291,7 @@ async fn of_two_who_rotate_a_secret_one_is_refused() {
     for (_, stdout, stderr) in refused {
         let is_said = stderr.contains("a rollover of secret 0 of tenant beta is going on")
             || stderr.contains("end the second value that secret 0 of tenant beta has already");
+        assert!(!stderr.contains("PATCH"), "{stderr}");
         assert!(is_said && stdout.is_empty(), "{stderr}");
     }
 }
@@ -426,6 +427,9 @@ added: 0, changed: 1, removed: 0, the same: 3
     let all = "remove tenant beta, node far, cluster group wests, cluster west? ";
     assert!(asked.starts_with(all), "{asked}");
     // Nobody is thrown out by a file.
+    let (code, _, busy) = shell.run(&format!("{apply} --prune --yes")).await;
+    let remedy = "over; `portico tenant delete beta --force` removes it and ends them";
+    assert!(code == 1 && busy.contains(remedy), "{busy}");
     let busy = shell.refused("node delete far --yes", 1).await;
     assert!(busy.contains("node far runs meetings: 1"), "{busy}");
     beta(&pool, secret).get("end", "meetingID=room").await;

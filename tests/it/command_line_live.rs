@@ -185,7 +185,7 @@ an operator has cordoned it: it runs what it has  `portico node ready node0`
     assert_eq!(
         shell.refused("node delete near --yes", 1).await,
         "node near runs meetings: 3, with 0 people in them. Drain it with `portico node drain near --wait` and \
-         remove it then; `--force` ends them\n"
+         remove it then; `portico node delete near --force` ends them\n"
     );
     assert_eq!(
         shell.refused("node delete near --force", 2).await,

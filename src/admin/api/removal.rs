@@ -120,7 +120,7 @@ pub(super) async fn remove_tenant(
             let people: u32 = running.iter().map(|entry| entry.people().attendees).sum();
             return Err(Problem::conflict(format!(
                 "{object} has running meetings: {}, with {people} people in them. Wait until they are over; \
-                 `?force=true` ends them first",
+                 `?force=true` removes it and ends them",
                 running.len()
             )));
         }

@@ -14,7 +14,7 @@ use super::output::Format;
 use super::plan::{self, Action, Field};
 use super::question::confirm;
 use super::secrets::first_line;
-use super::{Access, Api, api, export, output, values};
+use super::{Access, Api, api, export, output, values, words};
 use crate::cli::environment;
 
 /// Sections of a configuration file that are no inventory.
@@ -180,7 +180,10 @@ async fn act(api: &Api, file: &[Documents; 4], step: &Step) -> Result<bool, Fail
             let changed = api.patch(&path, &body, read.tag.clone()).await?;
             return Ok(changed.tag != read.tag);
         }
-        (Action::Remove, _) => api.delete(&path).await?,
+        (Action::Remove, _) => {
+            let removed = api.delete(&path).await;
+            removed.map_err(|failure| failure.in_words(|text| words::of(text, &step.name)))?;
+        }
         (_, None) => {}
     }
     Ok(true)

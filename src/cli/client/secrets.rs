@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::objects::TENANTS;
 use super::output::Format;
 use super::question::confirm;
-use super::{Access, Api, api, output, values};
+use super::{Access, Api, api, output, values, words};
 use crate::admin::generate_secret;
 
 /// Of two who change one tenant at the same time one comes second, and tries again.
@@ -155,6 +155,10 @@ pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
                         "{which} is as it was: another operator has changed its tenant at the same time. Try again"
                     )
                 }),
+                Some(StatusCode::CONFLICT) => {
+                    let name = format!("{} {}", which.tenant, which.sub_id);
+                    failure.in_words(|text| words::of(text, &name))
+                }
                 _ => failure,
             });
             told(access, which, value, &secret, done)

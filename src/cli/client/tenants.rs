@@ -27,7 +27,7 @@ pub(in crate::cli) enum Verb {
     Delete {
         /// Its slug
         name: String,
-        /// End its running meetings first
+        /// End its running meetings as well
         #[arg(long)]
         force: bool,
     },
@@ -73,7 +73,7 @@ async fn delete_by_force(access: &Access, name: &str) -> Result<(), Failure> {
             "tenant {name} has running meetings: {}, with {people} people in them",
             running.len()
         );
-        confirm(access, &format!("end them all and remove tenant {name}"))?;
+        confirm(access, &format!("remove tenant {name} and end them all"))?;
         eprintln!("ending them; this takes a minute at most");
     }
     let removed = api.delete_for(&format!("{path}?force=true")).await?;

@@ -1,14 +1,23 @@
 //! What the API would have one do, as commands.
 
-/// The API's words, and ours; `NAME` is the node.
+/// The API's words, and ours; `NAME` is what they are about.
 const WORDS: &[(&str, &str)] = &[
     (
         "Set its state to draining and remove it when it is empty; `?force=true` ends them",
-        "Drain it with `portico node drain NAME --wait` and remove it then; `--force` ends them",
+        "Drain it with `portico node drain NAME --wait` and remove it then; `portico node delete NAME --force` ends \
+         them",
     ),
     (
-        "Wait until they are over; `?force=true` ends them first",
-        "Wait until they are over; `--force` ends them first",
+        "`?force=true` removes it all the same",
+        "`portico node delete NAME --force` removes it all the same",
+    ),
+    (
+        "Wait until they are over; `?force=true` removes it and ends them",
+        "Wait until they are over; `portico tenant delete NAME --force` removes it and ends them",
+    ),
+    (
+        "finish it, or end it with a PATCH of an empty secret2",
+        "`portico secret rotate NAME --now --value-file FILE` ends it, with the value in FILE as the only one",
     ),
     ("set its state to ready", "`portico node ready NAME`"),
     (
@@ -17,7 +26,7 @@ const WORDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The same, about this node.
+/// The same, about this object.
 pub(super) fn of(text: &str, name: &str) -> String {
     WORDS.iter().fold(text.to_owned(), |text, (theirs, ours)| {
         text.replace(theirs, &ours.replace("NAME", name))
@@ -33,6 +42,7 @@ mod tests {
         let api = [
             include_str!("../../admin/api/removal.rs"),
             include_str!("../../admin/api/explanation.rs"),
+            include_str!("../../admin/api/secrets.rs"),
         ]
         .concat();
         // As the compiler joins the lines of a text.
