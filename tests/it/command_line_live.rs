@@ -138,6 +138,36 @@ TIME                      node.health  node node1 is up (was unknown)
 }
 
 #[tokio::test]
+async fn what_is_still_to_come_is_followed() {
+    let pool = Pool::start(config()).await;
+    let shell = Shell(&pool);
+    is_up(&shell).await;
+    let asked = async || {
+        pool.metrics()
+            .await
+            .sum("portico_api_requests_total", &["api=\"portico\"", "method=\"GET\""])
+    };
+    let before = asked().await;
+    let mut all = ["", " --limit 5"]
+        .map(|limit| start(&shell, &format!("events --follow --node near{limit}")));
+    // A cursor and a stream; of the second the list is refused first.
+    eventually("both follow", async || asked().await > before + 4.5).await;
+    let near = sim::Node::start(sim::Settings::default()).await.expect("a node");
+    let secret = pool.config_path().with_file_name("node.yaml");
+    std::fs::write(&secret, format!("secret: \"{}\"\n", near.secret())).expect("a file");
+    let add = format!("node add near cluster=main url={} --file {}", near.url(), secret.display());
+    shell.out(&add).await;
+    for (_, lines) in &mut all {
+        let line = lines.next_line().await.expect("text").expect("a line");
+        assert!(line.contains("node near is "), "{line}");
+    }
+    // What is wrong for ever is refused.
+    let said = shell.refused("events --follow --limit 5 --kind nodes.", 1).await;
+    assert!(said.starts_with("kind: no kind of events begins so"), "{said}");
+    near.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_is_explained_probed_and_removed_with_what_it_runs() {
     let pool = Pool::start(config().tenant(Tenant::new("other"))).await;
     let shell = Shell(&pool);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -52,10 +53,22 @@ pub(super) async fn run(access: &Access, which: &Which) -> Result<(), Failure> {
         return output::list(access.output, COLUMNS, &api::list(&mut list, "items")?);
     }
     // From a place that is known, so that nothing is missed when the connection breaks before the first event.
-    let limit = which.limit.unwrap_or(1);
-    let mut before = api.get(&format!("/events?limit={limit}{query}")).await?.body;
+    let before = match which.limit {
+        None => None,
+        Some(limit) => match api.get(&format!("/events?limit={limit}{query}")).await {
+            Ok(told) => Some(told.body),
+            // It names what is still to come. If that is not what is wrong, the stream is refused as well.
+            Err(refused) if refused.status == Some(StatusCode::UNPROCESSABLE_ENTITY) => None,
+            Err(failure) => return Err(failure),
+        },
+    };
+    let is_shown = before.is_some();
+    let mut before = match before {
+        None => api.get("/events?limit=1").await?.body,
+        Some(before) => before,
+    };
     let wanted = api::list(&mut before, "items")?;
-    for event in wanted.iter().filter(|_| which.limit.is_some()) {
+    for event in wanted.iter().filter(|_| is_shown) {
         print(access.output, event)?;
     }
     let from = format!("&cursor={}", before["next"].as_str().unwrap_or_default());
