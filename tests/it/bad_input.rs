@@ -99,19 +99,19 @@ async fn filters_that_name_nothing_are_told() {
     for (path, said) in [
         (
             "/nodes?cluster=mian",
-            "cluster: there is no cluster \"mian\", nor is anything left of one; did you mean \"main\"?",
+            "cluster: there is no cluster \"mian\", nor is anything of one in this list; did you mean \"main\"?",
         ),
         (
             "/tenants?cluster_group=zz",
-            "cluster_group: there is no cluster group \"zz\", nor is anything left of one; ask for the list of cluster groups, or leave the filter out",
+            "cluster_group: there is no cluster group \"zz\", nor is anything of one in this list; ask for the list of cluster groups, or leave the filter out",
         ),
         (
             "/meetings?tenant=amce",
-            "tenant: there is no tenant \"amce\", nor is anything left of one; did you mean \"acme\"?",
+            "tenant: there is no tenant \"amce\", nor is anything of one in this list; did you mean \"acme\"?",
         ),
         (
             "/meetings?node=node7",
-            "node: there is no node \"node7\", nor is anything left of one; did you mean \"node",
+            "node: there is no node \"node7\", nor is anything of one in this list; did you mean \"node",
         ),
         ("/callbacks?tenant=amce", "tenant: there is no tenant"),
         ("/callbacks?tenant=A%20B", "tenant: there is no tenant"),
@@ -139,7 +139,7 @@ async fn filters_that_name_nothing_are_told() {
     for path in ["/meetings?tenant=acme&node=node1", "/nodes?tag=sip", "/callbacks?tenant=acme"] {
         assert_eq!(admin.get(path).await["items"], json!([]), "{path}");
     }
-    // So is what is left of a tenant that is gone.
+    // What is left of a tenant that is gone is listed.
     let beta = json!({"slug": "beta", "cluster_group": "default"});
     let added = json_of(&admin.call(Method::POST, "/tenants", Some(beta)).await);
     let secret = added["secrets"][0]["secret"].as_str().expect("a secret").to_owned();

@@ -198,3 +198,52 @@ async fn what_is_lost_on_a_node_is_given_up_by_force() {
     let admin = Operator { pool: &pool, token };
     assert_eq!(admin.get("/meetings").await["items"], json!([]));
 }
+
+#[tokio::test]
+async fn what_a_tenant_has_left_may_be_looked_for_by_anything() {
+    let mut pool = Pool::start(config().set("callbacks.allow_targets", "[127.0.0.0/8]")).await;
+    let without = pool.config_yaml();
+    reload(&pool, &edit::with_tenant(&without, "beta", SECRET)).await;
+    beta(&pool).create("room").await;
+    let told =
+        "name=Over&meetingID=over&moderatorPW=mp&meetingEndedURL=http%3A%2F%2F127.0.0.1%3A9%2F";
+    beta(&pool).get("create", told).await.success();
+    beta(&pool).get("end", "meetingID=over&password=mp").await.success();
+    reload(&pool, &without).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let is_listed = async |admin: &Operator<'_>, path: &str, is_some: bool| {
+        eventually(path, async || {
+            let items = admin.get(path).await["items"].clone();
+            items.as_array().is_some_and(|items| items.is_empty() != is_some)
+        })
+        .await;
+    };
+    is_listed(&admin, "/events?tenant=beta", true).await;
+    is_listed(&admin, "/events?tenant=beta&kind=node.", false).await;
+    is_listed(&admin, "/events?tenant=beta&node=node0&kind=node.", false).await;
+    is_listed(&admin, "/callbacks?tenant=beta", true).await;
+    is_listed(&admin, "/callbacks?tenant=beta&state=dead", false).await;
+    is_listed(&admin, "/meetings?tenant=beta&running=true", true).await;
+    let token = admin.token.clone();
+    // Whoever stops tells what it has counted.
+    pool.signal("TERM");
+    assert!(pool.ended().await.success());
+    pool.restart().await;
+    let admin = Operator { pool: &pool, token };
+    is_listed(&admin, "/statistics?tenant=beta", true).await;
+    is_listed(&admin, "/statistics?tenant=beta&from=9999-01-01", false).await;
+    is_listed(&admin, "/statistics?tenant=beta&by=hour&to=2020-01-01", false).await;
+    let csv = "/statistics?tenant=beta&from=9999-01-01";
+    let csv = admin.call_with(Method::GET, csv, None, &[("accept", "text/csv")]).await;
+    assert_eq!((csv.status.as_u16(), csv.body.lines().count()), (200, 1), "{}", csv.body);
+    is_listed(&admin, "/callbacks?tenant=beta&state=dead", false).await;
+    let room = admin.get("/meetings?tenant=beta&running=true").await["items"][0].clone();
+    assert_eq!(room["meeting_id"], "room");
+    is_listed(&admin, "/meetings?tenant=beta&node=node0&running=false", false).await;
+    for path in
+        ["/statistics?tenant=bet", "/callbacks?tenant=bet", "/meetings?tenant=bet&node=node0"]
+    {
+        assert_eq!(admin.call(Method::GET, path, None).await.status, 422, "{path}");
+    }
+    assert_eq!(admin.call(Method::GET, "/meetings?tenant=beta&node=node7", None).await.status, 422);
+}

@@ -163,7 +163,10 @@ async fn list_callbacks(
     let wanted = WantedDeliveries { tenant, state, after, limit: at_most };
     let mut found = desk.store.undelivered(&wanted).await?;
     if found.is_empty() && is_first && own.is_none() {
-        desk.must_be_there(Kind::Tenant, "tenant", wanted.tenant.as_ref().map(Slug::as_str))?;
+        let alone = WantedDeliveries { state: None, limit: 1, ..wanted.clone() };
+        let is_left = async { Ok(!desk.store.undelivered(&alone).await?.is_empty()) };
+        let name = wanted.tenant.as_ref().map(Slug::as_str);
+        desk.must_have_been_there(Kind::Tenant, "tenant", name, is_left).await?;
     }
     let has_more = found.len() > limit;
     found.truncate(limit);

@@ -279,13 +279,19 @@ async fn list_events(
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let is_stream = text(header::ACCEPT).is_some_and(|kinds| kinds.contains("text/event-stream"));
     if !is_stream {
-        let list = list(&desk, &sieve, after, limit);
+        let told = list(&desk, &sieve, after, limit);
         // What other nodes there are is not for tenants to find out.
-        if list.items.is_empty() && after.is_none() && own.is_none() {
-            desk.must_be_there(Kind::Tenant, "tenant", sieve.tenant.as_deref())?;
-            desk.must_be_there(Kind::Node, "node", sieve.node.as_deref())?;
+        if told.items.is_empty() && after.is_none() && own.is_none() {
+            for (kind, filter, name) in
+                [(Kind::Tenant, "tenant", &sieve.tenant), (Kind::Node, "node", &sieve.node)]
+            {
+                let of = |wanted| name.clone().filter(|_| kind == wanted);
+                let alone = Sieve { tenant: of(Kind::Tenant), node: of(Kind::Node), kind: None };
+                let is_left = async { Ok(!list(&desk, &alone, None, 1).items.is_empty()) };
+                desk.must_have_been_there(kind, filter, name.as_deref(), is_left).await?;
+            }
         }
-        return Ok(Json(list).into_response());
+        return Ok(Json(told).into_response());
     }
     let place = desk.fleet.journal().take_place(own.is_some());
     let place = place.ok_or_else(|| Problem::too_many("too many follow the events", 60))?;

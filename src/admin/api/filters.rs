@@ -3,6 +3,8 @@
 //! What was there once may be named as long as something is left of it: a meeting of a tenant that was removed, or
 //! what it has used. So it is asked only where nothing was found.
 
+use std::future::Future;
+
 use super::Desk;
 use super::problem::Problem;
 use crate::config;
@@ -35,7 +37,18 @@ impl Desk {
             None => format!("ask for the list of {what}s, or leave the filter out"),
         };
         let detail =
-            format!("there is no {what} {wanted:?}, nor is anything left of one; {remedy}");
+            format!("there is no {what} {wanted:?}, nor is anything of one in this list; {remedy}");
         Err(Problem::fields([(filter.to_owned(), detail)]))
+    }
+    /// The same where one that is gone may have left something: `is_left` asks for it, whatever else is filtered by.
+    pub(super) async fn must_have_been_there(
+        &self,
+        kind: Kind,
+        filter: &str,
+        wanted: Option<&str>,
+        is_left: impl Future<Output = Result<bool, Problem>>,
+    ) -> Result<(), Problem> {
+        let Err(refusal) = self.must_be_there(kind, filter, wanted) else { return Ok(()) };
+        if is_left.await? { Ok(()) } else { Err(refusal) }
     }
 }

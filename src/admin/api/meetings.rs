@@ -138,8 +138,15 @@ async fn list_meetings(
     found.truncate(limit);
     // What other nodes there are is not for tenants to find out.
     if found.is_empty() && after.is_none() && own.is_none() {
-        desk.must_be_there(Kind::Tenant, "tenant", wanted.tenant.as_deref())?;
-        desk.must_be_there(Kind::Node, "node", wanted.node.as_deref())?;
+        for (kind, filter, name) in
+            [(Kind::Tenant, "tenant", tenant), (Kind::Node, "node", sought.node)]
+        {
+            let of = |wanted| name.filter(|_| kind == wanted);
+            let alone = Sought { tenant: of(Kind::Tenant), node: of(Kind::Node) };
+            let is_left =
+                async { Ok(!desk.fleet.directory.page(alone, None, 1, |_| true).is_empty()) };
+            desk.must_have_been_there(kind, filter, name, is_left).await?;
+        }
     }
     let last = found.last().filter(|_| has_more).map(|entry| entry.internal_id().to_owned());
     let items = found.iter().map(|entry| MeetingDocument::from(&**entry)).collect();

@@ -146,17 +146,26 @@ async fn list_statistics(
     if asked.from.is_some() && asked.to.is_some() && wanted.from_s >= wanted.before_s {
         return Err(wrong("from", "lies after `to`: exchange them, or leave one out"));
     }
-    // Whoever is asked of in vain may not be there at all.
-    let known = |rows: &[Usage]| {
+    // Whoever is asked of in vain may not be there at all. Days are kept of all that hours are, and longer.
+    let alone = Wanted {
+        per: Per::Day,
+        from_s: 0,
+        before_s: u64::MAX,
+        after: None,
+        limit: 1,
+        ..wanted.clone()
+    };
+    let known = async |rows: &[Usage]| {
         let asked =
             asked.tenant.as_deref().filter(|_| rows.is_empty() && is_first && own.is_none());
-        desk.must_be_there(Kind::Tenant, "tenant", asked)
+        let is_left = async { Ok(!desk.store.usage(&alone).await?.is_empty()) };
+        desk.must_have_been_there(Kind::Tenant, "tenant", asked, is_left).await
     };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/csv")) {
         (wanted.limit, wanted.after) = (MAX_CSV_ROWS + 1, None);
         let rows = desk.store.usage(&wanted).await?;
-        known(&rows)?;
+        known(&rows).await?;
         if rows.len() > MAX_CSV_ROWS as usize {
             let detail = format!(
                 "there are more than {MAX_CSV_ROWS} rows: ask for one tenant, or for less time"
@@ -167,7 +176,7 @@ async fn list_statistics(
         return Ok((headers, csv_of(&rows, by)?).into_response());
     }
     let mut rows = desk.store.usage(&wanted).await?;
-    known(&rows)?;
+    known(&rows).await?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let items: Vec<_> = rows.iter().map(|usage| UsageDocument::new(usage, by)).collect();
