@@ -61,8 +61,8 @@ impl Inventories for Embedded {
 }
 
 impl Embedded {
-    /// What came through the API to the store in `data_dir`, if anything was ever applied there. Nothing is changed,
-    /// created or locked; another process may be using it.
+    /// What came through the API to the store in `data_dir`, if anything was ever applied there. Nothing is changed
+    /// or created; another process may be using it.
     ///
     /// # Errors
     /// See [`Error`].

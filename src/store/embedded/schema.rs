@@ -1,6 +1,7 @@
 //! Opening the file and bringing its schema to the present version.
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -76,14 +77,25 @@ pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    // Without a log beside it, it is open to nobody.
-    let immutable = if Path::new(&log).exists() { "" } else { "&immutable=1" };
+    let immutable = if is_at_rest(path) { "&immutable=1" } else { "" };
     let name = percent_encode(path.as_os_str().as_bytes(), NOT_IN_URI);
     let db = Connection::open_with_flags(format!("file:{name}?mode=ro{immutable}"), flags)?;
     db.busy_timeout(LOCK_TIMEOUT)?;
     Ok(db)
+}
+
+/// Whether it is certainly open to nobody: with a write-ahead log there would be one beside it. A file with a rollback
+/// journal has none most of the time that it is in use, and is read under locks, for which nothing is created.
+fn is_at_rest(path: &Path) -> bool {
+    let is_there = |suffix| {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        Path::new(&beside).exists()
+    };
+    let mut header = [0; 20];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_ok();
+    // What it takes to write and to read it: 1 a rollback journal, 2 a write-ahead log.
+    is_read && header[18..] == [2, 2] && !is_there("-wal") && !is_there("-journal")
 }
 
 /// Makes the file if there is none, and makes it private if it is not. `SQLite` would create it
@@ -202,5 +214,38 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let error = open(&path, Older::Migrate).unwrap_err();
         assert!(matches!(error, Error::NotWritable { .. }), "{error}");
+    }
+    #[test]
+    fn a_file_with_a_rollback_journal_is_read_under_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.pragma_update(None, "user_version", 7).unwrap();
+        assert!(!is_at_rest(&path));
+        assert_eq!(version(&path).unwrap(), 7);
+        let asked = || {
+            let db = open_to_read(&path).unwrap();
+            db.busy_timeout(Duration::ZERO).unwrap();
+            db.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+        };
+        writer.execute_batch("BEGIN EXCLUSIVE; PRAGMA user_version = 8").unwrap();
+        let refused = asked().unwrap_err().sqlite_error_code();
+        assert_eq!(refused, Some(rusqlite::ErrorCode::DatabaseBusy));
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(asked().unwrap(), 8);
+    }
+
+    #[test]
+    fn a_file_with_a_write_ahead_log_is_at_rest_without_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("portico.db");
+        assert!(!is_at_rest(&path));
+        let db = open(&path, Older::Migrate).unwrap();
+        assert!(!is_at_rest(&path));
+        drop(db);
+        assert!(is_at_rest(&path));
+        assert_eq!(version(&path).unwrap(), PRESENT);
+        std::fs::write(dir.path().join("portico.db-journal"), "").unwrap();
+        assert!(!is_at_rest(&path));
     }
 }
