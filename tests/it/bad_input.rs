@@ -341,7 +341,7 @@ async fn an_export_says_where_secrets_belong_and_apply_asks_for_them() {
         // Elsewhere there is no secret to be kept.
         write(&exported.replace("beta", "gamma").replace("far", "near"));
         let (code, stdout, stderr) = shell.run(&apply).await;
-        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
         let said = "node near: secret: is still to be filled in, as there is none to be kept";
         assert!(stderr.contains(said), "{stderr}");
     }
@@ -349,7 +349,7 @@ async fn an_export_says_where_secrets_belong_and_apply_asks_for_them() {
     let only_tenants = exported.split("tenants:").nth(1).expect("tenants");
     write(&format!("tenants:{}", only_tenants.replace("beta", "gamma")));
     let (code, _, stderr) = shell.run(&apply).await;
-    assert_eq!(code, 1, "{stderr}");
+    assert_eq!(code, 2, "{stderr}");
     for secret in ["secrets[0].secret", "secrets[1].secret"] {
         assert!(stderr.contains(&format!("tenant gamma: {secret}: is still to be")), "{stderr}");
     }

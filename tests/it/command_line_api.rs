@@ -338,7 +338,7 @@ tenants:
 
     write(2, "");
     let wrong = shell.run(&apply).await;
-    assert_eq!((wrong.0, wrong.1.as_str()), (1, ""), "{}", wrong.2);
+    assert_eq!((wrong.0, wrong.1.as_str()), (2, ""), "{}", wrong.2);
     assert!(wrong.2.contains("tenant beta: secrets: "), "{}", wrong.2);
     write(2, own);
     let planned = "\

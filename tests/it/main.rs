@@ -76,6 +76,7 @@ mod room_recordings;
 mod rules;
 mod seeing;
 mod several;
+mod slips;
 mod statistics;
 mod store_at_start;
 mod store_up;

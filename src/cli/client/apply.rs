@@ -123,6 +123,8 @@ async fn plan(
     prune: &[bool; 4],
 ) -> Result<(Vec<Step>, usize), Failure> {
     let (mut steps, mut removals, mut same) = (Vec::new(), Vec::new(), 0);
+    // Whoever fills in what is missing wants to know of all of it.
+    let mut wrong = Vec::new();
     for ((noun, wanted), prune) in NOUNS.into_iter().zip(file).zip(prune) {
         let there = plan::by_name(noun, api.all(noun.collection).await?);
         for (name, document) in wanted.iter_mut() {
@@ -133,14 +135,24 @@ async fn plan(
                     continue;
                 }
                 known => {
-                    export::unmark(known, document).map_err(|failure| failure.of(&object))?;
+                    let open = export::unmark(known, document);
+                    if !open.is_empty() {
+                        wrong.push(Failure::wrong_fields(open).of(&object));
+                        continue;
+                    }
                     match known {
                         Some(view) => (Action::Change, plan::compare(noun, view, document)),
                         None => (Action::Add, plan::new(noun, document)),
                     }
                 }
             };
-            let fields = difference.map_err(|failure| failure.of(&object))?.fields;
+            let fields = match difference {
+                Ok(difference) => difference.fields,
+                Err(failure) => {
+                    wrong.push(failure.of(&object));
+                    continue;
+                }
+            };
             if action == Action::Change && fields.is_empty() {
                 same += 1;
                 continue;
@@ -158,6 +170,7 @@ async fn plan(
             name: name.clone(),
         }));
     }
+    Failure::together(wrong)?;
     // Who uses others goes before them.
     steps.extend(removals.into_iter().rev());
     Ok((steps, same))

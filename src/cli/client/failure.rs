@@ -42,7 +42,21 @@ impl Failure {
         Self { code: WRONG, ..Self::failed(line) }
     }
 
-    /// It was not tried: these fields are wrong.
+    /// It was not tried: these fields of a file are wrong.
+    pub(super) fn wrong_fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { code: WRONG, ..Self::fields(fields) }
+    }
+
+    /// All that is wrong at once, if anything is.
+    pub(super) fn together(all: Vec<Self>) -> Result<(), Self> {
+        let whole = all.into_iter().reduce(|mut whole, mut more| {
+            whole.lines.append(&mut more.lines);
+            whole
+        });
+        whole.map_or(Ok(()), Err)
+    }
+
+    /// These fields are wrong.
     pub(super) fn fields(fields: impl IntoIterator<Item = (String, String)>) -> Self {
         let line = |(field, detail): (String, String)| match field.as_str() {
             "" => detail,

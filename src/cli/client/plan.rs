@@ -114,7 +114,7 @@ pub(super) fn compare(
 /// As the API tells it, if it is right.
 fn check(noun: &Noun, document: &Value) -> Result<Value, Failure> {
     told(noun.kind, document).map_err(|wrong| {
-        Failure::fields(wrong.into_iter().map(|problem| (problem.path, problem.message)))
+        Failure::wrong_fields(wrong.into_iter().map(|problem| (problem.path, problem.message)))
     })
 }
 
