@@ -11,6 +11,6 @@ mod record;
 mod seen;
 
 pub use choosing::{Clashed, choose, save_nodes};
-pub use comparing::compare;
+pub use comparing::{Compared, compare, compare_shared};
 pub use keeper::{InForce, Keeper, Unchanged, warn_of_gone};
 pub use seen::Seen;

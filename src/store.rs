@@ -54,7 +54,9 @@ pub use deliveries::Deliveries;
 pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
-pub use inventory::{Applied, Applying, Inventories, Part, SavedInventory, digest_of};
+pub use inventory::{
+    Applied, Applying, Inventories, Part, SavedInventory, digest_of, digest_with, marks,
+};
 pub use ledger::Ledger;
 pub use postgres::{Postgres, Trouble};
 pub use statistics::{Begun, Of, Per, Running, Statistics, Usage, Wanted};

@@ -2,15 +2,19 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{DONE, WRONG, environment};
 use crate::bus;
 use crate::chain::Chain;
 use crate::config::{self, MissingAsset, Report, Settings, StoreKind};
 use crate::edge::Certificate;
-use crate::inventory;
+use crate::inventory::{self, Clashed, Compared};
 use crate::model::RecordingSettings;
-use crate::store::{self, Embedded, Postgres, SavedInventory};
+use crate::store::{self, Embedded, Postgres};
+
+/// For all that a shared store is asked: an upgrade waits for the check, and a stop for the upgrade.
+const WITHIN: Duration = Duration::from_secs(4);
 
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
@@ -38,9 +42,14 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
             return Ok(WRONG);
         }
     }
-    match known(&settings) {
-        Ok(Some(saved)) => match inventory::compare(&settings, &saved.inventory) {
-            Ok(taken_over) => {
+    match compared(&settings) {
+        Ok(Some(compared)) => match compared {
+            Ok(Compared::Older(told)) => {
+                for warning in told {
+                    writeln!(err, "warning: {warning}")?;
+                }
+            }
+            Ok(Compared::Together(taken_over)) => {
                 for name in taken_over {
                     writeln!(
                         err,
@@ -67,25 +76,42 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-/// What came through the API, as the store has it. Nothing is changed there.
-fn known(settings: &Settings) -> anyhow::Result<Option<SavedInventory>> {
+/// What would become of the file with what the store has; nothing where nothing was ever applied. Nothing is changed
+/// there.
+fn compared(settings: &Settings) -> anyhow::Result<Option<Result<Compared, Clashed>>> {
     let (key, former_key) = (settings.store.key.as_ref(), settings.store.former_key.as_ref());
     match &settings.store.kind {
         StoreKind::Embedded => {
             let file = Embedded::file(&settings.data_dir);
-            match std::fs::File::open(&file) {
-                Ok(_) => Ok(Embedded::peek(&settings.data_dir, key, former_key)?),
+            let saved = match std::fs::File::open(&file) {
+                Ok(_) => Embedded::peek(&settings.data_dir, key, former_key)?,
                 // It was never started.
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(anyhow::anyhow!(
-                    "{}: {error}: run `portico check` as root, or as the user that Portico runs as",
-                    file.display()
-                )),
-            }
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => {
+                    return Err(anyhow::anyhow!(
+                        "{}: {error}: run `portico check` as root, or as the user that Portico runs as",
+                        file.display()
+                    ));
+                }
+            };
+            Ok(saved.map(|saved| inventory::compare(settings, &saved.inventory)))
         }
         StoreKind::Postgres { url } => {
+            let digest = store::digest_with(&settings.inventory, store::marks(key));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(Postgres::peek(url, key, former_key))?)
+            let peeked = async {
+                tokio::time::timeout(WITHIN, Postgres::peek(url, key, former_key, &digest)).await
+            };
+            let peeked = runtime.block_on(peeked);
+            // A name that is still being looked up is not waited for.
+            runtime.shutdown_background();
+            let Ok(peeked) = peeked else {
+                let place = Postgres::place(url)?;
+                anyhow::bail!("{place} does not answer within {} s", WITHIN.as_secs());
+            };
+            Ok(peeked?.map(|(saved, was_applied)| {
+                inventory::compare_shared(settings, &saved, was_applied)
+            }))
         }
     }
 }

@@ -35,7 +35,7 @@ pub async fn choose(
 ) -> anyhow::Result<Applied> {
     let of_file = settings.inventory.clone();
     let digest = store::digest_of(&of_file, store);
-    let file = print_of(settings, store);
+    let file = print_of(settings, |secret| store.mark_of(secret));
     for _ in 0..TRIES {
         let saved = load_or_refuse(settings, store).await?;
         let in_force = saved.as_ref().map(|saved| saved.applied.clone());
@@ -150,12 +150,17 @@ async fn before_start(
     }
 }
 
-pub(super) fn warn_of(Applied { by, at_ms, .. }: &Applied) {
-    warn!(
+pub(super) fn warn_of(applied: &Applied) {
+    warn!("{}", older_than(applied));
+}
+
+/// What an operator reads whose file is not taken.
+pub(super) fn older_than(Applied { by, at_ms, .. }: &Applied) -> String {
+    format!(
         "this file is older than what is in force (applied by {by} at {}): bring the newer one here; or, to \
          apply this one all the same, change anything in it and send SIGHUP",
         shown(*at_ms)
-    );
+    )
 }
 
 /// How operators know this instance.

@@ -166,7 +166,7 @@ impl Keeper {
     /// gives way to what others have put in force meanwhile. Returns whether it is in force.
     pub async fn apply(&self, settings: &Settings) -> bool {
         let mut seen = self.seen.lock().await;
-        let file = print_of(settings, self.store.as_ref());
+        let file = print_of(settings, |secret| self.store.mark_of(secret));
         if self.is_shared && seen.is(&file) {
             match self.is_in_force(&settings.inventory).await {
                 Ok(true) => {}

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Settings;
 use crate::model::{AssetKind, Look, Secret, TenantSecret};
-use crate::store::Store;
 
 const NAME: &str = "file-seen";
 
@@ -49,13 +48,12 @@ impl Seen {
 }
 
 /// Tells files apart, with the secrets and looks that they name. Secrets take part by their marks.
-pub(super) fn print_of(settings: &Settings, store: &dyn Store) -> String {
+pub(super) fn print_of(settings: &Settings, mark: impl Fn(&Secret) -> String) -> String {
     let mut digest = Sha256::new_with_prefix(settings.text_digest);
     let mut add = |part: &str| {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     };
-    let mark = |secret: &Secret| store.mark_of(secret);
     for node in &settings.inventory.nodes {
         add(&mark(&node.secret));
     }

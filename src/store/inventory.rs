@@ -81,10 +81,21 @@ pub trait Inventories: Send + Sync {
     fn inventory_changes(&self) -> Option<watch::Receiver<u64>>;
 }
 
+/// How a store with this `store.key` marks secrets.
+pub fn marks(key: Option<&Secret>) -> impl Fn(&Secret) -> String {
+    let seal = Seal::new(key, None);
+    move |secret| seal.mark_of(secret)
+}
+
 /// Tells inventories apart by what the file says. Secrets take part by their marks.
 pub fn digest_of(inventory: &Inventory, store: &dyn Store) -> String {
+    digest_with(inventory, |secret| store.mark_of(secret))
+}
+
+/// The same without a store at hand, which needs [`marks`].
+pub fn digest_with(inventory: &Inventory, mark_of: impl Fn(&Secret) -> String) -> String {
     let mut marked = inventory.of_file();
-    let mark = |secret: &mut Secret| *secret = Secret::new(store.mark_of(secret));
+    let mark = |secret: &mut Secret| *secret = Secret::new(mark_of(secret));
     marked.nodes.iter_mut().for_each(|node| mark(&mut node.secret));
     for tenant in &mut marked.tenants {
         tenant.stats_token.iter_mut().for_each(mark);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::poll_fn;
+use futures::future::{poll_fn, try_join};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Row};
 
 use super::error::Trouble;
@@ -57,7 +58,8 @@ const APPLY: &str = "WITH applied AS (
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Postgres {
-    /// What came through the API to the store of this URL, if anything was ever applied there. Nothing is changed.
+    /// What is in force in the store of this URL, if anything was ever applied there, and whether the digest once
+    /// was. Nothing is changed.
     ///
     /// # Errors
     /// See [`Error`].
@@ -65,14 +67,20 @@ impl Postgres {
         url: &Secret,
         key: Option<&Secret>,
         former_key: Option<&Secret>,
-    ) -> Result<Option<SavedInventory>, Error> {
+        digest: &str,
+    ) -> Result<Option<(SavedInventory, bool)>, Error> {
         let target = Target::parse(url)?;
         let session = connect(&Connector::new(&target).only_reading(), &target).await?;
         if schema::version(&target, &session.client).await? == 0 {
             return Ok(None);
         }
-        let asked = timeout(WITHIN, session.client.query(LOAD, &[&false])).await;
-        let rows = asked
+        let params: [&(dyn ToSql + Sync); 2] = [&true, &digest];
+        let asked = try_join(
+            session.client.query(LOAD, &params[..1]),
+            session.client.query_opt(LAST, &params[1..]),
+        );
+        let (rows, last) = timeout(WITHIN, asked)
+            .await
             .map_err(|_elapsed| Trouble::Slow { place: target.place.clone() })?
             .map_err(|error| Trouble::new(&target, &error))?;
         let read = || {
@@ -81,7 +89,8 @@ impl Postgres {
             let objects: Vec<_> = objects.into_iter().flatten().collect();
             let seal = Seal::new(key, former_key);
             let inventory = inventory_row::read(objects, &seal).map_err(Unreadable)?;
-            Ok::<_, Unreadable>(Some(SavedInventory { applied: applied(first)?, inventory }))
+            let saved = SavedInventory { applied: applied(first)?, inventory };
+            Ok::<_, Unreadable>(Some((saved, last.is_some())))
         };
         let place = target.place.clone();
         Ok(read().map_err(|Unreadable(reason)| Trouble::Row { place, reason })?)
@@ -133,7 +142,7 @@ impl Inventories for Postgres {
         let after = json(|change| change.after.as_deref());
         let at_ms = change.map(|change| to_column(change.at_ms));
         let reader = self.reader().await?;
-        let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        let params: &[&(dyn ToSql + Sync)] = &[
             &digest,
             &by,
             &kinds,
