@@ -20,23 +20,14 @@ fn beta(pool: &Pool) -> Client {
     pool.tenant("acme").base("/bbb/beta/bigbluebutton/api").secret(SECRET)
 }
 
-/// Puts another file in force and waits until it is.
-async fn reload(pool: &Pool, yaml: &str) {
-    let read = "configuration read again";
-    let times = pool.log().matches(read).count();
-    pool.rewrite_config(yaml);
-    pool.signal("HUP");
-    eventually("the file is read", async || pool.log().matches(read).count() > times).await;
-}
-
 #[tokio::test]
 async fn meetings_of_a_tenant_that_left_the_file_are_ended_by_operators() {
     let mut pool = Pool::start(config()).await;
     let without = pool.config_yaml();
-    reload(&pool, &edit::with_tenant(&without, "beta", SECRET)).await;
+    pool.reload(&edit::with_tenant(&without, "beta", SECRET)).await;
     beta(&pool).create("room").await;
     pool.tenant("acme").create("other").await;
-    reload(&pool, &without).await;
+    pool.reload(&without).await;
     let said =
         "tenant beta is gone, and 1 meeting of it run on: `portico meeting list --tenant beta`";
     assert!(pool.log().contains(said), "{}", pool.log());
@@ -99,7 +90,7 @@ async fn a_tenant_with_running_meetings_is_removed_by_force_only() {
 
     // What the API makes, a file may take over: the trail says so.
     assert_eq!(admin.call(Method::POST, "/tenants", Some(document)).await.status, 201);
-    reload(&pool, &edit::with_tenant(&pool.config_yaml(), "beta", SECRET)).await;
+    pool.reload(&edit::with_tenant(&pool.config_yaml(), "beta", SECRET)).await;
     let trail = admin.get("/changes").await["items"].clone();
     assert_eq!(trail[0]["after"]["taken_over"], json!(["tenant beta"]));
     assert_eq!(
@@ -203,13 +194,13 @@ async fn what_is_lost_on_a_node_is_given_up_by_force() {
 async fn what_a_tenant_has_left_may_be_looked_for_by_anything() {
     let mut pool = Pool::start(config().set("callbacks.allow_targets", "[127.0.0.0/8]")).await;
     let without = pool.config_yaml();
-    reload(&pool, &edit::with_tenant(&without, "beta", SECRET)).await;
+    pool.reload(&edit::with_tenant(&without, "beta", SECRET)).await;
     beta(&pool).create("room").await;
     let told =
         "name=Over&meetingID=over&moderatorPW=mp&meetingEndedURL=http%3A%2F%2F127.0.0.1%3A9%2F";
     beta(&pool).get("create", told).await.success();
     beta(&pool).get("end", "meetingID=over&password=mp").await.success();
-    reload(&pool, &without).await;
+    pool.reload(&without).await;
     let admin = Operator::of(&pool, "admin").await;
     let is_listed = async |admin: &Operator<'_>, path: &str, is_some: bool| {
         eventually(path, async || {

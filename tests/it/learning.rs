@@ -6,7 +6,7 @@ use portico::sim::{self, Fault};
 use tokio::time::timeout;
 
 use crate::edit;
-use crate::harness::{Client, Cluster, Config, Plan, Pool, Tenant, eventually};
+use crate::harness::{Client, Cluster, Config, Plan, Tenant, eventually};
 
 /// By then a call that would not wait has an answer.
 const A_WHILE: Duration = Duration::from_secs(1);
@@ -31,15 +31,6 @@ fn acme(cluster: &Cluster, instance: usize) -> Client {
 
 fn sql(cluster: &Cluster, statement: &str) -> String {
     cluster.postgres().sql(cluster.database(), statement).trim().to_owned()
-}
-
-/// Puts another file in force.
-async fn reload(pool: &Pool, yaml: &str) {
-    let read_again = "configuration read again";
-    let times = pool.log().matches(read_again).count();
-    pool.rewrite_config(yaml);
-    pool.signal("HUP");
-    eventually("the file is read", async || pool.log().matches(read_again).count() > times).await;
 }
 
 #[tokio::test]
@@ -83,7 +74,7 @@ async fn a_create_that_has_waited_is_placed_on_the_nodes_of_that_moment() {
     let (pool, old) = (cluster.instance(0), &cluster.nodes()[0]);
     let new = sim::Node::start(sim::Settings::default()).await.expect("a node");
     let yaml = pool.config_yaml().replace(&old.url(), &new.url());
-    reload(pool, &yaml.replace(old.secret(), new.secret())).await;
+    pool.reload(&yaml.replace(old.secret(), new.secret())).await;
     eventually("it is up", async || {
         let up = "portico_node_health{cluster=\"main\",health=\"up\",node=\"node0\"}";
         new.calls("getMeetings") > 0 && pool.metrics().await.get(up) > 0.5
@@ -107,7 +98,7 @@ async fn a_create_that_has_waited_reaches_a_meeting_on_a_node_of_that_moment() {
     // The same server by another name.
     let (pool, node) = (cluster.instance(1), &cluster.nodes()[0]);
     let url = node.url().replace("127.0.0.1", "localhost");
-    reload(pool, &edit::with_node(&pool.config_yaml(), "added", &url, node.secret())).await;
+    pool.reload(&edit::with_node(&pool.config_yaml(), "added", &url, node.secret())).await;
     creating.await;
     assert_eq!(node.meetings().len(), 1);
 }

@@ -45,15 +45,6 @@ tenants:
     assert_eq!(shell.json("changes").await, json!([]));
 }
 
-/// Puts another file in force and waits until it is.
-async fn reload(pool: &Pool, yaml: &str) {
-    let read = "configuration read again";
-    let times = pool.log().matches(read).count();
-    pool.rewrite_config(yaml);
-    pool.signal("HUP");
-    eventually("the file is read", async || pool.log().matches(read).count() > times).await;
-}
-
 #[tokio::test]
 async fn a_file_that_a_start_leaves_aside_passes_the_check() {
     let config = config().set("store.key", "the-key-of-all-instances-0123456789");
@@ -63,8 +54,8 @@ async fn a_file_that_a_start_leaves_aside_passes_the_check() {
     let gamma = "tenants:\n  - slug: gamma\n    cluster_group: default\n    domains: [beta.example]\n    \
                  secrets: [{ sub_id: 0, secret: another-secret-0123456789abcdefghijklmnopqrst }]\n";
     let older = newer.replace("tenants:\n", gamma);
-    reload(pool, &older).await;
-    reload(pool, &newer).await;
+    pool.reload(&older).await;
+    pool.reload(&newer).await;
     let admin = Operator::of(pool, "admin").await;
     let beta = json!({"slug": "beta", "cluster_group": "default", "domains": ["beta.example"]});
     eventually("nobody has the domain", async || {

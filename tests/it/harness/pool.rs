@@ -221,6 +221,15 @@ impl Pool {
         std::fs::write(&self.path, yaml).expect("a file");
     }
 
+    /// Puts another configuration in force and waits until it is.
+    pub(crate) async fn reload(&self, yaml: &str) {
+        let read = "configuration read again";
+        let times = self.log().matches(read).count();
+        self.rewrite_config(yaml);
+        self.signal("HUP");
+        eventually("the file is read", async || self.log().matches(read).count() > times).await;
+    }
+
     /// The id of the process.
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
