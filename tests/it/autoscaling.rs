@@ -132,4 +132,9 @@ async fn a_machine_comes_and_goes_by_the_documented_script() {
     assert_eq!(admin.call(Method::GET, "/nodes/new", None).await.status, 404);
     let denied = script(&pool, "no-token", &arguments).await;
     assert_eq!(denied.status.code(), Some(1));
+    // It would wait for ever.
+    let of_file = script(&pool, &admin.token, &["deregister", "node0"]).await;
+    let said = String::from_utf8_lossy(&of_file.stderr).into_owned();
+    let is_told = said.contains("node0 stands in the configuration file");
+    assert_eq!((of_file.status.code(), is_told), (Some(1), true), "{said}");
 }
