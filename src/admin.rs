@@ -73,7 +73,8 @@ impl Admin {
         self.gate = Some(desk.gate.clone());
         let counted = from_fn_with_state(self.requests.clone(), requests::count);
         let api = b3scale::router(desk.clone()).merge(desk.router()).layer(counted);
-        self.signs_of_life().merge(api)
+        let all = self.signs_of_life().merge(api);
+        Router::new().fallback_service(all).layer(from_fn(api::tell_methods))
     }
 
     /// The routes of b3scale's API alone, for another listener. Their requests are counted with those of ours.

@@ -167,7 +167,7 @@ async fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such path in this API")
 }
 
-/// Whatever the router refuses by itself is told as everything else: a method, mostly.
+/// Whatever the router refuses by itself is told as everything else.
 async fn tell_refusals(request: Request, next: Next) -> Response {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET_BYTES {
@@ -182,15 +182,22 @@ async fn tell_refusals(request: Request, next: Next) -> Response {
     {
         return response;
     }
-    let allowed = response.headers().get(header::ALLOW).cloned();
-    let detail = match allowed.as_ref().and_then(|allowed| allowed.to_str().ok()) {
-        Some(allowed) => format!("there is no such call of this path: it has {allowed}"),
-        None => status.canonical_reason().unwrap_or_default().to_owned(),
-    };
-    let mut told = Problem::new(status, detail).into_response();
-    if let Some(allowed) = allowed {
-        told.headers_mut().insert(header::ALLOW, allowed);
+    Problem::new(status, status.canonical_reason().unwrap_or_default()).into_response()
+}
+
+/// Tells which calls a path has instead. Of a single route nobody knows them: the router adds them in the end, so this
+/// stands around all of it.
+pub(super) async fn tell_methods(request: Request, next: Next) -> Response {
+    let is_ours = request.uri().path().starts_with(ROOT);
+    let response = next.run(request).await;
+    if !is_ours || response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
     }
+    let Some(allowed) = response.headers().get(header::ALLOW).cloned() else { return response };
+    let calls = allowed.to_str().unwrap_or_default().replace(',', ", ");
+    let detail = format!("there is no such call of this path: it has {calls}");
+    let mut told = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
+    told.headers_mut().insert(header::ALLOW, allowed);
     told
 }
 

@@ -87,3 +87,4 @@ mod together;
 mod traps;
 mod two_files;
 mod watching;
+mod wrong_calls;
