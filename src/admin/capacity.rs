@@ -21,7 +21,7 @@ pub(super) fn of_fleet(fleet: &Fleet) -> Vec<MetricFamily> {
     let mut all = vec![
         gauge(
             "portico_capacity_nodes",
-            "Nodes that take meetings: ready, up and used by a tenant.",
+            "Nodes that take meetings: ready, up and used by a tenant that is enabled.",
             capacity.nodes as f64,
         ),
         gauge(

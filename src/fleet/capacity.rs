@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::forecast::Forecast;
 use super::snapshot::{Node, Snapshot};
 
-/// The room on nodes that take meetings: ready, up and used by a tenant.
+/// The room on nodes that take meetings: ready, up and used by a tenant that is enabled.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
     /// How many they are.
@@ -90,7 +90,8 @@ fn shares(snapshot: &Snapshot) -> Vec<Share<'_>> {
     let mut shares = Vec::new();
     for entry in snapshot.tenants() {
         let tenant = &entry.tenant;
-        if entry.is_retired || !seen.insert((&tenant.cluster_group, &tenant.required_tags)) {
+        let is_counted = tenant.is_enabled && !entry.is_retired;
+        if !is_counted || !seen.insert((&tenant.cluster_group, &tenant.required_tags)) {
             continue;
         }
         let nodes: Vec<&Node> =

@@ -48,6 +48,7 @@ mod hanging_store;
 mod health;
 mod hooks;
 mod identity;
+mod idle_nodes;
 mod instances;
 mod inventory;
 mod inventory_api;

@@ -69,7 +69,7 @@ async fn list_instances(
     Ok(Json(Listing::new(polled.into_iter().map(document).collect(), None)))
 }
 
-/// How much room there is on the nodes that take meetings: ready, up and used by a tenant.
+/// How much room there is on the nodes that take meetings: ready, up and used by a tenant that is enabled.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct CapacityDocument {
     /// Counted.

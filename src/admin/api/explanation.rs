@@ -86,7 +86,7 @@ fn of_state(state: AdminState) -> Option<Reason> {
 }
 
 /// Nobody whose meetings it could take.
-fn of_use(inventory: &Inventory, node: &Node) -> Option<Reason> {
+fn of_use(inventory: &Inventory, node: &Node) -> Vec<Reason> {
     let cluster = &node.spec.cluster;
     let groups: Vec<&str> = inventory
         .groups
@@ -95,36 +95,51 @@ fn of_use(inventory: &Inventory, node: &Node) -> Option<Reason> {
         .map(|group| group.name.as_str())
         .collect();
     if groups.is_empty() {
-        return Some(Reason::new(
+        return vec![Reason::new(
             format!("its cluster {cluster:?} is in no cluster group"),
             "add the cluster to the cluster group of a tenant",
-        ));
+        )];
     }
-    let mut lacking = Vec::new();
+    let (mut lacking, mut off) = (Vec::new(), Vec::new());
     for tenant in &inventory.tenants {
         if !groups.contains(&tenant.cluster_group.as_str()) {
             continue;
         }
         let tags = tenant.required_tags.iter().filter(|tag| !node.spec.tags.contains(tag));
         let tags: Vec<&str> = tags.map(String::as_str).collect();
-        if tags.is_empty() {
-            return None;
+        let lacks = |whole: &str| format!("{} ({whole}{})", tenant.slug, tags.join(", "));
+        match (tenant.is_enabled, tags.is_empty()) {
+            (true, true) => return Vec::new(),
+            (true, false) => lacking.push(lacks("")),
+            (false, true) => off.push(tenant.slug.to_string()),
+            (false, false) => off.push(lacks("which also requires ")),
         }
-        lacking.push(format!("{} ({})", tenant.slug, tags.join(", ")));
     }
-    if lacking.is_empty() {
-        return Some(Reason::new(
+    if lacking.is_empty() && off.is_empty() {
+        return vec![Reason::new(
             format!("no tenant uses a cluster group that its cluster is in: {}", groups.join(", ")),
             "give one of these cluster groups to a tenant, or add the cluster to a tenant's",
+        )];
+    }
+    let mut reasons = Vec::new();
+    let which = if off.is_empty() { "every tenant" } else { "every enabled tenant" };
+    if !lacking.is_empty() {
+        reasons.push(Reason::new(
+            format!(
+                "it lacks tags that {which} that could use it requires: {}",
+                lacking.join("; ")
+            ),
+            "add the tags to the node, or take them out of a tenant's required_tags",
         ));
     }
-    Some(Reason::new(
-        format!(
-            "it lacks tags that every tenant that could use it requires: {}",
-            lacking.join("; ")
-        ),
-        "add the tags to the node, or take them out of a tenant's required_tags",
-    ))
+    if !off.is_empty() {
+        let which = if lacking.is_empty() { "every" } else { "every other" };
+        reasons.push(Reason::new(
+            format!("{which} tenant that could use it is switched off: {}", off.join("; ")),
+            "set `enabled` of one of them to true",
+        ));
+    }
+    reasons
 }
 
 fn of_health(node: &Node, polls: &str) -> Option<Reason> {
