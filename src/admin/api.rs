@@ -31,6 +31,7 @@ mod record;
 pub(super) mod refusals;
 mod removal;
 mod request;
+mod retired;
 mod rules;
 mod secrets;
 mod statistics;

@@ -323,21 +323,24 @@ impl Keeper {
     }
 
     /// Sets what is wanted of a node, here and everywhere. Returns what was wanted before; nothing where there is
-    /// no such node, or none that can be kept.
+    /// no such node, or none that can be kept. `check` may refuse it, by what is in force then.
     ///
     /// # Errors
-    /// When the store fails. Then nothing has changed.
-    pub async fn set_node_state(
+    /// When `check` refuses, or the store fails. Then nothing has changed.
+    pub async fn set_node_state<E: From<Error>>(
         &self,
         name: &NodeName,
         wanted: AdminState,
-    ) -> Result<Option<AdminState>, Error> {
+        check: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Option<AdminState>, E> {
         let _one_at_a_time = self.seen.lock().await;
+        self.take_over_all().await?;
         let snapshot = self.fleet.snapshot();
         let node = snapshot.node(name.as_str());
         let Some(node) = node.filter(|node| node.live.admin() != AdminState::Retired) else {
             return Ok(None);
         };
+        check()?;
         let before = node.live.admin();
         let saved = SavedNode { name: name.clone(), state: wanted, spec: Some(node.spec.clone()) };
         self.store.put_node(&saved).await?;
@@ -369,6 +372,11 @@ impl Keeper {
 
     async fn catch_up(&self) -> Result<(), Error> {
         let _one_at_a_time = self.seen.lock().await;
+        self.take_over_all().await
+    }
+
+    /// Takes over what is in force elsewhere, and what is wanted of nodes.
+    async fn take_over_all(&self) -> Result<(), Error> {
         self.take_over().await?;
         // Word of these may have been lost, or come before we knew the node.
         let states = self.store.node_states().await?;

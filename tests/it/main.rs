@@ -61,6 +61,7 @@ mod listing;
 mod local_socket;
 mod lost;
 mod metrics;
+mod node_states;
 mod operators;
 mod outbox_shared;
 mod placement;

@@ -120,10 +120,11 @@ pub(super) struct NodeDocument {
     #[serde(default, skip_serializing_if = "Ignored::is_untold")]
     #[schema(value_type = Option<serde_json::Value>)]
     origin: Ignored,
-    /// Of a view that is sent back: taken, and not looked at.
-    #[serde(default, skip_serializing_if = "Ignored::is_untold")]
-    #[schema(value_type = Option<serde_json::Value>)]
-    state: Ignored,
+    /// What is wanted of a new node: ready, cordoned or draining. Default ready. Of one that is there only its own path
+    /// sets it: in a view that is sent back it is as it was.
+    #[serde(default, skip_serializing_if = "super::nodes::is_kept_elsewhere")]
+    #[schema(pattern = "^(ready|cordoned|draining)$", example = "ready")]
+    pub(super) state: Option<String>,
     /// Of a view that is sent back: taken, and not looked at.
     #[serde(default, skip_serializing_if = "Ignored::is_untold")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -403,7 +404,7 @@ fn of_node(node: &Node, secrets: Secrets) -> NodeDocument {
         tags: each_once(&node.tags),
         load_url: node.load_url.as_ref().map(ToString::to_string),
         origin: Ignored,
-        state: Ignored,
+        state: None,
         status: Ignored,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use log::{error, info};
+use serde_json::json;
 
 use super::Desk;
 use super::caller::Who;
@@ -65,8 +66,24 @@ pub(in crate::admin) async fn add_as(
     let saved = SavedNode { name: node.name.clone(), state, spec: Some(node.clone()) };
     desk.store.put_node(&saved).await?;
     let added = add(desk, who, object).await;
-    if added.is_err() && desk.fleet.peek().node(node.name.as_str()).is_none() {
-        desk.store.remove_node(&node.name).await?;
+    let known = desk.fleet.peek().node(node.name.as_str()).cloned();
+    if added.is_ok() {
+        if known.is_some_and(|known| known.live.admin() != state) {
+            // What was saved could not be read back.
+            desk.keeper.set_node_state(&node.name, state, || Ok::<_, Problem>(())).await?;
+        }
+        let told = json!({"state": state.as_str()}).to_string();
+        write_down(desk, who, "state", &object.name(), None, Some(told)).await;
+        return added;
+    }
+    match known {
+        None => desk.store.remove_node(&node.name).await?,
+        // One that is retired stays what it was.
+        Some(known) => {
+            let (state, spec) = (known.live.admin(), Some(known.spec.clone()));
+            let saved = SavedNode { name: node.name.clone(), state, spec };
+            desk.store.put_node(&saved).await?;
+        }
     }
     added
 }

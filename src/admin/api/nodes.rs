@@ -18,7 +18,7 @@ use super::objects;
 use super::problem::{Changing, Problem, Refused};
 use super::request::{Path, Unread};
 use super::views::{HealthWord, NodeView, OriginWord, StateWord};
-use super::{Desk, Query, removal};
+use super::{Desk, Query, removal, retired};
 use crate::config;
 use crate::model::{AdminState, Kind, Node, NodeName, Object, ObjectName, Origin};
 
@@ -43,7 +43,7 @@ struct Wanted {
     cluster: Option<String>,
     /// Only those with this tag.
     tag: Option<String>,
-    /// Only those of which an operator wants this.
+    /// Only those of which an operator wants this. Those that are retired are listed only where they are asked for.
     state: Option<StateWord>,
     /// Only those that are so.
     health: Option<HealthWord>,
@@ -81,7 +81,11 @@ async fn list_nodes(
         Object::Node(node) => wanted.has(&desk, node, origin),
         _ => false,
     };
-    let found = objects::list(&desk, Kind::Node, &page, is_wanted)?;
+    let found = if wanted.state == Some(StateWord::Retired) {
+        retired::list(&desk, &page, |node| wanted.has(&desk, node, Origin::Api))?
+    } else {
+        objects::list(&desk, Kind::Node, &page, is_wanted)?
+    };
     if found.items.is_empty() && wanted.cursor.is_none() {
         desk.must_be_there(Kind::Cluster, "cluster", wanted.cluster.as_deref())?;
     }
@@ -111,7 +115,9 @@ async fn add_node(
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
-    let document = objects::plain::<NodeDocument>(&body.json().await?)?;
+    let document: NodeDocument = objects::typed(&body.json().await?)?;
+    let state = document.state.as_deref().map_or(Ok(AdminState::Ready), state_of)?;
+    let document = json!(document);
     let object = config::read_object(Kind::Node, &document)?;
     if let Object::Node(node) = &object {
         desk.must_not_be_us(&node.url).await?;
@@ -121,7 +127,7 @@ async fn add_node(
             desk.must_answer(node).await?;
         }
     }
-    objects::create(&desk, &caller, Kind::Node, &document, |_view| {}).await
+    objects::create_as(&desk, &caller, Kind::Node, &document, state, |_view| {}).await
 }
 
 /// One node.
@@ -158,10 +164,38 @@ async fn change_node(
         desk.must_not_be_us(&url).await?;
     }
     let name = ObjectName::new(Kind::Node, name);
+    check_state(&desk, &name, &headers, &patch)?;
     if probing.probe {
         must_answer_changed(&desk, &name, &headers, &patch).await?;
     }
     objects::patch::<NodeDocument>(&desk, &caller, &name, &headers, &patch).await
+}
+
+/// Refuses a change of what is wanted of a node, which a view that is sent back has in it.
+fn check_state(
+    desk: &Desk,
+    name: &ObjectName,
+    headers: &HeaderMap,
+    patch: &Value,
+) -> Result<(), Problem> {
+    if desk.retired(&NodeName::new(name.name.as_str())).is_some() {
+        return Err(retired::refused(name));
+    }
+    let Some(wanted) = patch.get("state").and_then(Value::as_str) else { return Ok(()) };
+    let Ok(before) = edits::find(&desk.keeper.in_force().inventory, name) else { return Ok(()) };
+    if !edits::is_managed(desk, name) {
+        return Ok(());
+    }
+    objects::check_tag(headers, &objects::tag_of(desk, &before, Origin::Api))?;
+    let snapshot = desk.fleet.peek();
+    let state =
+        snapshot.node(&name.name).map_or("not known yet", |node| node.live.admin().as_str());
+    if wanted == state {
+        return Ok(());
+    }
+    let place = objects::path_of(name);
+    let detail = format!("is {state}, and set by PUT {place}/state alone");
+    Err(Problem::fields([("state".to_owned(), detail)]))
 }
 
 /// Refuses a change after which a node would not answer as it should; what does not change is not looked at.
@@ -193,12 +227,13 @@ struct StateDocument {
 /// Sets what is wanted of a node, also of one of the file: ready (takes meetings), cordoned (runs what it
 /// has) or draining (cordoned, and reports when it is empty).
 #[utoipa::path(put, path = "/nodes/{name}/state", tag = "nodes", security(("token" = [])),
-    params(("name" = String, Path)), request_body = StateDocument,
-    responses((status = 200, description = "The node", body = NodeView), Changing))]
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)), request_body = StateDocument,
+    responses((status = 200, description = "The node", body = NodeView, headers(("ETag" = String))), Changing))]
 async fn set_state(
     State(desk): State<Desk>,
     caller: Caller,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.may_write()?;
@@ -208,15 +243,26 @@ async fn set_state(
     if !known {
         return Err(Problem::not_found(&object));
     }
-    let wanted = match wanted.state.parse() {
-        Ok(AdminState::Retired) | Err(()) => {
-            let detail = format!("{:?} is not one of ready, cordoned, draining", wanted.state);
-            return Err(Problem::fields([("state".to_owned(), detail)]));
-        }
-        Ok(state) => state,
-    };
-    put_state(&desk, &caller.who, &object, wanted).await?;
+    let wanted = state_of(&wanted.state)?;
+    put_state_if(&desk, &caller.who, &object, wanted, &headers).await?;
     objects::get(&desk, &object)
+}
+
+/// What is wanted of a node is no part of its document.
+#[expect(clippy::ref_option, reason = "as serde calls it")]
+pub(super) fn is_kept_elsewhere(_state: &Option<String>) -> bool {
+    true
+}
+
+/// What operators may want of a node.
+fn state_of(word: &str) -> Result<AdminState, Problem> {
+    match word.parse() {
+        Ok(AdminState::Retired) | Err(()) => {
+            let detail = format!("{word:?} is not one of ready, cordoned, draining");
+            Err(Problem::fields([("state".to_owned(), detail)]))
+        }
+        Ok(state) => Ok(state),
+    }
 }
 
 /// Sets what is wanted of a node that is not retired.
@@ -226,11 +272,27 @@ pub(in crate::admin) async fn put_state(
     object: &ObjectName,
     wanted: AdminState,
 ) -> Result<(), Problem> {
+    put_state_if(desk, who, object, wanted, &HeaderMap::new()).await
+}
+
+/// The same, unless somebody has changed the node since it was read.
+async fn put_state_if(
+    desk: &Desk,
+    who: &Who,
+    object: &ObjectName,
+    wanted: AdminState,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
     let name = NodeName::new(object.name.as_str());
-    let Some(before) = desk.keeper.set_node_state(&name, wanted).await? else {
+    let check = || {
+        let inventory = &desk.keeper.in_force().inventory;
+        let Some(node) = inventory.get(object) else { return Ok(()) };
+        objects::check_tag(headers, &objects::tag_of(desk, &node, inventory.origin(object)))
+    };
+    let Some(before) = desk.keeper.set_node_state(&name, wanted, check).await? else {
         return Err(match desk.fleet.peek().node(name.as_str()) {
             None => Problem::not_found(object),
-            Some(_) => Problem::conflict(format!("{object} is retired: it goes when it is empty")),
+            Some(_) => retired::refused(object),
         });
     };
     let change = |state: AdminState| Some(json!({"state": state.as_str()}).to_string());

@@ -17,10 +17,12 @@ use super::edits;
 use super::listing::{self, Listing, Page};
 use super::problem::Problem;
 use super::views::View;
-use super::{Desk, ROOT, misread};
+use super::{Desk, ROOT, misread, retired};
 use crate::config;
 use crate::inventory::InForce;
-use crate::model::{Asset, AssetKey, AssetKind, Branding, Kind, Look, Object, ObjectName, Origin};
+use crate::model::{
+    AdminState, Asset, AssetKey, AssetKind, Branding, Kind, Look, Object, ObjectName, Origin,
+};
 
 /// What stands for itself in no part of a path.
 const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
@@ -42,6 +44,11 @@ pub(super) fn tag_of(desk: &Desk, object: &Object, origin: Origin) -> String {
     let mut digest = Sha256::new();
     digest.update(origin.as_str());
     digest.update(desk.gate.mark(&documents::write(object, Secrets::Shown).to_string()));
+    if let Object::Node(node) = object
+        && let Some(known) = desk.fleet.peek().node(node.name.as_str())
+    {
+        digest.update(known.live.admin().as_str());
+    }
     if let Object::Tenant(tenant) = object {
         for kind in AssetKind::ALL {
             if let Some((_, file)) = tenant.branding.get(kind).and_then(Look::file) {
@@ -85,8 +92,10 @@ pub(super) fn list(
 
 pub(super) fn get(desk: &Desk, name: &ObjectName) -> Result<Response, Problem> {
     let in_force = desk.keeper.in_force();
-    let object = edits::find(&in_force.inventory, name)?;
-    Ok(shown(desk, &in_force, &object, StatusCode::OK))
+    match edits::find(&in_force.inventory, name) {
+        Ok(object) => Ok(shown(desk, &in_force, &object, StatusCode::OK)),
+        Err(problem) => retired::get(desk, name).ok_or(problem),
+    }
 }
 
 fn shown(desk: &Desk, in_force: &InForce, object: &Object, status: StatusCode) -> Response {
@@ -162,8 +171,20 @@ pub(super) async fn create(
     document: &Value,
     finish: impl FnOnce(&mut View),
 ) -> Result<Response, Problem> {
+    create_as(desk, caller, kind, document, AdminState::Ready, finish).await
+}
+
+/// The same for a node of which more may be wanted than that it takes meetings.
+pub(super) async fn create_as(
+    desk: &Desk,
+    caller: &Caller,
+    kind: Kind,
+    document: &Value,
+    state: AdminState,
+    finish: impl FnOnce(&mut View),
+) -> Result<Response, Problem> {
     let object = read(kind, document, None)?;
-    let in_force = edits::add(desk, &caller.who, &object).await?;
+    let in_force = edits::add_as(desk, &caller.who, &object, state).await?;
     let mut view = View::of(desk, &in_force, &object);
     finish(&mut view);
     let tag = tag_of(desk, &object, in_force.inventory.origin(&object.name()));

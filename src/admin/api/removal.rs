@@ -20,10 +20,10 @@ use super::edits;
 use super::objects;
 use super::problem::{Changing, Problem};
 use super::request::Path;
-use super::{Desk, Query};
+use super::{Desk, Query, retired};
 use crate::chain::Chain;
 use crate::fleet::{Entry, Phase, Sought};
-use crate::model::{Health, Kind, NodeName, ObjectName};
+use crate::model::{Kind, NodeName, ObjectName};
 
 /// Meetings that are ended at the same time.
 const AT_ONCE: usize = 8;
@@ -71,6 +71,9 @@ pub(super) async fn remove_node(
     caller.may_write()?;
     let object = ObjectName::new(Kind::Node, name);
     let name = NodeName::new(object.name.as_str());
+    if let Some(node) = desk.retired(&name) {
+        return retired::remove(&desk, &caller, &node, removing.force, &headers).await;
+    }
     let running = desk.running_on(&name);
     if !removing.force {
         if !running.is_empty() && edits::is_managed(&desk, &object) {
@@ -93,7 +96,11 @@ pub(super) async fn remove_node(
     // From here on it gets no new ones.
     objects::delete(&desk, &caller, &object, &headers).await?;
     let removed = desk.end_all_on(&name).await;
-    desk.give_up_lost_on(&name).await;
+    let gone = desk.retired(&name);
+    if let Some(node) = gone {
+        let given_up = desk.give_up_lost_on(&node).await;
+        info!("API: {object} is removed by force; lost meetings given up: {}", given_up.len());
+    }
     let told = Some(json!({"ended": removed.ended, "left": removed.left}).to_string());
     edits::write_down(&desk, &caller.who, "force", &object, told, None).await;
     Ok(Json(removed).into_response())
@@ -150,30 +157,6 @@ impl Desk {
     /// Ends what runs on a node.
     pub(in crate::admin) async fn end_all_on(&self, node: &NodeName) -> RemovedDocument {
         self.end_all(self.running_on(node), Instant::now() + ENDED_WITHIN).await
-    }
-
-    /// Forgets what is lost on a node that is down and that somebody wants gone for good. Otherwise that would keep it
-    /// for a day, in case it comes back.
-    async fn give_up_lost_on(&self, node: &NodeName) {
-        let snapshot = self.fleet.snapshot();
-        if snapshot.node(node.as_str()).is_none_or(|node| node.live.health() != Health::Down) {
-            return;
-        }
-        let mut entries = self.fleet.directory.on_node(node);
-        entries.retain(|entry| entry.phase() == Phase::Lost);
-        for entry in &entries {
-            self.fleet.directory.remove(entry);
-            // Others may still serve it.
-            if self.fleet.judges_alone(&*self.store) {
-                continue;
-            }
-            if let Err(trouble) = self.store.remove_meeting(entry.key(), entry.internal_id()).await
-            {
-                warn!("API: a lost meeting stays in the store: {}", Chain(&trouble));
-            }
-            self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id()).await;
-        }
-        info!("API: node {node} is removed by force; lost meetings given up: {}", entries.len());
     }
 
     /// Ends what runs of a tenant that was just removed. Creates that had begun before, here or elsewhere, are waited

@@ -111,6 +111,13 @@ impl View {
     }
 }
 
+impl View {
+    /// A node that is gone from the inventory, and stays until its last meeting ends.
+    pub(super) fn of_retired(desk: &Desk, node: &Node) -> Self {
+        Self::Node(NodeView::new(desk, node, OriginWord::Api))
+    }
+}
+
 /// A set of nodes that share one load policy.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct ClusterView {

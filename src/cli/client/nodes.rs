@@ -85,7 +85,13 @@ pub(in crate::cli) enum Verb {
 
 pub(super) async fn run(access: &Access, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::List => objects::run(access, &NODES, objects::Verb::List).await,
+        Verb::List => {
+            let api = Api::new(access)?;
+            let mut nodes = api.all(NODES.collection).await?;
+            // They are removed already, and still run meetings.
+            nodes.extend(api.all_of(NODES.collection, "&state=retired").await?);
+            output::list(access.output, NODES.columns, &nodes)
+        }
         Verb::Show { name } => objects::run(access, &NODES, objects::Verb::Show { name }).await,
         Verb::Set { fields, no_probe } => {
             let query = if no_probe { "" } else { "?probe=true" };
