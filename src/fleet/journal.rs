@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -291,6 +292,9 @@ impl Journal {
         let before = std::mem::replace(&mut *known, now.clone());
         let came = now.difference(&before).map(|instance| (instance, true));
         for (instance, is_alive) in came.chain(before.difference(&now).map(|one| (one, false))) {
+            if !is_alive {
+                warn!("instance {instance} is gone: others poll its nodes from now on");
+            }
             self.tell(|| What::Instance { instance: instance.clone(), is_alive });
         }
     }
