@@ -2,7 +2,7 @@
 //!
 //! | signal | meaning |
 //! | --- | --- |
-//! | `SIGINT` | leave at once |
+//! | `SIGINT` | as `SIGTERM`; while we are leaving, and in the demo: leave at once |
 //! | `SIGTERM` | say on `/readyz` that we leave; after `server.drain` take no new connections, finish what is under way, leave |
 //! | `SIGHUP` | read configuration and certificates again |
 //! | `SIGUSR2` | start the program anew, as it is on disk now, and hand the sockets over to it |
@@ -62,22 +62,14 @@ impl ShutdownSignalWatch for Signals {
                 .map(|kind| signal(kind).expect("signals can be listened to"));
         loop {
             tokio::select! {
-                _ = int.recv() => return ShutdownSignal::FastShutdown,
-                _ = term.recv() => {
-                    self.farewell.say();
-                    self.leaving.send_replace(true);
-                    if !self.drain.is_zero() {
-                        info!("not ready any more; the listeners close in {:?}", self.drain);
-                        tokio::select! {
-                            () = sleep(self.drain) => {}
-                            _ = int.recv() => return ShutdownSignal::FastShutdown,
-                        }
+                _ = int.recv() => {
+                    if self.successor.is_none() {
+                        return ShutdownSignal::FastShutdown;
                     }
-                    if self.successor.is_some() {
-                        tokio::spawn(leave_when_idle(self.in_flight.clone(), self.delivering.clone()));
-                    }
-                    return ShutdownSignal::GracefulTerminate;
+                    info!("SIGINT: what is under way is finished first; another one leaves at once");
+                    return self.leave(int).await;
                 }
+                _ = term.recv() => return self.leave(int).await,
                 _ = usr2.recv() => match self.start_successor().await {
                     Ok(()) => {
                         self.fleet.set_overlapping(true);
@@ -92,6 +84,33 @@ impl ShutdownSignalWatch for Signals {
 }
 
 impl Signals {
+    /// Waits until it is time to stop.
+    async fn leave(&self, mut int: Signal) -> ShutdownSignal {
+        self.farewell.say();
+        self.leaving.send_replace(true);
+        if !self.drain.is_zero() {
+            info!("not ready any more; the listeners close in {:?}", self.drain);
+            tokio::select! {
+                () = sleep(self.drain) => {}
+                _ = int.recv() => {
+                    info!("SIGINT: leaving at once");
+                    return ShutdownSignal::FastShutdown;
+                }
+            }
+        }
+        if self.successor.is_some() {
+            tokio::spawn(leave_when_idle(self.in_flight.clone(), self.delivering.clone()));
+        }
+        // Pingora listens to no more signals by then.
+        tokio::spawn(async move {
+            if int.recv().await.is_some() {
+                info!("SIGINT: leaving at once");
+                exit();
+            }
+        });
+        ShutdownSignal::GracefulTerminate
+    }
+
     /// Starts the new process and waits until it is there for the sockets.
     async fn start_successor(&self) -> anyhow::Result<()> {
         let Some(successor) = &self.successor else { bail!("the demo cannot be upgraded") };
@@ -129,8 +148,12 @@ async fn leave_when_idle(in_flight: InFlight, delivering: IntGauge) {
         }
     }
     info!("nothing is under way any more");
+    exit();
+}
+
+fn exit() -> ! {
     log::logger().flush();
-    std::process::exit(i32::from(super::DONE));
+    std::process::exit(i32::from(super::DONE))
 }
 
 /// Starts it through a shell that leaves at once: systemd takes only a process as the new main one that

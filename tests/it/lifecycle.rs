@@ -56,12 +56,40 @@ async fn with_a_drain_sigterm_lets_everything_go_on_for_a_while_and_sends_client
 }
 
 #[tokio::test]
-async fn sigint_leaves_at_once() {
+async fn sigint_lets_requests_in_flight_finish() {
     let mut pool = Pool::start(config().set("server.grace", "10m")).await;
+    let acme = pool.tenant("acme");
+    for node in pool.nodes() {
+        node.set_call_fault("create", Some(Fault::Delay(Duration::from_secs(4))));
+    }
+    let create = tokio::spawn(async move { acme.create("algebra").await });
+    eventually("it is under way", async || pool.node_calls("create") == 1).await;
     let begun = Instant::now();
+    pool.signal("INT");
+    let reply = create.await.expect("it is answered in full");
+    assert_eq!(reply.text("meetingID"), "algebra");
+    assert!(pool.ended().await.success(), "{}", pool.log());
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
+    assert!(pool.log().contains("SIGINT: what is under way is finished first"), "{}", pool.log());
+}
+
+#[tokio::test]
+async fn a_second_sigint_leaves_at_once() {
+    let mut pool = Pool::start(config().set("server.grace", "10m")).await;
+    let acme = pool.tenant("acme");
+    for node in pool.nodes() {
+        node.set_call_fault("create", Some(Fault::Hang));
+    }
+    let create =
+        tokio::spawn(async move { acme.get("create", "name=Algebra&meetingID=algebra").await });
+    eventually("it is under way", async || pool.node_calls("create") == 1).await;
+    let begun = Instant::now();
+    pool.signal("INT");
+    eventually("it is said", async || pool.log().contains("another one leaves at once")).await;
     pool.signal("INT");
     assert!(pool.ended().await.success(), "{}", pool.log());
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    create.abort();
 }
 
 #[tokio::test]
