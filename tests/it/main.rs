@@ -39,6 +39,7 @@ mod command_line_live;
 mod connections;
 mod counters;
 mod create;
+mod drain_wait;
 mod edit;
 mod encodings;
 mod every_call;

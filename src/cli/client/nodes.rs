@@ -129,15 +129,14 @@ async fn set_state(
     let path = api::path(NODES.collection, name);
     let mut node = api.put(&format!("{path}/state"), &json!({"state": state})).await?.body;
     if is_awaited {
-        tokio::select! {
+        node = tokio::select! {
             empty = until_empty(&api, &path, name) => empty?,
             _interrupted = tokio::signal::ctrl_c() => {
                 return Err(Failure::failed(format_args!(
                     "node {name} goes on draining; `portico node ready {name}` takes that back"
                 )));
             }
-        }
-        node = api.get(&path).await?.body;
+        };
     }
     output::row(access.output, NODES.columns, &node)
 }
@@ -229,12 +228,27 @@ async fn delete_by_force(access: &Access, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Waits, and tells what is left whenever that changes.
-async fn until_empty(api: &Api, path: &str, name: &str) -> Result<(), Failure> {
-    let mut told = None;
+/// Waits, and tells what is left whenever that changes. It takes hours, and so goes on over a restart of Portico.
+async fn until_empty(api: &Api, path: &str, name: &str) -> Result<Value, Failure> {
+    let (mut told, mut is_away) = (None, false);
     loop {
-        let node = api.get(path).await;
-        let node = node.map_err(|failure| failure.of(format_args!("node {name} is draining")))?;
+        let node = match api.get(path).await {
+            Ok(node) => node,
+            // The same will not do better next time.
+            Err(failure) if failure.status.is_some_and(|status| status.is_client_error()) => {
+                return Err(failure.of(format_args!("node {name} is draining")));
+            }
+            Err(_away) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    eprintln!("node {name} is draining, and Portico does not answer: trying again");
+                }
+                sleep(LOOK_EVERY).await;
+                continue;
+            }
+        };
+        if std::mem::take(&mut is_away) {
+            eprintln!("Portico answers again");
+        }
         let state = node.body["state"].as_str().unwrap_or_default();
         if state != "draining" {
             return Err(Failure::failed(format_args!(
@@ -250,7 +264,7 @@ async fn until_empty(api: &Api, path: &str, name: &str) -> Result<(), Failure> {
             eprintln!("node {name}: meetings: {meetings}, people: {people}");
         }
         if left.0 == 0 {
-            return Ok(());
+            return Ok(node.body);
         }
         sleep(LOOK_EVERY).await;
     }
