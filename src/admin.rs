@@ -25,7 +25,7 @@ use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
 
 pub use api::{
-    Desk, MAX_CLAIM_BYTES, NoRandomness, Own, ROOT, Scope, Tools, generate_secret, told,
+    Desk, MAX_CLAIM_BYTES, NoRandomness, ROOT, Scope, Tools, generate_secret, leads_to, told,
 };
 pub use waiting::waiting;
 

@@ -10,6 +10,7 @@ mod instances;
 mod local;
 mod logging;
 mod migrate;
+mod own;
 mod public_api;
 mod reload;
 mod serve;

@@ -61,7 +61,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::caller::Gate;
 pub use self::caller::{MAX_CLAIM_BYTES, Scope};
 pub use self::generated::{NoRandomness, generate_secret};
-pub use self::own::Own;
+pub use self::own::leads_to;
 use self::problem::Problem;
 use self::request::Query;
 pub use self::tools::Tools;

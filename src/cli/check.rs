@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DONE, WRONG, environment};
+use super::{DONE, WRONG, environment, own};
 use crate::bus;
 use crate::chain::Chain;
 use crate::config::{self, MissingAsset, Report, Settings, StoreKind};
@@ -34,6 +34,10 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
     }
     if let Err(wrong) = supported(path, &settings) {
         writeln!(err, "{wrong}")?;
+        return Ok(WRONG);
+    }
+    if let Some(refused) = own::refuse_at_start(path, &settings)? {
+        writeln!(err, "{refused}")?;
         return Ok(WRONG);
     }
     for tls in settings.server.listen.iter().filter_map(|listen| listen.tls.as_ref()) {

@@ -8,7 +8,7 @@ use pingora::server::ShutdownWatch;
 use tokio::task::spawn_blocking;
 
 use super::signals::hangup;
-use super::{check, environment};
+use super::{check, environment, own};
 use crate::chain::Chain;
 use crate::config::{self, Settings};
 use crate::edge::Certificate;
@@ -67,6 +67,10 @@ impl Reloader {
         };
         if let Err(wrong) = check::supported(path, &settings) {
             error!("the configuration stays as it was:\n{wrong}");
+            return;
+        }
+        if let Some(refused) = own::refuse(path, &settings, &self.settings.server).await {
+            error!("the configuration stays as it was:\n{refused}");
             return;
         }
         for warning in settings.warnings.iter().chain(&check::unused(&settings)) {

@@ -31,10 +31,10 @@ use super::services::{
     counters, counting, hooks, housekeeping, leases, outbox, poller, reach, statistics,
 };
 use super::signals::{self, Signals, Successor};
-use super::{DONE, WRONG, check, environment, store};
-use crate::admin::{Admin, Desk, Own, Tools};
+use super::{DONE, WRONG, check, environment, own, store};
+use crate::admin::{Admin, Desk, Tools};
 use crate::bus::Membership;
-use crate::config::{self, Listen, Settings};
+use crate::config::{self, Listen, Own, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
 use crate::fleet::{Fleet, Leases, now_ms};
 use crate::inventory::{self, Keeper, Seen, branding};
@@ -79,6 +79,10 @@ pub(super) fn serve(path: &Path, is_upgrade: bool) -> anyhow::Result<u8> {
     }
     if let Err(missing) = check::supported(path, &settings) {
         error!("{missing}");
+        return Ok(WRONG);
+    }
+    if let Some(refused) = own::refuse_at_start(path, &settings)? {
+        error!("{refused}");
         return Ok(WRONG);
     }
     let upgrade = if is_upgrade { Upgrade::Yes } else { Upgrade::No };

@@ -98,6 +98,7 @@ pub(super) fn node(
     }
     let url_item = fields.required("url", "the URL that `bbb-conf --secret` prints on the node");
     let url = api_url(&url_item);
+    url_item.remember_line();
     if let Some(url) = &url {
         urls.claim(&url_item, url.as_str());
     }

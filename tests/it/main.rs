@@ -65,6 +65,7 @@ mod metrics;
 mod node_states;
 mod operators;
 mod outbox_shared;
+mod own_url;
 mod placement;
 mod postgres;
 mod probing;

@@ -1,141 +1,39 @@
-//! Where we are reached ourselves.
+//! No node may be where we are reached ourselves.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::time::timeout;
-use url::{Host, Url};
+use url::Url;
 
 use super::Desk;
 use super::problem::Problem;
-use crate::config::Server;
-use crate::model::{Inventory, Scope, Tenant};
+use crate::config::Own;
+use crate::model::Inventory;
 
 /// A name that takes longer is not ours.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where we are reached ourselves.
-#[derive(Debug, Clone)]
-pub struct Own {
-    listeners: Vec<SocketAddr>,
-    public_url: Option<Url>,
-    base_domain: Option<String>,
-}
-
-impl Own {
-    /// By the settings of the server.
-    pub fn of(server: &Server) -> Self {
-        let public = server.listen.iter().map(|listen| listen.address);
-        Self {
-            listeners: public.chain([server.admin]).collect(),
-            public_url: server.public_url.clone(),
-            base_domain: server.base_domain.clone(),
-        }
-    }
-
-    /// Which word of ours this URL leads to, if it leads to ourselves.
-    pub(super) async fn is_at(&self, url: &Url, inventory: &Inventory) -> Option<String> {
-        if let Some(named) = self.is_named(url, inventory) {
-            return Some(named);
-        }
-        let port = url.port_or_known_default()?;
-        if self.listeners.iter().all(|listener| listener.port() != port) {
-            return None;
-        }
-        let addresses: Vec<IpAddr> = match url.host()? {
-            Host::Ipv4(address) => vec![address.into()],
-            Host::Ipv6(address) => vec![address.into()],
-            Host::Domain(name) => {
-                let found = timeout(LOOKUP_TIMEOUT, lookup_host((name, port))).await.ok()?.ok()?;
-                found.map(|address| address.ip()).collect()
-            }
-        };
-        addresses.into_iter().find_map(|address| self.listens_at(address.to_canonical(), port))
-    }
-
-    fn is_named(&self, url: &Url, inventory: &Inventory) -> Option<String> {
-        let host_of = |url: &Url| Some(url.host_str()?.trim_end_matches('.').to_ascii_lowercase());
-        let host = host_of(url)?;
-        if let Some(public) = &self.public_url
-            && host_of(public).as_deref() == Some(&*host)
-            && public.port_or_known_default() == url.port_or_known_default()
-        {
-            return Some(format!("server.public_url ({})", public.origin().ascii_serialization()));
-        }
-        if let Some(base) = &self.base_domain {
-            let label = host.strip_suffix(base.as_str()).and_then(|rest| rest.strip_suffix('.'));
-            let scope = label.and_then(Scope::parse);
-            let is_tenants =
-                |tenant: &Tenant| scope.as_ref().is_some_and(|scope| scope.tenant == tenant.slug);
-            if host == *base || inventory.tenants.iter().any(is_tenants) {
-                return Some(format!("a host of server.base_domain ({host})"));
-            }
-        }
-        let mut tenants = inventory.tenants.iter();
-        let tenant = tenants.find(|tenant| tenant.domains.contains(&host))?;
-        Some(format!("a domain of tenant {} ({host})", tenant.slug))
-    }
-
-    fn listens_at(&self, address: IpAddr, port: u16) -> Option<String> {
-        let leads_here = |listener: &&SocketAddr| {
-            let is_there = listener.ip() == address
-                || listener.ip().is_unspecified() && is_of_this_machine(address);
-            listener.port() == port && is_there
-        };
-        let listener = self.listeners.iter().find(leads_here)?;
-        Some(format!("our listener {listener}"))
-    }
+/// Which word of ours this URL leads to, if it leads to ourselves.
+pub async fn leads_to(own: &Own, url: &Url, inventory: &Inventory) -> Option<String> {
+    let found: Vec<IpAddr> = match own.to_look_up(url) {
+        None => Vec::new(),
+        Some(place) => match timeout(LOOKUP_TIMEOUT, lookup_host(place)).await {
+            Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        },
+    };
+    own.is_at(url, &found, inventory)
 }
 
 impl Desk {
     /// Refuses a URL that leads to ourselves: such a node would have us call ourselves for ever.
     pub(in crate::admin) async fn must_not_be_us(&self, url: &Url) -> Result<(), Problem> {
         let in_force = self.keeper.in_force();
-        let Some(own) = self.tools.own.is_at(url, &in_force.inventory).await else { return Ok(()) };
+        let found = leads_to(&self.tools.own, url, &in_force.inventory).await;
+        let Some(own) = found else { return Ok(()) };
         let detail = format!("leads back to Portico itself, to {own}: give the URL of the node");
         Err(Problem::fields([("url".to_owned(), detail)]))
-    }
-}
-
-/// Only an address of this machine can be bound; nothing is sent.
-fn is_of_this_machine(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own() -> Own {
-        Own {
-            listeners: vec!["0.0.0.0:8080".parse().unwrap(), "127.0.0.1:8081".parse().unwrap()],
-            public_url: Some(Url::parse("https://door.example").unwrap()),
-            base_domain: Some("bbb.example".to_owned()),
-        }
-    }
-
-    #[tokio::test]
-    async fn whatever_leads_to_ourselves_is_known() {
-        let tenants = vec![Tenant::sample("acme", &[0])];
-        let inventory = Inventory { tenants, ..Inventory::default() };
-        for (url, is_ours) in [
-            ("https://door.example/bigbluebutton/api", true),
-            ("https://door.example:444/bigbluebutton/api", false),
-            ("https://bbb.example/bigbluebutton/api", true),
-            ("https://node7.bbb.example/bigbluebutton/api", false),
-            ("https://acme.bbb.example./bigbluebutton/api", true),
-            ("https://acme-5.bbb.example/bigbluebutton/api", true),
-            ("https://door.example./bigbluebutton/api", true),
-            ("http://127.0.0.1:8080/bigbluebutton/api", true),
-            ("http://127.0.0.9:8080/bigbluebutton/api", true),
-            ("http://localhost:8081/bigbluebutton/api", true),
-            ("http://127.0.0.1:8090/bigbluebutton/api", false),
-            // Of documentation: no machine has it.
-            ("http://192.0.2.1:8080/bigbluebutton/api", false),
-        ] {
-            let found = own().is_at(&Url::parse(url).unwrap(), &inventory).await;
-            assert_eq!(found.is_some(), is_ours, "{url}: {found:?}");
-        }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use log::warn;
 
-use super::own::Own;
 use crate::bbb::{Answer, Call, Params, signed_query};
 use crate::bus::Duties;
 use crate::chain::Chain;
+use crate::config::Own;
 use crate::fleet::{Node, now_ms};
 use crate::node::{self, Client};
 
