@@ -27,6 +27,7 @@ mod tenants;
 mod tokens;
 mod values;
 mod way;
+mod whole;
 mod words;
 
 use clap::{CommandFactory, Subcommand};

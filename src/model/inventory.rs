@@ -132,6 +132,11 @@ struct Mirror {
 }
 
 impl Clash {
+    /// Whether it is about an object that is not there.
+    pub fn is_of_missing(&self) -> bool {
+        self.mirror.is_none()
+    }
+
     /// The field of this object that is in the way, and why; nothing where the clash is one of others.
     pub fn of(&self, object: &ObjectName) -> Option<(&'static str, &str)> {
         if self.object == *object {

@@ -11,6 +11,7 @@ mod api;
 mod api_inventory;
 mod api_live;
 mod api_matrix;
+mod apply_whole;
 mod autoscaling;
 mod b3lb;
 mod b3scale_accounts;

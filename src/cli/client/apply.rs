@@ -14,7 +14,7 @@ use super::output::Format;
 use super::plan::{self, Action, Field};
 use super::question::confirm;
 use super::secrets::first_line;
-use super::{Access, Api, api, export, output, values, words};
+use super::{Access, Api, api, export, output, values, whole, words};
 use crate::cli::environment;
 
 /// Sections of a configuration file that are no inventory.
@@ -31,7 +31,7 @@ const OTHERS: [&str; 10] = [
     "store",
 ];
 /// In the order in which they need each other.
-const NOUNS: [&Noun; 4] = [&CLUSTERS, &GROUPS, &NODES, &TENANTS];
+pub(super) const NOUNS: [&Noun; 4] = [&CLUSTERS, &GROUPS, &NODES, &TENANTS];
 
 /// What is wanted.
 #[derive(Debug, Args)]
@@ -58,13 +58,14 @@ struct Step {
     name: String,
 }
 
-type Documents = BTreeMap<String, Map<String, Value>>;
+pub(super) type Documents = BTreeMap<String, Map<String, Value>>;
 
 pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<(), Failure> {
     let (mut file, named) = read(&wanted.file)?;
     let api = Api::new(access)?;
     // What a file says nothing of it does not want away.
     let prune = named.map(|is_named| is_named && wanted.prune);
+    whole::check(&api, &file, &prune).await?;
     let (steps, same) = plan(&api, &mut file, &prune).await?;
     if wanted.dry_run {
         return print(access, &steps, same, "would be ");

@@ -10,7 +10,7 @@ use super::{Access, Api, output};
 use crate::model::Kind;
 
 /// Stands where a secret belongs: a mapping, which nobody takes for a secret.
-const FILL_IN: &str = "fill_in";
+pub(super) const FILL_IN: &str = "fill_in";
 const OF_API: &str = "kept where it is there already";
 
 /// What a view has beside the object itself.

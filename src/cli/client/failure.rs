@@ -66,6 +66,12 @@ impl Failure {
         Self { code: FAILED, lines, status: None, is_unsure: false }
     }
 
+    /// It was not tried: all of this is wrong.
+    pub(super) fn all_wrong(failures: Vec<Self>) -> Self {
+        let lines = failures.into_iter().flat_map(|failure| failure.lines).collect();
+        Self { code: WRONG, lines, status: None, is_unsure: false }
+    }
+
     /// As the API has told it: a problem of RFC 9457, unless somebody else has answered.
     pub(super) fn answered(status: StatusCode, body: &[u8]) -> Self {
         let problem: Value = serde_json::from_slice(body).unwrap_or_default();

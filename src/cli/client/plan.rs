@@ -10,7 +10,8 @@ use super::failure::Failure;
 use super::objects::Noun;
 use super::output::{flatten, text};
 use crate::admin::told;
-use crate::model::Kind;
+use crate::config;
+use crate::model::{Kind, Object};
 
 /// In place of secrets that are there already, for reading the rest.
 const KEPT: &str = "kept-as-it-is";
@@ -75,14 +76,7 @@ pub(super) fn compare(
     view: &Value,
     wanted: &Map<String, Value>,
 ) -> Result<Difference, Failure> {
-    let before = Value::Object(export::document(view));
-    let mut patch = Value::Object(wanted.clone());
-    if let Some(secrets) = patch.get_mut("secrets") {
-        *secrets = overlaid(&before["secrets"], secrets);
-    }
-    let mut whole = before.clone();
-    json_patch::merge(&mut whole, &patch);
-    keep(noun, &mut whole, &before);
+    let (before, patch, whole) = merged(noun, view, wanted);
     let (before, after) = (rows(&before), rows(&check(noun, &whole)?));
     let mut fields: Vec<_> = before
         .iter()
@@ -111,11 +105,47 @@ pub(super) fn compare(
     Ok(Difference { fields, patch })
 }
 
+/// An object that is there, as it becomes; what nobody is told stands in for its secrets.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn becomes(
+    noun: &Noun,
+    view: &Value,
+    wanted: &Map<String, Value>,
+) -> Result<Object, Failure> {
+    let (_, _, whole) = merged(noun, view, wanted);
+    read(noun, &whole)
+}
+
+/// An object by its document.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn read(noun: &Noun, document: &Value) -> Result<Object, Failure> {
+    config::read_object(noun.kind, document).map_err(failure)
+}
+
+/// What it was, the patch, and what comes of it.
+fn merged(noun: &Noun, view: &Value, wanted: &Map<String, Value>) -> (Value, Value, Value) {
+    let before = Value::Object(export::document(view));
+    let mut patch = Value::Object(wanted.clone());
+    if let Some(secrets) = patch.get_mut("secrets") {
+        *secrets = overlaid(&before["secrets"], secrets);
+    }
+    let mut whole = before.clone();
+    json_patch::merge(&mut whole, &patch);
+    keep(noun, &mut whole, &before);
+    (before, patch, whole)
+}
+
 /// As the API tells it, if it is right.
 fn check(noun: &Noun, document: &Value) -> Result<Value, Failure> {
-    told(noun.kind, document).map_err(|wrong| {
-        Failure::wrong_fields(wrong.into_iter().map(|problem| (problem.path, problem.message)))
-    })
+    told(noun.kind, document).map_err(failure)
+}
+
+fn failure(wrong: Vec<config::Problem>) -> Failure {
+    Failure::wrong_fields(wrong.into_iter().map(|problem| (problem.path, problem.message)))
 }
 
 /// The list of secrets with those of the file over it, by `sub_id`: those it does not name stay.
