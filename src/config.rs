@@ -16,6 +16,7 @@ mod limits;
 mod metrics;
 mod object;
 mod own;
+mod placement;
 mod polling;
 mod reader;
 mod report;
@@ -40,6 +41,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use object::read as read_object;
 pub use own::Own;
+pub use placement::Placement;
 pub use polling::Polling;
 pub(crate) use reader::{nearest, unknown_key};
 pub use report::{Problem, Report};
@@ -73,6 +75,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// How the size of meetings is foreseen.
+    pub placement: Placement,
     /// What is kept of what tenants have used.
     pub statistics: Statistics,
     /// Clusters, nodes and tenants.
@@ -192,6 +196,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
         let callbacks = callbacks::read(&fields.optional("callbacks"));
         let limits = limits::read(&fields.optional("limits"));
         let metrics = metrics::read(&fields.optional("metrics"));
+        let placement = placement::read(&fields.optional("placement"));
         let statistics = statistics::read(&fields.optional("statistics"));
         let clusters = clusters::read(&fields.optional("clusters"));
         let (groups, group_names) =
@@ -208,6 +213,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
             callbacks: callbacks?,
             limits: limits?,
             metrics: metrics?,
+            placement: placement?,
             statistics: statistics?,
             inventory: Inventory {
                 clusters: clusters.clusters,

@@ -88,6 +88,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Requests of one client address in a second; 0 is no limit.
     pub requests_per_second: u32,
+    /// The parameter of `create` by which a front end says how many it expects.
+    pub size_hint: String,
     /// What becomes of callbacks.
     pub callbacks: Callbacks,
 }

@@ -29,6 +29,7 @@ mod outlook;
 mod placement;
 mod policy;
 mod poll_figures;
+pub mod predict;
 mod reconcile;
 pub mod recording;
 mod snapshot;
@@ -41,12 +42,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
+use predict::History;
 use tokio::sync::watch;
 
 pub use capacity::Capacity;
 pub use claims::{Claim, Claims};
-pub use clock::now_ms;
+pub use clock::{Clock, now_ms};
 pub use directory::{Directory, Sought};
 pub use doubles::{Double, Seen, Verdict, judge};
 pub use entry::{Entry, Phase};
@@ -60,8 +63,8 @@ pub use leases::Leases;
 pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use origin::Origin;
-pub use outlook::Outlook;
-pub use placement::{NoNode, Reservation};
+pub use outlook::{Hints, Outlook};
+pub use placement::{Candidate, Crowd, NoNode, Reservation, Unfit, Wanted};
 pub use poll_figures::{PollCounters, PollFigures};
 pub use reconcile::{Poll, Polled, Reconciled, Told};
 pub use snapshot::{Node, Snapshot, TenantEntry};
@@ -89,6 +92,10 @@ pub struct Fleet {
     pub hooks: Hooks,
     /// What was learned of the pool's past.
     pub outlook: Outlook,
+    /// What became of earlier meetings.
+    pub history: History,
+    /// Where the hours of the week are counted.
+    zone: TimeZone,
     /// Other instances that share our store.
     pub instances: Instances,
     /// Another process serves beside us, with a directory of its own.
@@ -110,9 +117,37 @@ impl Fleet {
             leases: Leases::of(InstanceId::new("portico")),
             hooks: Hooks::default(),
             outlook: Outlook::default(),
+            history: History::default(),
+            zone: TimeZone::system(),
             instances: Instances::default(),
             overlapping: AtomicBool::new(false),
         }
+    }
+
+    /// The same with hours of the week counted in this time zone.
+    #[must_use]
+    pub fn in_zone(mut self, zone: TimeZone) -> Self {
+        self.zone = zone;
+        self
+    }
+
+    /// The same with this history of earlier meetings.
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = history;
+        self
+    }
+
+    /// The same in a day that is played: time goes as it is [set](Clock::set).
+    #[must_use]
+    pub fn simulated(mut self) -> Self {
+        self.directory.clock = Clock::simulated();
+        self
+    }
+
+    /// The time as this fleet sees it.
+    pub fn clock(&self) -> &Clock {
+        &self.directory.clock
     }
 
     /// Takes up the meetings that ran when we last looked. Of the nodes in `gone`, those that have any and

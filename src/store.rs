@@ -19,6 +19,7 @@ mod inventory_row;
 mod ledger;
 mod node_row;
 mod op;
+mod placement_row;
 mod postgres;
 mod seal;
 mod statistics;

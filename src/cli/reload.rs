@@ -104,6 +104,7 @@ impl Reloader {
             ("callbacks", now.callbacks != next.callbacks),
             ("limits", now.limits != next.limits),
             ("metrics", now.metrics != next.metrics),
+            ("placement", now.placement != next.placement),
             ("statistics", now.statistics != next.statistics),
         ]
         .into_iter()

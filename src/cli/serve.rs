@@ -36,6 +36,7 @@ use crate::admin::{Admin, Desk, Tools};
 use crate::bus::Membership;
 use crate::config::{self, Listen, Own, Settings};
 use crate::edge::{self, Balancer, Certificate, Doorway, Edge, ProxyProtocol};
+use crate::fleet::predict::History;
 use crate::fleet::{Fleet, Leases, now_ms};
 use crate::inventory::{self, Keeper, Seen, branding};
 use crate::model::{AdminState, NodeName};
@@ -316,7 +317,9 @@ async fn restore(settings: &Settings, store: &dyn Store) -> anyhow::Result<Fleet
             None | Some(AdminState::Retired) => AdminState::Ready,
             Some(state) => state,
         }
-    });
+    })
+    .in_zone(settings.placement.timezone.clone())
+    .with_history(History::of_at_most(settings.placement.max_rows));
     fleet.hooks.restore(hooks);
     let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.spec).collect();
     let count = meetings.len();
@@ -407,6 +410,7 @@ fn edge_settings(settings: &Settings, wake: &Arc<Notify>) -> edge::Settings {
         header_timeout: settings.limits.header_timeout,
         max_connections: settings.limits.max_connections,
         requests_per_second: settings.limits.requests_per_second,
+        size_hint: settings.placement.size_hint.clone(),
         callbacks: edge::Callbacks::new(public_url, reach(settings), wake.clone()),
     }
 }

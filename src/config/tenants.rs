@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::reader::{Item, Names};
-use super::{branding, rules};
+use super::{branding, placement, rules};
 use crate::bbb::Algorithm;
 use crate::model::{
     Limits, MeetingIds, RecordingSettings, Scope, Slug, SubId, Tenant, TenantSecret,
@@ -115,6 +115,7 @@ pub(super) fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option
         }
         let branding = branding::read(&fields.optional("branding"), slug.as_ref());
         let recording = recording(&fields.optional("recording"));
+        let places = placement::of_tenant(&fields.optional("placement"));
         let stats_token = fields.optional("stats_token").secret();
         let slug = slug?;
         Some(Tenant {
@@ -133,6 +134,7 @@ pub(super) fn tenant<'a>(item: &Item<'a>, shared: &mut Shared<'a, '_>) -> Option
             meeting_ids: meeting_ids.unwrap_or_default(),
             branding: branding?,
             recording: recording?,
+            placement: places?,
             stats_token,
         })
     })

@@ -11,6 +11,7 @@ use super::{Api, Limits, LocalSocket, Polling, Settings, Storage, StoreKind, loa
 use crate::bbb::Algorithm;
 use crate::model::{
     AssetKind, B3lbFactors, Look, MeetingIds, Policy, RecordingSettings, Rule, RuleMode, Secret,
+    Spread, TenantPlacement,
 };
 
 /// Everyone's secret, and where a store or a bus is.
@@ -169,6 +170,7 @@ tenants:
       join: [ { name: userdata-x, mode: set, value: "" }, { name: list, mode: append, value: a } ]
     branding: { logo: acme.svg, slide: acme.pdf, css: "https://cdn.example.org/a.css?v=1", force: true }
     recording: { enabled: false, retention_days: 14 }
+    placement: { default_size: 12, max_size: 300, spread: tenants, strip_hints: true }
     stats_token: hush-stats
 "#;
 
@@ -272,6 +274,13 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(branding.css, Some(Look::Url("https://cdn.example.org/a.css?v=1".to_owned())));
     assert!(branding.force && matches!(&branding.slide, Some(Look::File(_))));
     assert_eq!(tenant.recording, RecordingSettings { enabled: false, retention_days: 14 });
+    let placement = TenantPlacement {
+        default_size: Some(12),
+        max_size: Some(300),
+        spread: Spread::Tenants,
+        strip_hints: true,
+    };
+    assert_eq!(tenant.placement, placement);
     assert_eq!(tenant.stats_token, Some(Secret::new("hush-stats")));
 
     let shown = format!("{settings:?}");

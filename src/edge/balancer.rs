@@ -237,7 +237,7 @@ impl BackendIter for Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Thresholds;
+    use crate::fleet::{Thresholds, Wanted};
     use crate::model::{Cluster, ClusterGroup, Inventory, Secret, Tenant};
 
     /// Three nodes behind one address; of `busy` meetings each carries its number.
@@ -300,7 +300,7 @@ mod tests {
             scope: tenant.tenant.scope(crate::model::SubId::MAIN),
             id: "m".into(),
         };
-        let taken = tenant.place(&key, &[]).expect("two nodes are up");
+        let taken = tenant.place(&Wanted::new(&key)).expect("two nodes are up");
         let other = if taken.node().name().as_str() == "b" { "c" } else { "b" };
         assert_eq!(first(&balancer, &Key::Tenant("acme")).as_deref(), Some(other));
     }

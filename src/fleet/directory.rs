@@ -17,12 +17,13 @@ use parking_lot::Mutex;
 
 pub use pages::Sought;
 
+use super::clock::Clock;
 use super::departed::{Departed, Fate};
 use super::entry::{Entry, Phase};
 use super::identity;
 use super::journal::{self, Journal};
 use super::limits::{Part, Place, Tallies, Tally};
-use super::placement::Reservation;
+use super::placement::{Crowd, Reservation};
 use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
 
 /// An entry that hashes as its key.
@@ -99,6 +100,8 @@ pub struct Directory {
     by_alias: papaya::HashMap<Box<str>, Arc<Entry>>,
     lists: Mutex<Lists>,
     tallies: Tallies,
+    /// By which ages are told.
+    pub(super) clock: Clock,
     /// What was taken out a moment ago.
     pub(super) departed: Departed,
     /// What has happened here and elsewhere.
@@ -174,7 +177,7 @@ impl Directory {
     ) -> Arc<Entry> {
         let ticket = place.ticket.take();
         let part = Part::of_new(place);
-        let entry = Entry::new(meeting, reservation, false).with_part(part);
+        let entry = self.new_entry(meeting, reservation, false).with_part(part);
         self.insert(entry.tried_on(tried).with_ticket(ticket), true)
     }
 
@@ -189,7 +192,7 @@ impl Directory {
     }
 
     fn take_up(&self, meeting: Meeting, is_saved: bool, has_key: bool) -> Arc<Entry> {
-        let entry = Entry::new(meeting, None, is_saved);
+        let entry = self.new_entry(meeting, None, is_saved);
         let scope = &entry.key().scope;
         let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
         self.insert(entry.with_part(part), has_key)
@@ -197,7 +200,7 @@ impl Directory {
 
     /// Enters a meeting that has won over another of the same internal id, which `elsewhere` still runs.
     pub(super) fn adopt_twin(&self, meeting: Meeting, elsewhere: NodeName) -> Arc<Entry> {
-        let entry = Entry::new(meeting, None, false).tried_on(vec![elsewhere]);
+        let entry = self.new_entry(meeting, None, false).tried_on(vec![elsewhere]);
         let scope = &entry.key().scope;
         let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
         self.insert(entry.with_part(part), true)
@@ -217,6 +220,16 @@ impl Directory {
     pub(super) fn has_key(&self, entry: &Arc<Entry>) -> bool {
         let key = entry.key();
         self.get(&key.scope, &key.id).is_some_and(|holder| Arc::ptr_eq(&holder, entry))
+    }
+
+    fn new_entry(
+        &self,
+        meeting: Meeting,
+        reservation: Option<Reservation>,
+        is_saved: bool,
+    ) -> Entry {
+        let began_ms = self.clock.steady_of(meeting.created_at_ms);
+        Entry::new(meeting, reservation, is_saved, began_ms)
     }
 
     fn insert(&self, entry: Entry, has_key: bool) -> Arc<Entry> {
@@ -310,6 +323,15 @@ impl Directory {
             .get(node)
             .map(|entries| entries.iter().map(|entry| entry.0.clone()).collect())
             .unwrap_or_default()
+    }
+
+    /// Counts the running meetings of a tenant by their nodes.
+    pub(super) fn count_by_node(&self, tenant: &Slug, crowd: &mut Crowd) {
+        for entry in self.lists.lock().of_tenant.get(tenant).into_iter().flatten() {
+            if entry.0.phase() == Phase::Running {
+                crowd.add(entry.0.node());
+            }
+        }
     }
 
     /// The nodes that meetings are on, whether the inventory has them or not.

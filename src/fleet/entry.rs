@@ -1,8 +1,9 @@
 //! A meeting in the directory: what does not change of it, and what polls and front ends change.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,8 +11,10 @@ use parking_lot::Mutex;
 use super::identity;
 use super::instances::Ticket;
 use super::limits::{Part, People};
+use super::live::Live;
 use super::origin::Origin;
-use super::placement::Reservation;
+use super::placement::{Reservation, Seat};
+use super::predict::{self, Burden, Joins};
 use crate::model::{Meeting, MeetingKey, NodeName};
 
 /// Where a meeting is in its life.
@@ -34,7 +37,7 @@ pub enum Phase {
 #[derive(Default)]
 struct Pending {
     /// The place on its node that was reserved for it, until a poll has counted it.
-    reservation: Option<Reservation>,
+    seat: Option<Seat>,
     /// What other instances know its create by, until they are told of the meeting.
     ticket: Option<Box<Ticket>>,
 }
@@ -48,6 +51,15 @@ pub struct Entry {
     internal_id: Box<str>,
     parent_internal_id: Option<Box<str>>,
     created_at_ms: u64,
+    /// The same by the fleet's steady clock.
+    began_ms: u64,
+    /// Attendees that it is expected to have at its fullest, and that it has had.
+    expected: f32,
+    peak: AtomicU32,
+    /// Joins signed here that polls may not have counted.
+    joins: Joins,
+    /// What it weighs on its node.
+    burden: Burden,
     /// The `<meeting>` element for `getMeetings`, in the front end's words.
     xml: Mutex<Bytes>,
     attendees: AtomicU32,
@@ -72,7 +84,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(meeting: Meeting, reservation: Option<Reservation>, is_saved: bool) -> Self {
+    /// `began_ms`: when it was created, by the fleet's steady clock.
+    pub(super) fn new(
+        meeting: Meeting,
+        reservation: Option<Reservation>,
+        is_saved: bool,
+        began_ms: u64,
+    ) -> Self {
+        let (seat, expected, burden) = match reservation.map(Reservation::hand_over) {
+            Some((seat, expected, burden)) => (Some(seat), expected, burden),
+            None => (None, 0.0, Burden::default()),
+        };
         let mut key = meeting.key;
         // There may be a hundred thousand of them.
         key.id.shrink_to_fit();
@@ -84,10 +106,15 @@ impl Entry {
             internal_id: meeting.internal_id.into(),
             parent_internal_id: meeting.parent_internal_id.map(Into::into),
             created_at_ms: meeting.created_at_ms,
+            began_ms,
+            expected,
+            peak: AtomicU32::new(0),
+            joins: Joins::default(),
+            burden,
             xml: Mutex::new(meeting.xml.into()),
             attendees: AtomicU32::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
-            pending: Mutex::new(Pending { reservation, ticket: None }),
+            pending: Mutex::new(Pending { seat, ticket: None }),
             tried: Box::default(),
             part: None,
             origin: OnceLock::new(),
@@ -184,6 +211,36 @@ impl Entry {
         self.attendees.load(Ordering::Relaxed)
     }
 
+    /// Attendees at its fullest, as far as polls have seen.
+    pub fn peak(&self) -> u32 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Attendees that it was expected to have at its fullest when it was placed; 0 where nobody knows.
+    pub fn expected(&self) -> f32 {
+        self.expected
+    }
+
+    /// Counts a join that was signed.
+    pub fn count_join(&self) {
+        let with_it = self.attendees().saturating_add(self.joins.count());
+        // Whoever was expected weighs already.
+        if f64::from(with_it) > f64::from(self.expected) {
+            self.burden.add_one();
+        }
+    }
+
+    /// Weighs on its node what it weighs now. It was last weighed so long ago.
+    pub(super) fn weigh(&self, live: &Arc<Live>, steady_ms: u64, after: Duration) {
+        self.joins.polled(after);
+        if self.phase() != Phase::Running || self.parent_internal_id.is_some() {
+            return self.burden.lift();
+        }
+        let here = f64::from(self.attendees().saturating_add(self.joins.sum()));
+        let age_ms = steady_ms.saturating_sub(self.began_ms);
+        self.burden.lay(live, predict::occupied(here, self.expected.into(), age_ms));
+    }
+
     /// Where it is in its life.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
@@ -203,6 +260,10 @@ impl Entry {
         match &self.part {
             Some(part) => part.set(phase == Phase::Running, store),
             None => store(),
+        }
+        // Back, it is weighed with the next poll.
+        if phase != Phase::Running {
+            self.burden.lift();
         }
     }
 
@@ -225,6 +286,7 @@ impl Entry {
     pub(super) fn see(&self, xml: Bytes, people: People) {
         *self.xml.lock() = xml;
         self.attendees.store(people.attendees, Ordering::Relaxed);
+        self.peak.fetch_max(people.attendees, Ordering::Relaxed);
         if let Some(part) = &self.part {
             part.see(people);
         }
@@ -280,6 +342,7 @@ impl Entry {
 
     /// No longer counts for its tenant: it leaves the directory.
     pub(super) fn leave(&self) {
+        self.burden.take_off();
         if let Some(part) = &self.part {
             part.leave();
         }
@@ -297,7 +360,7 @@ impl Entry {
     /// news.
     pub(super) fn settle(&self) -> bool {
         // Not its ticket: until others are told of the meeting, it is what counts there.
-        drop(self.pending.lock().reservation.take());
+        drop(self.pending.lock().seat.take());
         !self.is_settled.swap(true, Ordering::Relaxed)
     }
 
@@ -321,7 +384,7 @@ mod tests {
 
     #[test]
     fn an_entry_stays_within_the_allocators_class() {
-        // With the two counts of its Arc; the next class is 384 bytes.
-        assert!(size_of::<Entry>() + 16 <= 320, "{}", size_of::<Entry>());
+        // With the two counts of its Arc; the next class is 448 bytes.
+        assert!(size_of::<Entry>() + 16 <= 384, "{}", size_of::<Entry>());
     }
 }

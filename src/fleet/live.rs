@@ -2,7 +2,7 @@
 //!
 //! It outlives snapshots: a node that keeps its name keeps its `Live`.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -44,6 +44,13 @@ pub struct Live {
     /// High half: counts the changes, low half: placements that no poll has seen. One word, so that a
     /// choice is made on exactly the counters that it then changes.
     reserved: AtomicU64,
+    /// What its meetings weigh with all who are still expected in them, and places that are given, in thousandths
+    /// of attendees.
+    occupied: AtomicI64,
+    /// Attendees of meetings that are not ours, by the last poll.
+    others: AtomicU32,
+    /// When its meetings were last weighed, by the fleet's steady clock.
+    weighed_at_ms: AtomicU64,
     /// How our own polls went.
     pub polls: PollCounters,
 }
@@ -54,15 +61,18 @@ pub(super) struct Counters {
     pub(super) meetings: u32,
     pub(super) attendees: u32,
     pub(super) cpu: u32,
+    /// In attendees: who is there, and who is still expected.
+    pub(super) occupied: f64,
     version: u64,
 }
 
 impl Counters {
-    /// As they would be with one more meeting, and somebody in it.
-    pub(super) fn with_one_more(self) -> Self {
+    /// As they would be with one more meeting that somebody is in, and that will weigh so many attendees.
+    pub(super) fn with_one_more(self, attendees: f64) -> Self {
         Self {
             meetings: self.meetings.saturating_add(1),
             attendees: self.attendees.saturating_add(1),
+            occupied: self.occupied + attendees,
             ..self
         }
     }
@@ -303,8 +313,37 @@ impl Live {
             meetings: self.meetings.load(Ordering::Relaxed).saturating_add(reserved),
             attendees: self.attendees().saturating_add(reserved),
             cpu: self.cpu(),
+            occupied: self.occupied(),
             version,
         }
+    }
+
+    /// What its meetings weigh, in attendees: those who are there by the last poll, and those who are still expected.
+    pub fn occupied(&self) -> f64 {
+        let ours = self.occupied.load(Ordering::Relaxed).max(0);
+        let others = self.others.load(Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 people")]
+        let ours = ours as f64 / 1000.0;
+        ours + f64::from(others)
+    }
+
+    /// A meeting, or a place for one, weighs so many thousandths of an attendee from now on.
+    pub(super) fn burden(&self, thousandths: u32) {
+        self.occupied.fetch_add(thousandths.into(), Ordering::Relaxed);
+    }
+
+    /// It no longer does.
+    pub(super) fn unburden(&self, thousandths: u32) {
+        self.occupied.fetch_sub(thousandths.into(), Ordering::Relaxed);
+    }
+
+    /// All its meetings are weighed now, among which `ours` attendees were counted; returns how long ago that was
+    /// last done.
+    pub(super) fn weighed(&self, ours: u32, steady_ms: u64) -> Duration {
+        let others = self.attendees.load(Ordering::Relaxed).saturating_sub(ours);
+        self.others.store(others, Ordering::Relaxed);
+        let before = self.weighed_at_ms.swap(steady_ms, Ordering::Relaxed);
+        Duration::from_millis(steady_ms.saturating_sub(before))
     }
 
     /// Reserves a place, unless the counters have changed since `seen`.

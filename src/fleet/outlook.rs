@@ -5,7 +5,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::forecast::{Forecast, Hours};
-use super::{Fleet, now_ms};
+use super::placement::Crowd;
+use super::predict::{Ask, Expected};
+use super::{Entry, Fleet, TenantEntry, now_ms};
+use crate::model::{Hour, MeetingKey, Peak, Spread, Tenant};
 
 /// What was learned.
 #[derive(Debug, Default)]
@@ -33,5 +36,66 @@ impl Fleet {
         let current: u64 =
             tallies.into_iter().map(|(_, tally)| u64::from(tally.whole().people.attendees)).sum();
         self.outlook.0.load().foresee(now_ms() / 1000, current as f64, ahead)
+    }
+}
+
+/// What a front end says of the size of a meeting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `maxParticipants`, where it is given and not 0.
+    pub max_participants: Option<u32>,
+    /// How many it expects.
+    pub size: Option<u32>,
+}
+
+impl Fleet {
+    /// How large a meeting that is created now is expected to become.
+    pub fn expect(&self, tenant: &Tenant, key: &MeetingKey, hints: Hints) -> Expected {
+        let lost = self.directory.get_lost(key);
+        self.history.expect(&Ask {
+            key,
+            hour: self.hour_of(self.directory.clock.now_ms()),
+            max_participants: hints.max_participants,
+            hint: hints.size,
+            default_size: tenant.placement.default_size,
+            cap: tenant.placement.max_size,
+            lost: lost.map(|entry| entry.attendees()),
+        })
+    }
+
+    /// The meetings that those of a tenant keep off, if it wants them to keep off any.
+    pub fn crowd(&self, tenant: &TenantEntry) -> Option<Crowd> {
+        let mut crowd = Crowd::default();
+        let own = &tenant.tenant.slug;
+        match tenant.tenant.placement.spread {
+            Spread::None => return None,
+            Spread::Meetings => self.directory.count_by_node(own, &mut crowd),
+            Spread::Tenants => {
+                for other in self.snapshot().tenants() {
+                    let keeps_off = other.tenant.placement.spread == Spread::Tenants;
+                    if keeps_off && other.tenant.slug != *own {
+                        self.directory.count_by_node(&other.tenant.slug, &mut crowd);
+                    }
+                }
+            }
+        }
+        Some(crowd)
+    }
+
+    /// Learns how large a meeting that is over has become. Of all instances the one does that has taken it out of
+    /// the store.
+    pub fn learn_end(&self, entry: &Entry) {
+        let now_ms = self.directory.clock.now_ms();
+        entry.count_end(now_ms);
+        if entry.counts() && entry.parent_internal_id().is_none() {
+            let hour = self.hour_of(entry.created_at_ms());
+            let peak = Peak { key: entry.key().clone(), hour, attendees: entry.peak() };
+            self.history.learn_and_keep(peak, now_ms / 1000);
+        }
+    }
+
+    /// The hour of the week that a meeting is for which was created then.
+    pub fn hour_of(&self, created_at_ms: u64) -> Hour {
+        Hour::of(created_at_ms, &self.zone)
     }
 }

@@ -1,11 +1,16 @@
 //! The choice of a node for a new meeting: choosing and reserving are one step.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use log::debug;
+
+use super::live::Counters;
 use super::policy;
+use super::predict::{Burden, Expected};
 use super::snapshot::{Node, TenantEntry};
 use crate::model::{AdminState, Health, MeetingKey, NodeName};
 
@@ -13,25 +18,42 @@ use crate::model::{AdminState, Health, MeetingKey, NodeName};
 /// poll has counted the meeting.
 #[must_use = "a dropped reservation is given back"]
 pub struct Reservation {
-    node: Arc<Node>,
+    seat: Seat,
+    size: f32,
+    /// Weighs on the node until the meeting does.
+    burden: Burden,
 }
+
+/// What of a reservation stands until a poll has counted the meeting: it is one more on its node.
+pub(super) struct Seat(Arc<Node>);
 
 impl Reservation {
     /// The chosen node.
     pub fn node(&self) -> &Arc<Node> {
-        &self.node
+        &self.seat.0
     }
 
-    /// Of a placement that another instance has decided.
-    pub(super) fn of_others(node: Arc<Node>) -> Self {
+    /// The attendees that are expected.
+    pub fn size(&self) -> f32 {
+        self.size
+    }
+
+    /// Of a placement that another instance has decided, of a meeting of this size.
+    pub(super) fn of_others(node: Arc<Node>, size: f32) -> Self {
         node.live.reserve();
-        Self { node }
+        let burden = Burden::of(&node.live, size.into());
+        Self { seat: Seat(node), size, burden }
+    }
+
+    /// From here on the meeting itself weighs: its seat, its size, and its weight.
+    pub(super) fn hand_over(self) -> (Seat, f32, Burden) {
+        (self.seat, self.size, self.burden)
     }
 }
 
-impl Drop for Reservation {
+impl Drop for Seat {
     fn drop(&mut self) {
-        self.node.live.release();
+        self.0.live.release();
     }
 }
 
@@ -80,60 +102,191 @@ impl fmt::Display for NoNode {
     }
 }
 
+/// A meeting that needs a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Which one.
+    pub key: &'a MeetingKey,
+    /// How large it is expected to become.
+    pub expected: Expected,
+    /// Nodes that have failed it already.
+    pub tried: &'a [NodeName],
+    /// Meetings that it keeps off, by their nodes.
+    pub crowd: Option<&'a Crowd>,
+}
+
+/// Meetings from which a tenant's keep off, counted by their nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Crowd(HashMap<NodeName, u32>);
+
+impl Crowd {
+    pub(super) fn add(&mut self, node: &NodeName) {
+        *self.0.entry(node.clone()).or_default() += 1;
+    }
+
+    fn on(&self, node: &NodeName) -> u32 {
+        self.0.get(node).copied().unwrap_or_default()
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// One of which nothing is known, and that was not tried.
+    pub fn new(key: &'a MeetingKey) -> Self {
+        Self { key, expected: Expected::default(), tried: &[], crowd: None }
+    }
+}
+
+/// A node as a choice sees it.
+#[derive(Debug, Clone)]
+pub struct Candidate<'a> {
+    /// The node.
+    pub node: &'a Arc<Node>,
+    /// How full it would be with the meeting, by its cluster's policy; the lowest wins. Or why it cannot take it.
+    pub score: Result<f64, Unfit>,
+    /// Meetings there that this one keeps off: fewer of them are better than a lower score.
+    pub crowd: u32,
+    seen: Counters,
+}
+
+/// Why a node cannot take a meeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It has failed this meeting just now.
+    Failed,
+    /// An operator keeps it from new meetings.
+    Closed,
+    /// Polls do not reach it.
+    NotUp,
+}
+
 impl TenantEntry {
-    /// Chooses the least loaded eligible node for `key` and reserves a place there, in one step.
+    /// Chooses the least loaded eligible node for a meeting and reserves a place there, in one step.
     ///
-    /// `tried` are nodes that have failed this meeting already. Ties go by a hash of meeting and node, so
-    /// equal input gives equal choices and equal nodes share the meetings.
+    /// Ties go by a hash of meeting and node, so equal input gives equal choices and equal nodes share the
+    /// meetings.
     ///
     /// # Errors
     /// When no node is eligible, with the reasons counted.
-    pub fn place(&self, key: &MeetingKey, tried: &[NodeName]) -> Result<Reservation, NoNode> {
+    pub fn place(&self, wanted: &Wanted<'_>) -> Result<Reservation, NoNode> {
+        let size = wanted.expected.size;
         loop {
             let mut why = NoNode { nodes: self.nodes.len(), ..NoNode::default() };
-            let eligible = self.nodes.iter().filter(|node| is_eligible(node, tried, &mut why));
-            let best = eligible
-                .map(|node| {
-                    let seen = node.live.counters();
-                    // With the meeting on it: among idle nodes the weight decides then.
-                    let next = seen.with_one_more();
-                    (policy::load(node.cluster.policy, &next, node.spec.weight), seen, node)
-                })
-                .min_by(|(a, _, left), (b, _, right)| {
-                    a.partial_cmp(b)
-                        .unwrap_or(Ordering::Equal)
-                        .then_with(|| lot(key, left).cmp(&lot(key, right)))
-                });
-            let Some((_, seen, node)) = best else { return Err(why) };
+            let mut best: Option<Candidate<'_>> = None;
+            for candidate in self.candidates(wanted) {
+                match candidate.score {
+                    Err(unfit) => why.count(unfit),
+                    Ok(_) if best.as_ref().is_some_and(|best| !candidate.beats(best, wanted)) => {}
+                    Ok(_) => best = Some(candidate),
+                }
+            }
+            let Some(Candidate { node, seen, .. }) = best else { return Err(why) };
+            // It weighs before the choice stands: whoever sees that it stands sees the weight.
+            let burden = Burden::of(&node.live, size);
             if node.live.try_reserve(&seen) {
-                return Ok(Reservation { node: node.clone() });
+                debug!(
+                    "a meeting of tenant {} goes to node {}: {}",
+                    wanted.key.scope,
+                    node.name(),
+                    Looked(self, wanted)
+                );
+                return Ok(Reservation { seat: Seat(node.clone()), size: single(size), burden });
             }
         }
+    }
+
+    /// All nodes of the tenant as a choice sees them now, in the order of the inventory.
+    pub fn candidates<'a>(&'a self, wanted: &Wanted<'a>) -> impl Iterator<Item = Candidate<'a>> {
+        let (tried, crowd, cautious) = (wanted.tried, wanted.crowd, wanted.expected.cautious);
+        self.nodes.iter().map(move |node| {
+            let seen = node.live.counters();
+            // With the meeting on it: among idle nodes the weight decides then.
+            let next = seen.with_one_more(cautious);
+            let score = match unfit(node, tried) {
+                Some(unfit) => Err(unfit),
+                None => Ok(policy::load(node.cluster.policy, &next, &node.spec)),
+            };
+            let crowd = crowd.map_or(0, |crowd| crowd.on(node.name()));
+            Candidate { node, score, crowd, seen }
+        })
+    }
+}
+
+impl Candidate<'_> {
+    /// Which of two takes the meeting: the lesser one.
+    pub fn compare(&self, other: &Self, wanted: &Wanted<'_>) -> Ordering {
+        let by_crowd = || self.crowd.cmp(&other.crowd);
+        let by_lot = || lot(wanted.key, self.node).cmp(&lot(wanted.key, other.node));
+        match (self.score, other.score) {
+            (Ok(score), Ok(others)) => {
+                by_crowd().then_with(|| score.total_cmp(&others)).then_with(by_lot)
+            }
+            (Ok(_), Err(_)) => Ordering::Less,
+            (Err(_), Ok(_)) => Ordering::Greater,
+            (Err(_), Err(_)) => self.node.name().cmp(other.node.name()),
+        }
+    }
+
+    fn beats(&self, other: &Self, wanted: &Wanted<'_>) -> bool {
+        self.compare(other, wanted) == Ordering::Less
+    }
+}
+
+impl NoNode {
+    fn count(&mut self, unfit: Unfit) {
+        match unfit {
+            Unfit::Failed => self.failed += 1,
+            Unfit::Closed => self.closed += 1,
+            Unfit::NotUp => self.not_up += 1,
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "sizes are small")]
+fn single(size: f64) -> f32 {
+    size as f32
+}
+
+/// What a choice looked at, in one line for the log.
+pub(super) struct Looked<'a>(pub(super) &'a TenantEntry, pub(super) &'a Wanted<'a>);
+
+impl fmt::Display for Looked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(tenant, wanted) = self;
+        let Expected { size, cautious, source } = wanted.expected;
+        write!(f, "{size:.1} attendees expected (from {source}), looked at as {cautious:.1};")?;
+        for Candidate { node, score, crowd, .. } in tenant.candidates(wanted) {
+            match score {
+                Ok(score) => write!(f, " {}: {score:.2}", node.name())?,
+                Err(unfit) => write!(f, " {}: {unfit:?}", node.name())?,
+            }
+            if crowd > 0 {
+                write!(f, " ({crowd} to keep off)")?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl TenantEntry {
     /// The nodes that could take a meeting now, the least loaded first.
     pub fn eligible_by_load(&self) -> Vec<NodeName> {
-        let mut why = NoNode::default();
-        let eligible = self.nodes.iter().filter(|node| is_eligible(node, &[], &mut why));
+        let eligible = self.nodes.iter().filter(|node| unfit(node, &[]).is_none());
         let mut by_load: Vec<_> = eligible.map(|node| (node.load(), node.name().clone())).collect();
         by_load.sort_by(|(a, left), (b, right)| a.total_cmp(b).then_with(|| left.cmp(right)));
         by_load.into_iter().map(|(_, name)| name).collect()
     }
 }
 
-fn is_eligible(node: &Node, tried: &[NodeName], why: &mut NoNode) -> bool {
+fn unfit(node: &Node, tried: &[NodeName]) -> Option<Unfit> {
     if tried.contains(node.name()) {
-        why.failed += 1;
+        Some(Unfit::Failed)
     } else if node.live.admin() != AdminState::Ready {
-        why.closed += 1;
+        Some(Unfit::Closed)
     } else if node.live.health() != Health::Up {
-        why.not_up += 1;
+        Some(Unfit::NotUp)
     } else {
-        return true;
+        None
     }
-    false
 }
 
 fn lot(key: &MeetingKey, node: &Node) -> u64 {

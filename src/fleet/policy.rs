@@ -1,15 +1,20 @@
 //! How the load of a node is computed from its counters. Pure; the lowest load takes the next meeting.
 
 use super::live::Counters;
-use crate::model::{B3lbFactors, Policy};
+use crate::model::{B3lbFactors, Node, Policy};
 
-/// The load of a node of this weight. Finite and never negative for finite factors and a weight above 0.
-pub(super) fn load(policy: Policy, counters: &Counters, weight: f64) -> f64 {
+/// Attendees that a node of weight 1 is built for where nothing else is said. Only relations matter: with it, the
+/// loads of all policies are about as large.
+const USUAL_CAPACITY: f64 = 200.0;
+
+/// The load of a node. Finite and never negative for finite factors and a weight above 0.
+pub(super) fn load(policy: Policy, counters: &Counters, node: &Node) -> f64 {
     match policy {
-        // Until it has a formula of its own, `predictive` is B3LB's with its defaults.
-        Policy::Predictive => b3lb(&B3lbFactors::default(), counters) / weight,
-        Policy::B3lb(factors) => b3lb(&factors, counters) / weight,
-        Policy::B3scale => b3scale(counters) / weight,
+        Policy::Predictive => {
+            counters.occupied * USUAL_CAPACITY / (f64::from(node.capacity) * node.weight)
+        }
+        Policy::B3lb(factors) => b3lb(&factors, counters) / node.weight,
+        Policy::B3scale => b3scale(counters) / node.weight,
     }
 }
 
@@ -47,6 +52,10 @@ mod tests {
     use super::*;
     use crate::fleet::live::Live;
 
+    fn node(weight: f64) -> Node {
+        crate::fleet::tests::fixture::node("a", weight, &[])
+    }
+
     fn counters(attendees: u32, meetings: u32, cpu: u32) -> Counters {
         let live = Live::default();
         live.polled(meetings, attendees, 0);
@@ -83,7 +92,7 @@ mod tests {
     fn b3scale_takes_the_larger_of_meetings_and_attendees() {
         assert_eq!(b3scale(&counters(10, 2, 0)), 30.0);
         assert_eq!(b3scale(&counters(40, 2, 0)), 40.0);
-        assert_eq!(load(Policy::B3scale, &counters(40, 2, 0), 4.0), 10.0);
+        assert_eq!(load(Policy::B3scale, &counters(40, 2, 0), &node(4.0)), 10.0);
     }
 
     proptest! {
@@ -92,9 +101,11 @@ mod tests {
             attendees in 0u32..2_000_000, meetings in 0u32..200_000, cpu in 0u32..=10_000,
             weight in 0.01f64..100.0,
         ) {
-            for policy in [Policy::Predictive, Policy::B3scale] {
-                let before = load(policy, &counters(attendees, meetings, cpu), weight);
-                let after = load(policy, &counters(attendees + 1, meetings + 1, cpu), weight);
+            let node = node(weight);
+            for policy in [Policy::Predictive, Policy::B3lb(B3lbFactors::default()), Policy::B3scale] {
+                let seen = counters(attendees, meetings, cpu);
+                let before = load(policy, &seen, &node);
+                let after = load(policy, &seen.with_one_more(20.0), &node);
                 prop_assert!(before.is_finite() && before >= 0.0 && after > before);
             }
         }

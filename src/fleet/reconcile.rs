@@ -127,6 +127,20 @@ impl Fleet {
         }
     }
 
+    /// Has all meetings of a node weigh what they weigh by now: to be called when a poll has counted them.
+    pub(super) fn weigh(&self, node: &Node) {
+        let entries = self.directory.on_node(node.name());
+        let is_counted = |entry: &&Arc<Entry>| {
+            entry.phase() == Phase::Running && entry.parent_internal_id().is_none()
+        };
+        let ours = entries.iter().filter(is_counted).map(|entry| entry.attendees()).sum();
+        let steady_ms = self.directory.clock.steady_ms();
+        let after = node.live.weighed(ours, steady_ms);
+        for entry in &entries {
+            entry.weigh(&node.live, steady_ms, after);
+        }
+    }
+
     /// Hides the meetings of a node that has been down for longer than the grace: the next create of
     /// such a meeting is placed elsewhere. Returns how many there were.
     pub fn lose_meetings_on(&self, node: &NodeName) -> usize {
@@ -303,6 +317,7 @@ impl Poll<'_> {
         if matches!(self.told, Told::Away) {
             outcome.doubles.clear();
         }
+        fleet.weigh(&node);
         outcome.change = node.live.poll_succeeded(thresholds, now_ms);
         let over = outcome.over.iter().map(|entry| entry.internal_id().to_owned()).collect();
         let counts = Some(Counts { meetings, attendees, joins: joins_at_start });

@@ -44,7 +44,7 @@ impl Node {
 
     /// Its load now, by its cluster's policy, reservations included.
     pub fn load(&self) -> f64 {
-        policy::load(self.cluster.policy, &self.live.counters(), self.spec.weight)
+        policy::load(self.cluster.policy, &self.live.counters(), &self.spec)
     }
 }
 

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{NodeName, Scope};
 
+/// More attendees than any meeting has; beyond it, numbers are taken for mistakes.
+pub const MOST_ATTENDEES: u32 = 100_000;
+
 /// What a front end calls a meeting by: its scope and its own `meetingID`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MeetingKey {

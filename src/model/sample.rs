@@ -1,8 +1,6 @@
 //! A tenant to test with, for all who need one.
 
-use super::{
-    Branding, Limits, MeetingIds, RecordingSettings, Rules, Secret, SubId, Tenant, TenantSecret,
-};
+use super::{Limits, Rules, Secret, SubId, Tenant, TenantSecret};
 
 impl Tenant {
     /// A tenant of this slug without anything set, in the cluster group `all`. Its secrets, all `s`, have
@@ -15,23 +13,8 @@ impl Tenant {
             limits: Limits::default(),
             rules: Rules::default(),
         };
-        Self {
-            slug: slug.parse().expect("a slug"),
-            name: slug.to_owned(),
-            is_enabled: true,
-            account: None,
-            is_default: false,
-            domains: Vec::new(),
-            cluster_group: "all".to_owned(),
-            required_tags: Vec::new(),
-            secrets: sub_ids.iter().map(secret).collect(),
-            checksums: Vec::new(),
-            limits: Limits::default(),
-            rules: Rules::default(),
-            meeting_ids: MeetingIds::Scoped,
-            branding: Branding::default(),
-            recording: RecordingSettings::default(),
-            stats_token: None,
-        }
+        let slug = slug.parse().expect("a slug");
+        let secrets = sub_ids.iter().map(secret).collect();
+        Self { secrets, ..Self::new(slug, "all".to_owned()) }
     }
 }

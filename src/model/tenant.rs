@@ -36,11 +36,36 @@ pub struct Tenant {
     pub branding: Branding,
     /// What becomes of its recordings.
     pub recording: RecordingSettings,
+    /// How its meetings are placed.
+    pub placement: TenantPlacement,
     /// Opens B3LB's statistics and metrics of this tenant.
     pub stats_token: Option<Secret>,
 }
 
 impl Tenant {
+    /// A tenant of which nothing is said but its slug and its cluster group: it has no secrets, so nobody can call.
+    pub fn new(slug: Slug, cluster_group: String) -> Self {
+        Self {
+            name: slug.as_str().to_owned(),
+            slug,
+            is_enabled: true,
+            account: None,
+            is_default: false,
+            domains: Vec::new(),
+            cluster_group,
+            required_tags: Vec::new(),
+            secrets: Vec::new(),
+            checksums: Vec::new(),
+            limits: Limits::default(),
+            rules: Rules::default(),
+            meeting_ids: MeetingIds::Scoped,
+            branding: Branding::default(),
+            recording: RecordingSettings::default(),
+            placement: TenantPlacement::default(),
+            stats_token: None,
+        }
+    }
+
     /// The scope of one of this tenant's secrets.
     pub fn scope(&self, sub: SubId) -> Scope {
         Scope { tenant: self.slug.clone(), sub }
@@ -100,6 +125,45 @@ pub enum MeetingIds {
     Scoped,
     /// As the front end says, for a pool taken over with running meetings.
     Plain,
+}
+
+/// How a tenant's meetings are placed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantPlacement {
+    /// The attendees of a meeting of which nothing is known.
+    pub default_size: Option<u32>,
+    /// More attendees are expected of none of them, whatever its front end says.
+    pub max_size: Option<u32>,
+    /// Whether they keep off the nodes that others have.
+    pub spread: Spread,
+    /// Whether nodes are not shown what front ends say of the size.
+    pub strip_hints: bool,
+}
+
+/// From which meetings a new one keeps off, as long as there is another node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// From none: only load counts.
+    #[default]
+    None,
+    /// From those of the same tenant, so that one node that fails takes few of them.
+    Meetings,
+    /// From those of other tenants that say so, too.
+    Tenants,
+}
+
+impl Spread {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::None, Self::Meetings, Self::Tenants];
+
+    /// The word in configuration, store and API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Meetings => "meetings",
+            Self::Tenants => "tenants",
+        }
+    }
 }
 
 /// What becomes of a tenant's recordings.

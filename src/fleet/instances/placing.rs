@@ -20,7 +20,8 @@ use super::{Instances, Link};
 use crate::bus::Appended;
 use crate::fleet::Fleet;
 use crate::fleet::limits::{Place, Reached};
-use crate::fleet::placement::{NoNode, Reservation};
+use crate::fleet::placement::{NoNode, Reservation, Wanted};
+use crate::fleet::predict::Expected;
 use crate::fleet::snapshot::TenantEntry;
 use crate::model::{MeetingKey, NodeName, SubId};
 
@@ -64,6 +65,7 @@ impl Queue {
 struct Waiting {
     tenant: Arc<TenantEntry>,
     key: MeetingKey,
+    expected: Expected,
     tried: Vec<NodeName>,
     /// Where it must be: the node of a breakout room's parent.
     fixed: Option<NodeName>,
@@ -91,15 +93,17 @@ impl Fleet {
     pub async fn place(
         &self,
         tenant: &TenantEntry,
-        key: &MeetingKey,
-        tried: &[NodeName],
+        wanted: &Wanted<'_>,
         place: &mut Place,
     ) -> Result<Reservation, Unplaced> {
+        let key = wanted.key;
+        let crowd = self.crowd(tenant);
+        let wanted = &Wanted { crowd: crowd.as_ref(), ..*wanted };
         if limits_meetings(tenant, key.scope.sub) {
             self.instances.all_is_known().await;
         }
         if self.instances.in_touch()
-            && let Some(asked) = self.ask_for(key, tried, None, place)
+            && let Some(asked) = self.ask_for(wanted, None, place)
         {
             match asked.await? {
                 Some((taken, Some(reservation))) => {
@@ -108,13 +112,13 @@ impl Fleet {
                 }
                 Some((taken, None)) => {
                     *place = taken;
-                    return tenant.place(key, tried).map_err(Unplaced::NoNode);
+                    return tenant.place(wanted).map_err(Unplaced::NoNode);
                 }
                 None => *place = tenant.admit(key.scope.sub).map_err(Unplaced::Reached)?,
             }
         }
-        let reservation = tenant.place(key, tried).map_err(Unplaced::NoNode)?;
-        self.note_alone(key, reservation.node().name(), true, place);
+        let reservation = tenant.place(wanted).map_err(Unplaced::NoNode)?;
+        self.note_alone(key, reservation.node().name(), Some(reservation.size()), place);
         Ok(reservation)
     }
 
@@ -132,8 +136,9 @@ impl Fleet {
         if tenant.as_ref().is_some_and(|tenant| limits_meetings(tenant, key.scope.sub)) {
             self.instances.all_is_known().await;
         }
+        let wanted = Wanted { expected: Expected::of_size(0), ..Wanted::new(key) };
         if self.instances.in_touch()
-            && let Some(asked) = self.ask_for(key, &[], Some(node.clone()), place)
+            && let Some(asked) = self.ask_for(&wanted, Some(node.clone()), place)
         {
             if let Some((taken, _)) = asked.await? {
                 *place = taken;
@@ -143,7 +148,7 @@ impl Fleet {
                 *place = tenant.admit(key.scope.sub).map_err(Unplaced::Reached)?;
             }
         }
-        self.note_alone(key, node, false, place);
+        self.note_alone(key, node, None, place);
         Ok(())
     }
 
@@ -151,16 +156,17 @@ impl Fleet {
     /// more, and then `place` is given back.
     fn ask_for(
         &self,
-        key: &MeetingKey,
-        tried: &[NodeName],
+        wanted: &Wanted<'_>,
         fixed: Option<NodeName>,
         place: &mut Place,
     ) -> Option<impl Future<Output = Result<Option<Placed>, Unplaced>> + use<>> {
+        let Wanted { key, expected, tried, .. } = *wanted;
         let tenant = self.peek().tenant(key.scope.tenant.as_str())?.clone();
         let (answer, hear) = oneshot::channel();
         let waiting = Waiting {
             tenant,
             key: key.clone(),
+            expected,
             tried: tried.to_vec(),
             fixed,
             place: place.take_over(),
@@ -183,15 +189,20 @@ impl Fleet {
     }
 
     /// Placed without the others, who hear of it when they can.
-    fn note_alone(&self, key: &MeetingKey, node: &NodeName, reserves: bool, place: &mut Place) {
+    fn note_alone(&self, key: &MeetingKey, node: &NodeName, size: Option<f32>, place: &mut Place) {
         if !self.instances.is_linked() {
             return;
         }
         Instances::count(&self.instances.figures.placed_alone, 1);
         let telling = &self.instances.telling;
         let ticket = place.ticket.get_or_insert_with(|| telling.ticket(telling.next_token()));
-        let placing =
-            Placing { token: ticket.token(), key: key.clone(), node: node.clone(), reserves };
+        let placing = Placing {
+            token: ticket.token(),
+            key: key.clone(),
+            node: node.clone(),
+            reserves: size.is_some(),
+            size: size.unwrap_or_default(),
+        };
         ticket.is_for(placing.clone());
         if self.instances.in_touch() {
             telling.push(&Event::Placing(placing));
@@ -263,7 +274,7 @@ impl Fleet {
             }
             let (node, reservation) = match &waiting.fixed {
                 Some(node) => (node.clone(), None),
-                None => match waiting.tenant.place(&waiting.key, &waiting.tried) {
+                None => match waiting.place(self) {
                     Ok(reservation) => (reservation.node().name().clone(), Some(reservation)),
                     Err(why) => {
                         waiting.refuse(Unplaced::NoNode(why));
@@ -276,7 +287,8 @@ impl Fleet {
                 None => self.instances.telling.next_token(),
             };
             let reserves = reservation.is_some();
-            let placing = Placing { token, key: waiting.key.clone(), node, reserves };
+            let size = reservation.as_ref().map_or(0.0, Reservation::size);
+            let placing = Placing { token, key: waiting.key.clone(), node, reserves, size };
             chosen.push(Chosen { waiting, placing, reservation });
         }
         chosen
@@ -299,6 +311,16 @@ fn limits_meetings(tenant: &TenantEntry, sub: SubId) -> bool {
 }
 
 impl Waiting {
+    fn place(&self, fleet: &Fleet) -> Result<Reservation, NoNode> {
+        let crowd = fleet.crowd(&self.tenant);
+        self.tenant.place(&Wanted {
+            key: &self.key,
+            expected: self.expected,
+            tried: &self.tried,
+            crowd: crowd.as_ref(),
+        })
+    }
+
     fn refuse(self, why: Unplaced) {
         // Whoever has gone away needs no answer.
         drop(self.answer.send(Err(why)));

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use self::pool::Pool;
 use crate::fleet::tests::fixture::{self, THRESHOLDS, key, reserved, scope};
-use crate::fleet::{Phase, Unplaced, identity};
+use crate::fleet::{Phase, Unplaced, Wanted, identity};
 use crate::model::{AdminState, Health, Limits, MeetingIds};
 
 fn alike(pool: &Pool) {
@@ -154,7 +154,7 @@ async fn a_create_that_fails_or_whose_instance_dies_gives_its_place_back() {
     let key = key("acme", "m");
     for is_buried in [false, true] {
         let mut place = tenant.admit(key.scope.sub).unwrap();
-        let reservation = fleet.place(tenant, &key, &[], &mut place).await.unwrap();
+        let reservation = fleet.place(tenant, &Wanted::new(&key), &mut place).await.unwrap();
         pool.quiet().await;
         let other = &pool.fleets[1];
         let meetings = || other.directory.tally(&key.scope.tenant).whole().meetings;
@@ -181,7 +181,7 @@ async fn a_poll_between_a_create_and_its_telling_makes_room_for_nobody() {
     let tenant = snapshot.tenant("acme").unwrap();
     let key = key("acme", "m");
     let mut place = tenant.admit(key.scope.sub).unwrap();
-    let reservation = fleet.place(tenant, &key, &[], &mut place).await.unwrap();
+    let reservation = fleet.place(tenant, &Wanted::new(&key), &mut place).await.unwrap();
     let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
     let meeting = fixture::meeting(&key, reservation.node().name(), &id, 7);
     let entry = fleet.directory.enter(meeting, Some(reservation), place, Vec::new());
@@ -203,10 +203,13 @@ async fn a_create_that_moves_to_another_node_weighs_once() {
     let tenant = snapshot.tenant("acme").unwrap();
     let key = key("acme", "m");
     let mut place = tenant.admit(key.scope.sub).unwrap();
-    let first = fleet.place(tenant, &key, &[], &mut place).await.unwrap();
+    let first = fleet.place(tenant, &Wanted::new(&key), &mut place).await.unwrap();
     let tried = [first.node().name().clone()];
     drop(first);
-    let second = fleet.place(tenant, &key, &tried, &mut place).await.unwrap();
+    let second = fleet
+        .place(tenant, &Wanted { tried: &tried, ..Wanted::new(&key) }, &mut place)
+        .await
+        .unwrap();
     pool.quiet().await;
     for fleet in &pool.fleets {
         assert_eq!(reserved(fleet, tried[0].as_str()), 0);
@@ -336,7 +339,7 @@ async fn take(pool: &Pool, time: u64, step: Step) {
             let snapshot = fleet.snapshot();
             let tenant = snapshot.tenant("acme").unwrap();
             let mut place = tenant.admit(scope("acme").sub).unwrap();
-            drop(fleet.place(tenant, &room(number), &[], &mut place).await);
+            drop(fleet.place(tenant, &Wanted::new(&room(number)), &mut place).await);
         }
         Step::End { instance, room: number } => {
             let fleet = &pool.fleets[instance];

@@ -18,3 +18,12 @@ pub(super) fn health<'de, D: Deserializer<'de>>(from: D) -> Result<Health, D::Er
         Word::Other(IgnoredAny) => Health::Unknown,
     })
 }
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+/// What a meeting is taken for of which an older version tells.
+pub(super) fn usual_size() -> f32 {
+    20.0
+}

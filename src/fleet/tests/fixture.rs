@@ -1,7 +1,7 @@
 //! A small pool to test with: its inventory, what its nodes list, and how meetings get into it.
 
 use crate::bbb::{Element, MeetingInfo};
-use crate::fleet::{Fleet, Reconciled, Thresholds, identity};
+use crate::fleet::{Fleet, Reconciled, Thresholds, Wanted, identity};
 use crate::model::{
     AdminState, Cluster, ClusterGroup, Inventory, Meeting, MeetingIds, MeetingKey, Node, NodeName,
     Policy, Scope, Secret, Tenant,
@@ -105,7 +105,7 @@ pub(super) fn doubles(reconciled: &Reconciled) -> Vec<String> {
 pub(in crate::fleet) fn create(fleet: &Fleet, key: &MeetingKey, created_ms: u64) -> NodeName {
     let snapshot = fleet.snapshot();
     let tenant = snapshot.tenant(key.scope.tenant.as_str()).unwrap();
-    let reservation = tenant.place(key, &[]).unwrap();
+    let reservation = tenant.place(&Wanted::new(key)).unwrap();
     let node = reservation.node().name().clone();
     let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
     let place = tenant.admit(key.scope.sub).unwrap();

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::fixture::{
     THRESHOLDS, create, doubles, fleet, internal_id, key, listed, meeting, poll, scope,
 };
-use crate::fleet::{Claim, Double, Fleet, Phase, Place, Seen, Told, Verdict, identity, judge};
+use crate::fleet::{
+    Claim, Double, Fleet, Phase, Place, Seen, Told, Verdict, Wanted, identity, judge,
+};
 use crate::model::{Health, Meeting, MeetingIds, MeetingKey, NodeName};
 
 /// Polls with what the store says of strangers.
@@ -164,7 +166,8 @@ fn a_twin_that_wins_leaves_the_other_to_be_ended() {
     let (key, b) = (key("acme", "m"), NodeName::new("b"));
     let snapshot = fleet.snapshot();
     let tenant = snapshot.tenant("acme").unwrap();
-    let (reservation, place) = (tenant.place(&key, &[]).unwrap(), tenant.admit(key.scope.sub));
+    let (reservation, place) =
+        (tenant.place(&Wanted::new(&key)).unwrap(), tenant.admit(key.scope.sub));
     let placed = meeting(&key, &NodeName::new("a"), "m@acme", 7);
     fleet.directory.enter(placed, Some(reservation), place.unwrap(), vec![b]);
     let reconciled = poll(&fleet, "b", vec![listed("m@acme", 7, 5)]);
@@ -323,7 +326,7 @@ impl World {
         let Some(claim) = self.fleet.claims.try_claim(&key) else { return };
         let snapshot = self.fleet.snapshot();
         let tenant = snapshot.tenant("acme").unwrap();
-        let Ok(reservation) = tenant.place(&key, &[]) else { return };
+        let Ok(reservation) = tenant.place(&Wanted::new(&key)) else { return };
         let name = reservation.node().name().clone();
         let node = NODES.iter().position(|node| *node == name.as_str()).unwrap();
         if self.down.contains(&node) {

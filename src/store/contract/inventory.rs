@@ -7,7 +7,7 @@ use crate::bbb::Algorithm;
 use crate::model::{
     Asset, AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Inventory, Kind, Limits, Look,
     LostFile, MeetingIds, ObjectName, Policy, RecordingSettings, Rule, RuleMode, Rules, Secret,
-    Tenant,
+    Spread, Tenant, TenantPlacement,
 };
 use crate::store::{Applied, Applying, Part, SavedInventory, Store, digest_of};
 
@@ -45,6 +45,11 @@ pub(in crate::store) fn inventory() -> Inventory {
             ..Branding::default()
         },
         recording: RecordingSettings { enabled: false, retention_days: 14 },
+        placement: TenantPlacement {
+            max_size: Some(500),
+            spread: Spread::Meetings,
+            ..TenantPlacement::default()
+        },
         stats_token: Some(Secret::new(HUSH)),
         ..Tenant::sample("acme", &[0, 5])
     };

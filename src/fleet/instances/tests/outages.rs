@@ -12,7 +12,7 @@ use super::pool::Pool;
 use crate::bus::{Appended, Away, Log, News, Position};
 use crate::fleet::instances::event::{Created, Event, Polled, State, Xml};
 use crate::fleet::tests::fixture::{THRESHOLDS, inventory, key, meeting, node, scope};
-use crate::fleet::{Fleet, Node, Phase, Seen, Unplaced, Verdict, judge};
+use crate::fleet::{Fleet, Node, Phase, Seen, Unplaced, Verdict, Wanted, judge};
 use crate::model::{AdminState, Health, InstanceId, Limits, NodeName, Policy};
 use crate::store::{Embedded, Store};
 
@@ -126,7 +126,7 @@ async fn who_waits_for_a_place_when_nobody_gives_any_places_alone_at_once() {
     for id in ["first", "second"] {
         let key = key("acme", id);
         let mut place = tenant.admit(key.scope.sub).unwrap();
-        let placed = fleet.place(tenant, &key, &[], &mut place).await;
+        let placed = fleet.place(tenant, &Wanted::new(&key), &mut place).await;
         assert!(placed.is_ok(), "{id}: {:?}", placed.err());
         assert_eq!(tenant.tally.whole().meetings, 1, "{id}");
     }
@@ -145,7 +145,7 @@ async fn where_a_limit_counts_the_whole_picture_is_waited_for() {
         let tenant = snapshot.tenant(slug).unwrap();
         let key = key(slug, id);
         let mut place = tenant.admit(key.scope.sub).unwrap();
-        fleet.place(tenant, &key, &[], &mut place).await.map(drop)
+        fleet.place(tenant, &Wanted::new(&key), &mut place).await.map(drop)
     };
     fleet.instances.set_reading(true);
     let limited = place("acme", "second");
@@ -181,8 +181,12 @@ async fn what_one_gave_up_out_of_touch_is_not_ended_while_others_use_it() {
             yield_now().await;
         }
         assert_eq!(fleet.lose_meetings_on(&old), 1);
+        let snapshot = fleet.snapshot();
+        let away = &snapshot.node(old.as_str()).unwrap().live;
+        away.set_admin(AdminState::Cordoned);
         let new = pool.create(0, &key("acme", "m"), 9).await.unwrap();
         assert_ne!(old, new);
+        away.set_admin(AdminState::Ready);
         pool.set_away(0, false);
         pool.quiet().await;
         let number = pool.nodes.iter().position(|name| *name == old).unwrap();

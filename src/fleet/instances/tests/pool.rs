@@ -18,7 +18,7 @@ use crate::bus::{Appended, Away, Event, Log, News, Position};
 use crate::fleet::tests::fixture::{
     THRESHOLDS, internal_id, inventory, listed, meeting, node, scope, with_text,
 };
-use crate::fleet::{Entry, Fleet, Phase, Reconciled, Unplaced, identity};
+use crate::fleet::{Entry, Fleet, Phase, Reconciled, Unplaced, Wanted, identity};
 use crate::model::{
     AdminState, InstanceId, Inventory, MeetingIds, MeetingKey, NodeName, Policy, SubId,
 };
@@ -210,7 +210,7 @@ impl Pool {
         let tenant = snapshot.tenant(key.scope.tenant.as_str()).unwrap();
         let mut place = tenant.admit(key.scope.sub).map_err(Unplaced::Reached)?;
         let _claim = fleet.claims.claim(key).await;
-        let reservation = fleet.place(tenant, key, &[], &mut place).await?;
+        let reservation = fleet.place(tenant, &Wanted::new(key), &mut place).await?;
         let node = reservation.node().name().clone();
         let id = identity::node_meeting_id(&key.scope, MeetingIds::Scoped, &key.id);
         let meeting = meeting(key, &node, &id, created_ms);
