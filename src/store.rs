@@ -14,6 +14,7 @@ mod deliveries;
 mod embedded;
 mod error;
 mod health;
+mod history;
 mod inventory;
 mod inventory_row;
 mod ledger;
@@ -55,6 +56,7 @@ pub use deliveries::Deliveries;
 pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
+pub use history::{Histories, Learned, Sought};
 pub use inventory::{
     Applied, Applying, Inventories, Part, SavedInventory, digest_of, digest_with, marks,
 };
@@ -81,6 +83,7 @@ pub trait Store:
     + Commands
     + Counters
     + Deliveries
+    + Histories
     + Inventories
     + Ledger
     + Statistics

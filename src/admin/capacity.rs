@@ -45,6 +45,16 @@ pub(super) fn of_fleet(fleet: &Fleet) -> Vec<MetricFamily> {
             capacity.drainable.len() as f64,
         ),
     ];
+    all.push(gauge(
+        "portico_history_rows",
+        "Rows that tell how large earlier meetings have become: of rooms, tenants and all.",
+        fleet.history.len() as f64,
+    ));
+    all.push(gauge(
+        "portico_history_skipped_rows",
+        "Rows of the history in the store that cannot be right, when it was last read.",
+        fleet.history.skipped() as f64,
+    ));
     all.extend(capacity.removable.map(|removable| {
         gauge(
             "portico_capacity_removable_nodes",

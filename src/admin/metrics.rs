@@ -71,6 +71,11 @@ const GAUGES: &[Gauge] = &[
         read: |node| node.live.reserved().into(),
     },
     Gauge {
+        name: "portico_node_expected_attendees",
+        help: "Attendees for whom its meetings hold room: those who are there, and those who are still expected.",
+        read: |node| node.live.occupied(),
+    },
+    Gauge {
         name: "portico_node_cpu_ratio",
         help: "CPU utilisation by the node's load script, 0 to 1.",
         read: |node| f64::from(node.live.cpu()) / 10_000.0,

@@ -28,7 +28,7 @@ use super::local::local_socket;
 use super::public_api::public_api;
 use super::reload::{Reloader, follow_hangups};
 use super::services::{
-    counters, counting, hooks, housekeeping, leases, outbox, poller, reach, statistics,
+    counters, counting, history, hooks, housekeeping, leases, outbox, poller, reach, statistics,
 };
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment, own, store};
@@ -234,6 +234,7 @@ impl Portico {
         server.add_service(leases(&fleet, &store, settings.server.grace, &metrics));
         server.add_service(counting(counters, settings.server.grace, &metrics));
         server.add_service(statistics(&settings, &fleet, &store, &metrics));
+        server.add_service(history(&settings, &fleet, &store, &metrics));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {

@@ -140,6 +140,21 @@ pub(super) fn statistics(
     })
 }
 
+pub(super) fn history(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+) -> GenBackgroundService<Work> {
+    let (keep, max_rows) = (settings.placement.keep, settings.placement.max_rows);
+    let task = Arc::new(tasks::History::new(fleet.clone(), store.clone(), keep, max_rows));
+    let metrics = metrics.clone();
+    background("history", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        async move { task.run(&metrics, stop).await }
+    })
+}
+
 pub(super) fn hooks(hooks: NodeHooks, metrics: &tasks::Metrics) -> GenBackgroundService<Work> {
     let (hooks, metrics) = (Arc::new(hooks), metrics.clone());
     background("hooks", move |stop| {

@@ -13,6 +13,7 @@ mod commands;
 mod counters;
 mod deliveries;
 mod expire;
+mod history;
 mod inventory;
 mod ledger;
 mod op;

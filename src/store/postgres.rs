@@ -14,6 +14,7 @@ mod counters;
 mod debts;
 mod deliveries;
 mod error;
+mod history;
 mod inventory;
 mod ledger;
 mod outbox;

@@ -29,10 +29,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0012_statistics.sql"),
     include_str!("../../../migrations/embedded/0013_commands.sql"),
     include_str!("../../../migrations/embedded/0014_statistics_batches.sql"),
+    include_str!("../../../migrations/embedded/0015_history.sql"),
 ];
 
 /// The `user_version` of the present schema.
-pub(super) const PRESENT: u32 = 14;
+pub(super) const PRESENT: u32 = 15;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

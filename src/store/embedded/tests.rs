@@ -32,6 +32,8 @@ async fn it_keeps_the_contract() {
     contract::changes_come_back_the_latest_first(&fresh().1).await;
     contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().1).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().1).await;
+    contract::what_is_learned_is_what_memory_learns(&fresh().1).await;
+    contract::history_is_read_in_pages_and_forgotten(&fresh().1).await;
     contract::the_last_inventory_is_in_force(&fresh().1).await;
     contract::any_change_makes_another_digest(&fresh().1).await;
     let (dir, one) = fresh();

@@ -35,10 +35,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
         "V11__statistics_batches",
         include_str!("../../../migrations/postgres/0011_statistics_batches.sql"),
     ),
+    ("V12__history", include_str!("../../../migrations/postgres/0012_history.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 11;
+pub(super) const PRESENT: u32 = 12;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -40,6 +40,8 @@ async fn it_keeps_the_contract() {
     contract::changes_come_back_the_latest_first(&fresh().await).await;
     contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().await).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().await).await;
+    contract::what_is_learned_is_what_memory_learns(&fresh().await).await;
+    contract::history_is_read_in_pages_and_forgotten(&fresh().await).await;
     contract::the_last_inventory_is_in_force(&fresh().await).await;
     contract::any_change_makes_another_digest(&fresh().await).await;
     let database = Server::shared().create_database();
