@@ -25,6 +25,7 @@ pub(super) mod nodes;
 pub(super) mod objects;
 mod own;
 mod page;
+mod placing;
 mod probe;
 pub(super) mod problem;
 mod record;
@@ -124,6 +125,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(callbacks::routes())
         .merge(events::routes())
         .merge(explanation::routes())
+        .merge(placing::routes())
         .merge(probe::routes())
         .merge(capacity::routes())
         .merge(statistics::routes())

@@ -17,6 +17,7 @@ mod meetings;
 mod nodes;
 mod objects;
 mod output;
+mod place;
 mod plan;
 mod pool;
 mod question;
@@ -110,6 +111,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: pool::Instances,
     },
+    /// Where meetings go, and why
+    Place {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: place::Verb,
+    },
     /// How much room there is, and which nodes could go
     Capacity {
         #[command(flatten)]
@@ -170,6 +178,7 @@ pub(super) fn client(command: Command) -> anyhow::Result<u8> {
                 Command::Callback { access, verb } => callbacks::run(&access, &verb).await,
                 Command::Events { access, which } => events::run(&access, &which).await,
                 Command::Instance { access, verb } => pool::instances(&access, &verb).await,
+                Command::Place { access, verb } => place::run(&access, &verb).await,
                 Command::Capacity { access } => pool::capacity(&access).await,
                 Command::Changes { access, which } => changes::run(&access, &which).await,
                 Command::Statistics { access, which } => statistics::run(&access, &which).await,

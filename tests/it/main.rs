@@ -69,6 +69,7 @@ mod outbox_shared;
 mod own_url;
 mod placement;
 mod postgres;
+mod predicting;
 mod probing;
 mod protection;
 mod reconcile;

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::placing::{PlacementDocument, of_placement};
 use super::tags::each_once;
 use crate::model::{
     AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node,
@@ -183,6 +184,9 @@ pub(super) struct TenantDocument {
     /// What becomes of its recordings.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<RecordingDocument>,
+    /// How its meetings are placed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<PlacementDocument>,
     /// Opens B3LB's statistics and metrics of this tenant. Never given back.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(write_only)]
@@ -426,6 +430,7 @@ fn of_tenant(tenant: &Tenant, secrets: Secrets) -> TenantDocument {
         meeting_ids: Some(of_meeting_ids(tenant.meeting_ids)),
         branding: Some(of_branding(&tenant.branding)),
         recording: Some(of_recording(tenant.recording)),
+        placement: Some(of_placement(tenant.placement)),
         stats_token: tenant.stats_token.as_ref().and_then(|token| secrets.of(token)),
         files: Ignored,
         origin: Ignored,

@@ -12,6 +12,7 @@ use super::documents::{
     self, BrandingDocument, PolicyDocument, RecordingDocument, RulesDocument, SecretLimitsDocument,
     TenantLimitsDocument,
 };
+use super::placing::{PlacementDocument, of_placement};
 use super::{Desk, time};
 use crate::fleet::Phase;
 use crate::inventory::InForce;
@@ -283,6 +284,8 @@ pub(super) struct TenantView {
     files: BTreeMap<String, FileView>,
     /// What becomes of its recordings.
     recording: RecordingDocument,
+    /// How its meetings are placed.
+    placement: PlacementDocument,
     /// Who manages it.
     origin: OriginWord,
     /// What runs. It is not there in the moment before this instance serves the tenant.
@@ -373,6 +376,7 @@ impl TenantView {
             branding: documents::of_branding(&tenant.branding),
             files: files.collect(),
             recording: documents::of_recording(tenant.recording),
+            placement: of_placement(tenant.placement),
             origin,
             status,
         }

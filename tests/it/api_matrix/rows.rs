@@ -191,6 +191,7 @@ pub(super) const ROWS: &[Row] = &[
             (r#"{"state": 1}"#, &["state"]),
         ],
     ),
+    plain("GET /tenants/{slug}/placement", See, "/tenants/acme/placement?meeting_id=m", 200),
     plain("GET /nodes/{name}/explanation", See, "/nodes/n1/explanation", 200),
     plain("POST /nodes/{name}/probe", Change, "/nodes/node0/probe", 200),
     plain("DELETE /nodes/{name}", Change, "/nodes/n1", 204),

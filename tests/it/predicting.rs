@@ -1,0 +1,136 @@
+//! Meetings are placed by how large they are expected to become.
+
+use serde_json::Value;
+
+use crate::api::Operator;
+use crate::command_line_api::Shell;
+use crate::harness::{Config, Pool, Tenant, eventually};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// Polls come no more after the first ones.
+const NEVER: &str = "10m";
+
+fn config(tenant: Tenant) -> Config {
+    Config::new().nodes(2).set("api.jwt_secret", KEY).tenant(tenant)
+}
+
+/// Where a meeting of `acme` would go, as the API says.
+async fn explained(pool: &Pool, query: &str) -> Value {
+    let operator = Operator::of(pool, "operator").await;
+    operator.get(&format!("/tenants/acme/placement?{query}")).await
+}
+
+/// What node a meeting of `acme` is on.
+fn node_of(pool: &Pool, id: &str) -> usize {
+    let name = pool.node_of(&format!("{id}@acme")).name().to_owned();
+    pool.nodes().iter().position(|node| node.name() == name).expect("a node of the pool")
+}
+
+#[tokio::test]
+async fn room_is_held_for_those_who_are_still_expected() {
+    let tenant = Tenant::new("acme");
+    let pool = Pool::start(config(tenant).set("polling.interval", NEVER)).await;
+    let acme = pool.tenant("acme");
+    acme.get("create", "name=A+name&meetingID=webinar&meta_bbb-meeting-size-hint=150").await.success();
+    let webinar = node_of(&pool, "webinar");
+    // All small ones together need no more than what is held for the large one.
+    for number in 0..4 {
+        let query = format!("name=A+name&meetingID=m{number}&meta_bbb-meeting-size-hint=30");
+        acme.get("create", &query).await.success();
+        assert_ne!(node_of(&pool, &format!("m{number}")), webinar);
+    }
+    let told = explained(&pool, "meeting_id=next&size_hint=10").await;
+    let candidates = told["candidates"].as_array().expect("candidates");
+    assert_eq!(told["expected"]["source"], "hint");
+    assert_eq!(candidates[0]["occupied"].as_f64(), Some(120.0), "{told}");
+    assert_eq!(candidates[1]["occupied"].as_f64(), Some(150.0), "{told}");
+    assert_eq!(told["node"], candidates[0]["node"]);
+    let shown = &pool.node(webinar).requests();
+    let create = shown.iter().rfind(|seen| seen.path.ends_with("/create")).expect("a create");
+    assert!(create.query.contains("meta_bbb-meeting-size-hint=150"), "{}", create.query);
+}
+
+#[tokio::test]
+async fn hints_are_capped_taken_off_and_passed_over_where_they_make_no_sense() {
+    let placement = "{ max_size: 40, strip_hints: true }";
+    let tenant = Tenant::new("acme").set("placement", placement);
+    let pool = Pool::start(config(tenant).set("polling.interval", NEVER)).await;
+    let acme = pool.tenant("acme");
+    for (number, hint) in ["1000000", "-7", "NaN", "many", ""].iter().enumerate() {
+        let query = format!("name=A+name&meetingID=m{number}&meta_bbb-meeting-size-hint={hint}");
+        acme.get("create", &query).await.success();
+    }
+    for node in pool.nodes() {
+        for seen in node.requests().iter().filter(|seen| seen.path.ends_with("/create")) {
+            assert!(!seen.query.contains("size-hint"), "{}", seen.query);
+        }
+    }
+    let told = explained(&pool, "meeting_id=new&size_hint=500").await;
+    assert_eq!(told["expected"]["attendees"], 40.0);
+}
+
+#[tokio::test]
+async fn what_became_of_a_room_is_remembered_also_after_a_crash() {
+    let config = config(Tenant::new("acme")).set("polling.interval", "50ms");
+    let mut pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await.success();
+    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
+    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
+    eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
+    acme.get("end", "meetingID=algebra").await.success();
+    let source = async |pool: &Pool| explained(pool, "meeting_id=algebra").await["expected"].take();
+    eventually("it is learned", async || {
+        source(&pool).await["source"].as_str().is_some_and(|source| source.starts_with("room"))
+    })
+    .await;
+    let before = source(&pool).await;
+    assert!(before["attendees"].as_f64().is_some_and(|size| size > 50.0), "{before}");
+    let path = pool.dir().join("data/portico.db");
+    let kept = async || {
+        let store = rusqlite::Connection::open(&path).expect("the store");
+        let count = "SELECT count(*) FROM history WHERE room = 'algebra'";
+        store.query_row(count, [], |row| row.get::<_, i64>(0)).expect("a number") == 2
+    };
+    eventually("it is kept", kept).await;
+    pool.kill9();
+    // A row that nobody can have learned is passed over, and said.
+    let store = rusqlite::Connection::open(&path).expect("the store");
+    let broken = "INSERT INTO history VALUES ('acme', 0, 'broken', -1, 3, -5.0, 1.0, 1)";
+    store.execute(broken, []).expect("a row");
+    drop(store);
+    pool.restart().await;
+    eventually("it is known again", async || source(&pool).await == before).await;
+    eventually("what is broken is told", async || {
+        pool.log().contains("1 row of the history of meetings cannot be right")
+    })
+    .await;
+    assert_eq!(explained(&pool, "meeting_id=broken").await["expected"]["source"], "tenant");
+}
+
+#[tokio::test]
+async fn the_command_tells_where_a_meeting_would_go_and_why() {
+    let tenant = Tenant::new("acme").set("placement", "{ spread: meetings }");
+    let pool = Pool::start(config(tenant).set("polling.interval", NEVER)).await;
+    pool.tenant("acme").create("first").await.success();
+    let shell = Shell(&pool);
+    let told = shell.out("place explain --tenant acme --meeting second").await;
+    let other = pool.node(1 - node_of(&pool, "first")).name();
+    assert!(told.contains("expected: 20.0 attendees (from prior), looked at as 100.0"), "{told}");
+    assert!(told.contains(&format!("it would go to {other}")), "{told}");
+    assert!(told.contains("it has more meetings that this one keeps off"), "{told}");
+    let runs = shell.out("place explain --tenant acme --meeting first").await;
+    assert!(runs.contains("it runs already on"), "{runs}");
+    shell.out(&format!("node cordon {other}")).await;
+    let closed = shell.out("place explain --tenant acme --meeting second").await;
+    assert!(closed.contains("an operator has it cordoned"), "{closed}");
+    for (line, told) in [
+        ("place explain --tenant none --meeting m", "none"),
+        ("place explain --tenant acme --meeting m --sub 7", "sub_id"),
+        ("place explain --tenant acme --meeting m --size-hint 100001", "size_hint"),
+    ] {
+        let (code, stdout, stderr) = shell.run(line).await;
+        assert_eq!((code, stdout.as_str()), (1, ""), "{line}: {stderr}");
+        assert!(stderr.contains(told), "{line}: {stderr}");
+    }
+}
