@@ -28,6 +28,7 @@ mod skew;
 mod sparing;
 pub mod store;
 pub mod tasks;
+pub mod trace;
 #[cfg(test)]
 #[path = "../tests/it/harness/wait.rs"]
 mod wait;

@@ -15,6 +15,7 @@ mod load;
 mod memory;
 mod nodes;
 mod operators;
+mod placement;
 mod polling;
 mod pool;
 mod process;
@@ -95,6 +96,9 @@ fn measure(words: &[&str]) -> anyhow::Result<()> {
         }
         if is_asked("list") {
             operators::list(&mut table).await?;
+        }
+        if is_asked("placement") {
+            placement::measure(&mut table)?;
         }
         if is_asked("instances") {
             instances::measure(&mut table).await?;

@@ -1,8 +1,15 @@
 //! `portico simulate`: stands in for what is not there.
 
-use clap::Subcommand;
+mod placement;
 
-use super::DONE;
+use std::io::{stdin, stdout};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use log::error;
+
+use super::{DONE, WRONG};
+use crate::model::{B3lbFactors, Policy};
 use crate::sim;
 
 /// What can be simulated.
@@ -10,10 +17,56 @@ use crate::sim;
 pub(super) enum What {
     /// A faithful BigBlueButton node, with faults on command over HTTP
     Node(sim::cli::Args),
+    /// Where a policy places the meetings of a trace: reads its rows on stdin, writes a node for each create
+    Placement(PlacementArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlacementArgs {
+    /// The policy that places
+    #[arg(long, value_enum, default_value_t)]
+    policy: PolicyName,
+}
+
+/// A policy without the factors that a cluster may set.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum PolicyName {
+    /// By expected attendance
+    #[default]
+    Predictive,
+    /// B3LB's formula with its defaults
+    B3lb,
+    /// b3scale's formula
+    B3scale,
+}
+
+impl From<PolicyName> for Policy {
+    fn from(name: PolicyName) -> Self {
+        match name {
+            PolicyName::Predictive => Self::Predictive,
+            PolicyName::B3lb => Self::B3lb(B3lbFactors::default()),
+            PolicyName::B3scale => Self::B3scale,
+        }
+    }
 }
 
 pub(super) fn simulate(what: What) -> anyhow::Result<u8> {
-    let What::Node(args) = what;
+    match what {
+        What::Node(args) => simulate_node(args),
+        What::Placement(PlacementArgs { policy }) => {
+            let played = placement::run(policy.into(), stdin().lock(), stdout().lock());
+            Ok(played.map_or_else(|trouble| refused(&trouble), |()| DONE))
+        }
+    }
+}
+
+/// What was given cannot be played.
+fn refused(trouble: &anyhow::Error) -> u8 {
+    error!("{trouble:#}");
+    WRONG
+}
+
+fn simulate_node(args: sim::cli::Args) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let stopped = async {

@@ -144,7 +144,8 @@ async fn every_command_explains_itself() {
              Usage: portico simulate <COMMAND>\n\
              \n\
              Commands:\n\
-             \x20 node  A faithful BigBlueButton node, with faults on command over HTTP\n\
+             \x20 node       A faithful BigBlueButton node, with faults on command over HTTP\n\
+             \x20 placement  Where a policy places the meetings of a trace: reads its rows on stdin, writes a node for each create\n\
              \n\
              Options:\n\
              \x20 -h, --help  Print help\n",

@@ -90,6 +90,7 @@ mod survival;
 mod tenancy;
 mod tls;
 mod together;
+mod traces;
 mod traps;
 mod two_files;
 mod watching;

@@ -1,0 +1,109 @@
+//! Days of meetings, played through what places them: how full the fullest node becomes.
+//!
+//! The traces, their scores and the program that plays them are in `tests/traces`; what other load balancers make of
+//! them stands in `reference.json`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const PORTICO: &str = env!("CARGO_BIN_EXE_portico");
+
+/// How far above the recommended policy's figure ours may be: other ties alone move one by more.
+const TOLERANCE: f64 = 1.03;
+/// Those that somebody runs.
+const EXISTING: [&str; 5] = ["b3lb@15s", "b3lb@5s", "b3scale", "bbblb", "scalelite"];
+
+fn traces() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces")
+}
+
+/// Plays a trace; gives its scores, and each placement as it stands in the log.
+fn replay(name: &str, policy: &str) -> (Value, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("placements.csv");
+    let output = Command::new("python3")
+        .arg(traces().join("replay.py"))
+        .arg(traces().join(format!("{name}.csv.gz")))
+        .arg("--log")
+        .arg(&log)
+        .args(["--", PORTICO, "simulate", "placement", "--policy", policy])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("python3 runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {told}");
+    let scores = serde_json::from_slice(&output.stdout).expect("scores");
+    (scores, std::fs::read_to_string(log).expect("the log"))
+}
+
+fn reference() -> Value {
+    let text = std::fs::read(traces().join("reference.json")).expect("the reference");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+#[test]
+fn every_day_is_placed_as_the_research_says_and_better_than_others_do() {
+    let reference = reference();
+    let days = reference.as_object().expect("days");
+    assert_eq!(days.len(), 6);
+    for (name, day) in days {
+        let ours = replay(name, "predictive").0["imb_p99"].as_f64().expect("a figure");
+        let of = |system: &str| day["systems"][system]["imb_p99"].as_f64().expect("a figure");
+        assert!(ours <= of("ours") * TOLERANCE, "{name}: {ours}, recommended {}", of("ours"));
+        for other in EXISTING {
+            assert!(ours < of(other), "{name}: {ours}, {other} {}", of(other));
+        }
+    }
+}
+
+#[test]
+fn equal_input_gives_equal_choices_by_every_policy() {
+    for policy in ["predictive", "b3lb", "b3scale"] {
+        let day = "webinar-n5-u75-s1";
+        let (first, second) = (replay(day, policy), replay(day, policy));
+        assert_eq!(first, second, "{policy}");
+        assert!(first.1.lines().count() > 100);
+    }
+}
+
+fn place(rows: &str) -> (i32, String, String) {
+    let mut child = Command::new(PORTICO)
+        .args(["simulate", "placement"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("portico starts");
+    // It may give up before it has read all.
+    drop(child.stdin.take().expect("a pipe").write_all(rows.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("no signal"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_trace_that_cannot_be_played_is_refused_with_its_line() {
+    let up = "0,node_up,,,,n0,1,\n";
+    for (rows, told) in [
+        ("time,what\n".to_owned(), "line 1: the header is \"time,what\""),
+        (format!("{up}1,party,t,m,,,,\n"), "line 2: unknown event \"party\""),
+        (
+            "5,node_up,,,,n0,1,\n4,create,t,m,,,0,0\n".to_owned(),
+            "line 2: time goes back from 5 to 4",
+        ),
+        ("1,create,t,m,,,0,0\n".to_owned(), "line 1: no node for a meeting of tenant t"),
+        (format!("{up}1,node_down,,,,n1,,\n"), "line 2: node n1 is unknown"),
+        ("0,node_up,,,,n0,,\n".to_owned(), "line 1: node n0 is new, and has no weight"),
+    ] {
+        let (code, stdout, stderr) = place(&rows);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{rows}: {stderr}");
+        assert!(stderr.contains(told), "{rows}: {stderr}");
+    }
+    assert_eq!(place("").0, 0);
+    let (code, stdout, stderr) = place(&format!("{up}1,create,Odd Tenant!,m,,,0,0\n"));
+    assert_eq!((code, stdout.as_str()), (0, "n0\n"), "{stderr}");
+}
