@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use log::debug;
+use log::{Level, debug, log_enabled};
 
 use super::live::Counters;
 use super::policy;
@@ -180,15 +180,15 @@ impl TenantEntry {
                 }
             }
             let Some(Candidate { node, seen, .. }) = best else { return Err(why) };
+            // Before the meeting weighs there.
+            let looked = log_enabled!(Level::Debug).then(|| Looked(self, wanted).to_string());
             // It weighs before the choice stands: whoever sees that it stands sees the weight.
             let burden = Burden::of(&node.live, size);
             if node.live.try_reserve(&seen) {
-                debug!(
-                    "a meeting of tenant {} goes to node {}: {}",
-                    wanted.key.scope,
-                    node.name(),
-                    Looked(self, wanted)
-                );
+                if let Some(looked) = looked {
+                    let tenant = &wanted.key.scope;
+                    debug!("a meeting of tenant {tenant} goes to node {}: {looked}", node.name());
+                }
                 return Ok(Reservation { seat: Seat(node.clone()), size: single(size), burden });
             }
         }

@@ -99,9 +99,10 @@ impl Burden {
     pub(in crate::fleet) fn add_one(&self) {
         let mut laid = self.0.lock();
         if let Some(live) = &laid.on {
-            let one = thousandths(1.0);
-            live.burden(one);
-            laid.thousandths += one;
+            // What is added is what is later taken off, however many there are.
+            let with_one = laid.thousandths.saturating_add(thousandths(1.0));
+            live.burden(with_one - laid.thousandths);
+            laid.thousandths = with_one;
         }
     }
 
