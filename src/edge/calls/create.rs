@@ -4,6 +4,7 @@
 //! be written it goes out all the same; see `saving.rs`.
 
 mod inherited;
+mod parent;
 mod saving;
 mod size;
 
@@ -90,7 +91,7 @@ impl<'a> Order<'a> {
             _ => return Err(Refusal::client(Failure::MEETING_NAME_LENGTH)),
         }
         branding::dress_create(asked, &mut params);
-        let parent = parent(edge, asked, &params)?;
+        let parent = parent::find(edge, asked, &params)?;
         let callbacks = Wanted::take(edge, asked.base.as_deref(), &asked.caller.scope, &mut params);
         let tenant = &asked.caller.tenant.tenant;
         let hints = size::hints(edge, tenant, &mut params);
@@ -267,26 +268,6 @@ impl<'a> Order<'a> {
             parent_internal_id: Some(parent.internal_id().to_owned()),
             xml: shown.to_vec().into(),
         })
-    }
-}
-
-/// The parent of a breakout room: it decides on the node.
-fn parent(
-    edge: &Edge,
-    asked: &Asked<'_>,
-    params: &Params<'_>,
-) -> Result<Option<Arc<Entry>>, Refusal> {
-    let is_breakout = params.get("isBreakout");
-    if is_breakout.is_none_or(|value| !value.trim().eq_ignore_ascii_case("true")) {
-        return Ok(None);
-    }
-    let id = params.get("parentMeetingID").unwrap_or_default();
-    if id.trim().is_empty() {
-        return Err(Refusal::client(Failure::PARENT_MISSING));
-    }
-    match asked.find(edge, id.trim()) {
-        Some(parent) if parent.phase() == Phase::Running => Ok(Some(parent)),
-        _ => Err(asked.unknown(Failure::PARENT_NOT_FOUND)),
     }
 }
 
