@@ -2,10 +2,13 @@
 
 mod requests;
 
+use std::sync::Arc;
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::callbacks::Counters;
 use crate::fleet::{NoNode, Node};
+use crate::sparing::Sparing;
 
 pub(super) use requests::{InFlight, Requests};
 
@@ -19,6 +22,8 @@ pub(super) struct Metrics {
     pub(super) placements: IntCounterVec,
     pub(super) placement_retries: IntCounterVec,
     pub(super) placements_refused: IntCounterVec,
+    pub(super) placements_on_full_nodes: IntCounter,
+    pub(super) full_nodes: Arc<Sparing>,
     pub(super) store_failures: IntCounter,
     pub(super) creates_without_store: IntCounter,
     pub(super) callbacks: Counters,
@@ -82,6 +87,11 @@ impl Metrics {
                 &["kind"],
             )?,
             placements_refused,
+            placements_on_full_nodes: counter(
+                "portico_placements_on_full_nodes_total",
+                "New meetings with which even the least loaded node holds room for more attendees than it is built for.",
+            )?,
+            full_nodes: Arc::default(),
             creates_without_store: counter(
                 "portico_creates_refused_total",
                 "Creates of new meetings that were refused because the store could not be asked.",

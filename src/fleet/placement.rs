@@ -38,6 +38,14 @@ impl Reservation {
         self.size
     }
 
+    /// What the node carries with it and what it is built for, in attendees, where that is less.
+    pub fn too_much(&self) -> Option<(f64, f64)> {
+        let node = self.node();
+        let (carries, built_for) =
+            (node.live.occupied(), f64::from(node.spec.capacity) * node.spec.weight);
+        (carries > built_for).then_some((carries, built_for))
+    }
+
     /// Of a placement that another instance has decided, of a meeting of this size.
     pub(super) fn of_others(node: Arc<Node>, size: f32) -> Self {
         node.live.reserve();

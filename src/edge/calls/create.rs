@@ -214,7 +214,8 @@ impl<'a> Order<'a> {
         let tenant = present(&snapshot, asked.caller.tenant);
         let expected = edge.fleet.expect(&tenant.tenant, &self.key, self.hints);
         let wanted = fleet::Wanted { expected, tried, ..fleet::Wanted::new(&self.key) };
-        match edge.fleet.place(&tenant, &wanted, place).await {
+        let placed = edge.fleet.place(&tenant, &wanted, place).await;
+        match placed.inspect(|reservation| size::tell_if_full(edge, reservation)) {
             Ok(reservation) => Ok((reservation.node().clone(), Some(reservation))),
             Err(why @ Unplaced::Reached(_)) => Err(limits::unplaced(why)),
             Err(Unplaced::NoNode(why)) => {

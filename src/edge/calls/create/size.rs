@@ -1,10 +1,10 @@
 //! What a front end says of the size of its meeting.
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::bbb::Params;
 use crate::edge::Edge;
-use crate::fleet::Hints;
+use crate::fleet::{Hints, Reservation};
 use crate::model::{MOST_ATTENDEES, Tenant};
 
 /// Takes the hints of a create, which nodes are not shown where the tenant wants that.
@@ -18,6 +18,19 @@ pub(super) fn hints(edge: &Edge, tenant: &Tenant, params: &mut Params<'_>) -> Hi
         params.remove(name);
     }
     hints
+}
+
+/// Nobody is refused because nodes are full; the operator is told.
+pub(super) fn tell_if_full(edge: &Edge, reservation: &Reservation) {
+    let Some((carries, built_for)) = reservation.too_much() else { return };
+    edge.metrics.placements_on_full_nodes.inc();
+    if let Some(left_out) = edge.metrics.full_nodes.turn() {
+        let node = reservation.node().name();
+        warn!(
+            "the least loaded node for a new meeting, {node}, holds room for {carries:.0} attendees and is built for \
+             {built_for:.0}: the pool needs more nodes, or their capacity is set too low{left_out}"
+        );
+    }
 }
 
 /// A number of attendees that a meeting can have. What is none, or absurd, says nothing, and refuses nothing.
