@@ -134,3 +134,19 @@ async fn the_command_tells_where_a_meeting_would_go_and_why() {
         assert!(stderr.contains(told), "{line}: {stderr}");
     }
 }
+
+#[tokio::test]
+async fn who_must_put_a_meeting_on_a_node_that_is_too_small_is_told() {
+    let pool = Pool::start(config(Tenant::new("acme")).set("polling.interval", NEVER)).await;
+    let acme = pool.tenant("acme");
+    let metric = "portico_placements_on_full_nodes_total";
+    for (room, hint, full) in [("small", 200, 0.0), ("large", 300, 1.0), ("larger", 200, 2.0)] {
+        let query = format!("name=A+name&meetingID={room}&meta_bbb-meeting-size-hint={hint}");
+        acme.get("create", &query).await.success();
+        assert!((pool.metrics().await.get(metric) - full).abs() < 0.1, "{room}");
+    }
+    let node = pool.node(node_of(&pool, "large")).name();
+    let told = format!("{node}, holds room for 300 attendees and is built for 200");
+    eventually("it is told", async || pool.log().contains(&told)).await;
+    assert_eq!(pool.log().matches("holds room for").count(), 1, "once a minute");
+}
