@@ -15,6 +15,7 @@ mod directory;
 mod doubles;
 mod entry;
 mod forecast;
+mod grown;
 mod health;
 mod hook_events;
 mod hooks;
@@ -54,6 +55,7 @@ pub use directory::{Directory, Sought};
 pub use doubles::{Double, Seen, Verdict, judge};
 pub use entry::{Entry, Phase};
 pub use forecast::{Forecast, Sureness};
+pub use grown::Grown;
 pub use health::{Change, Thresholds};
 pub use hook_events::{MEETING_ENDED, form_of};
 pub use hooks::{HOOK_PREFIX, Hooks, Wish, Wished, hook_path};
@@ -94,6 +96,8 @@ pub struct Fleet {
     pub outlook: Outlook,
     /// What became of earlier meetings.
     pub history: History,
+    /// Meetings whose peak the store does not know.
+    pub grown: Grown,
     /// Where the hours of the week are counted.
     zone: TimeZone,
     /// Other instances that share our store.
@@ -118,6 +122,7 @@ impl Fleet {
             hooks: Hooks::default(),
             outlook: Outlook::default(),
             history: History::default(),
+            grown: Grown::default(),
             zone: TimeZone::system(),
             instances: Instances::default(),
             overlapping: AtomicBool::new(false),
@@ -171,7 +176,8 @@ impl Fleet {
             if let Some(tenant) = snapshot.tenant(meeting.key.scope.tenant.as_str()) {
                 meeting.key.scope = tenant.tenant.scope(meeting.key.scope.sub);
             }
-            self.directory.adopt(meeting, true);
+            let entry = self.directory.adopt(meeting, true);
+            self.weigh_unpolled(node, &entry);
         }
         self.snapshot.store(Arc::new(snapshot));
         unknown

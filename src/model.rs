@@ -30,7 +30,7 @@ pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
 pub use instance::InstanceId;
 pub use inventory::{Clash, Inventory, Kind, Object, ObjectName, Origin};
 pub use ledger::{Change, Token};
-pub use meeting::{MOST_ATTENDEES, Meeting, MeetingKey};
+pub use meeting::{Extent, MOST_ATTENDEES, Meeting, MeetingKey};
 pub use node::{AdminState, Health, Node};
 pub use reach::{Forbidden, MAX_TARGET_BYTES, Reach};
 pub use rules::{Rule, RuleList, RuleMode, Rules};

@@ -20,6 +20,7 @@ mod inventory_row;
 mod ledger;
 mod node_row;
 mod op;
+mod peaks;
 mod placement_row;
 mod postgres;
 mod seal;
@@ -61,6 +62,7 @@ pub use inventory::{
     Applied, Applying, Inventories, Part, SavedInventory, digest_of, digest_with, marks,
 };
 pub use ledger::Ledger;
+pub use peaks::{Grown, Peaks};
 pub use postgres::{Postgres, Trouble};
 pub use statistics::{Begun, Of, Per, Running, Statistics, Usage, Wanted};
 
@@ -86,6 +88,7 @@ pub trait Store:
     + Histories
     + Inventories
     + Ledger
+    + Peaks
     + Statistics
     + Send
     + Sync

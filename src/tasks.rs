@@ -12,6 +12,7 @@ mod hooks;
 mod housekeeping;
 mod leases;
 mod outbox;
+mod peaks;
 mod poll;
 mod poller;
 mod rows;

@@ -8,8 +8,8 @@ use pingora_load_balancing::selection::RoundRobin;
 use portico::fleet::predict::{Ask, History};
 use portico::fleet::{Fleet, Hints, Thresholds, Wanted};
 use portico::model::{
-    AdminState, Cluster, ClusterGroup, Hour, Inventory, Meeting, MeetingKey, Node, NodeName, Peak,
-    Scope, Secret, Tenant, TenantSecret,
+    AdminState, Cluster, ClusterGroup, Extent, Hour, Inventory, Meeting, MeetingKey, Node,
+    NodeName, Peak, Scope, Secret, Tenant, TenantSecret,
 };
 
 use tokio::time::Instant;
@@ -160,6 +160,7 @@ fn pool(nodes: usize) -> anyhow::Result<Fleet> {
             internal_id: format!("m-{number}-1"),
             created_at_ms: portico::fleet::now_ms(),
             parent_internal_id: None,
+            extent: Extent::default(),
             xml: Box::default(),
             key,
         };

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures::future::{join, try_join_all};
 use portico::model::{
-    Callback, CallbackKind, CallbackToken, InstanceId, Meeting, MeetingKey, NodeName, Scope, Secret,
+    Callback, CallbackKind, CallbackToken, Extent, InstanceId, Meeting, MeetingKey, NodeName,
+    Scope, Secret,
 };
 use portico::store::{Claim, Claiming, Embedded, Older, Postgres, Saving, Store};
 use sha1::{Digest, Sha1};
@@ -99,6 +100,7 @@ fn meeting(number: usize) -> anyhow::Result<Meeting> {
         node_meeting_id,
         created_at_ms: CREATED_MS,
         parent_internal_id: None,
+        extent: Extent::default(),
         xml: format!("<meeting><meetingID>{}</meetingID></meeting>", room(number))
             .into_bytes()
             .into(),

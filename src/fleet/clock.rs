@@ -18,7 +18,12 @@ pub enum Clock {
         begun: Instant,
     },
     /// What it is set to, in milliseconds.
-    Simulated(AtomicU64),
+    Simulated {
+        /// The time of day.
+        now: AtomicU64,
+        /// How far it was set forward, all in all: ages never jump.
+        gone: AtomicU64,
+    },
 }
 
 impl Default for Clock {
@@ -30,13 +35,14 @@ impl Default for Clock {
 impl Clock {
     /// One that stands at 0 until it is set.
     pub fn simulated() -> Self {
-        Self::Simulated(AtomicU64::new(0))
+        Self::Simulated { now: AtomicU64::new(0), gone: AtomicU64::new(0) }
     }
 
-    /// Sets a simulated one; a real one goes by itself.
+    /// Sets a simulated one, forward or back; a real one goes by itself.
     pub fn set(&self, at_ms: u64) {
-        if let Self::Simulated(now) = self {
-            now.store(at_ms, Ordering::Relaxed);
+        if let Self::Simulated { now, gone } = self {
+            let before = now.swap(at_ms, Ordering::Relaxed);
+            gone.fetch_add(at_ms.saturating_sub(before), Ordering::Relaxed);
         }
     }
 
@@ -44,7 +50,7 @@ impl Clock {
     pub fn now_ms(&self) -> u64 {
         match self {
             Self::Real { .. } => now_ms(),
-            Self::Simulated(now) => now.load(Ordering::Relaxed),
+            Self::Simulated { now, .. } => now.load(Ordering::Relaxed),
         }
     }
 
@@ -56,7 +62,7 @@ impl Clock {
                 let since = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 since.saturating_add(OLDEST_MS)
             }
-            Self::Simulated(now) => now.load(Ordering::Relaxed).saturating_add(OLDEST_MS),
+            Self::Simulated { gone, .. } => gone.load(Ordering::Relaxed).saturating_add(OLDEST_MS),
         }
     }
 

@@ -15,7 +15,7 @@ use super::live::Live;
 use super::origin::Origin;
 use super::placement::{Reservation, Seat};
 use super::predict::{self, Burden, Joins};
-use crate::model::{Meeting, MeetingKey, NodeName};
+use crate::model::{Extent, MOST_ATTENDEES, Meeting, MeetingKey, NodeName};
 
 /// Where a meeting is in its life.
 ///
@@ -93,7 +93,9 @@ impl Entry {
     ) -> Self {
         let (seat, expected, burden) = match reservation.map(Reservation::hand_over) {
             Some((seat, expected, burden)) => (Some(seat), expected, burden),
-            None => (None, 0.0, Burden::default()),
+            None => {
+                (None, predict::attendees(meeting.extent.expected_thousandths), Burden::default())
+            }
         };
         let mut key = meeting.key;
         // There may be a hundred thousand of them.
@@ -108,7 +110,7 @@ impl Entry {
             created_at_ms: meeting.created_at_ms,
             began_ms,
             expected,
-            peak: AtomicU32::new(0),
+            peak: AtomicU32::new(meeting.extent.peak.min(MOST_ATTENDEES)),
             joins: Joins::default(),
             burden,
             xml: Mutex::new(meeting.xml.into()),
@@ -282,16 +284,17 @@ impl Entry {
         self.is_saved.store(false, Ordering::Release);
     }
 
-    /// Takes over what a poll shows.
-    pub(super) fn see(&self, xml: Bytes, people: People) {
+    /// Takes over what a poll shows. Returns whether there were never so many in it.
+    pub(super) fn see(&self, xml: Bytes, people: People) -> bool {
         *self.xml.lock() = xml;
         self.attendees.store(people.attendees, Ordering::Relaxed);
-        self.peak.fetch_max(people.attendees, Ordering::Relaxed);
+        let before = self.peak.fetch_max(people.attendees, Ordering::Relaxed);
         if let Some(part) = &self.part {
             part.see(people);
         }
         self.missed.store(0, Ordering::Relaxed);
         self.is_shown.store(true, Ordering::Relaxed);
+        before < people.attendees
     }
 
     /// Whether the last poll that could has shown it.
@@ -373,6 +376,10 @@ impl Entry {
             internal_id: self.internal_id.to_string(),
             created_at_ms: self.created_at_ms,
             parent_internal_id: self.parent_internal_id.as_deref().map(str::to_owned),
+            extent: Extent {
+                expected_thousandths: predict::thousandths(self.expected.into()),
+                peak: self.peak(),
+            },
             xml: self.xml().to_vec().into(),
         }
     }

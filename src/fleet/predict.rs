@@ -16,6 +16,12 @@ pub use history::{History, Level};
 
 use crate::model::MOST_ATTENDEES;
 
+/// The same as a number of attendees.
+#[expect(clippy::cast_possible_truncation, reason = "sizes are small")]
+pub(super) fn attendees(thousandths: u32) -> f32 {
+    (f64::from(thousandths.min(MOST_ATTENDEES * 1000)) / 1000.0) as f32
+}
+
 /// Attendees in thousandths, as nodes add them up: sums of whole numbers do not drift.
 #[expect(
     clippy::cast_possible_truncation,

@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Fleet;
 use super::doubles::{Double, Here};
@@ -21,7 +22,7 @@ use super::journal::Fate;
 use super::limits::People;
 use super::snapshot::{Node, Snapshot};
 use crate::bbb::MeetingInfo;
-use crate::model::{Meeting, MeetingKey, NodeName, SubId};
+use crate::model::{Extent, Meeting, MeetingKey, NodeName, SubId};
 
 /// Polls in a row that must not show a meeting until it counts as over. One could be a race of the node
 /// with itself: its list is not a snapshot.
@@ -141,6 +142,12 @@ impl Fleet {
         }
     }
 
+    /// Has a meeting that was placed elsewhere, or when we last ran, weigh at once what is still expected of it: what
+    /// is placed before a poll has counted it is not to come on top.
+    pub(super) fn weigh_unpolled(&self, node: &Node, entry: &Entry) {
+        entry.weigh(&node.live, self.directory.clock.steady_ms(), Duration::ZERO);
+    }
+
     /// Hides the meetings of a node that has been down for longer than the grace: the next create of
     /// such a meeting is placed elsewhere. Returns how many there were.
     pub fn lose_meetings_on(&self, node: &NodeName) -> usize {
@@ -181,7 +188,9 @@ impl Poll<'_> {
                     entry.mark_ended();
                 }
                 let xml = identity::reworded(info, entry.key(), entry.created_as());
-                entry.see(xml.into_boxed_slice().into(), people);
+                if entry.see(xml.into_boxed_slice().into(), people) {
+                    self.fleet.grown.note(&entry);
+                }
                 self.seen.insert(internal_id.into());
                 self.shown.push(entry);
             }
@@ -248,6 +257,7 @@ impl Poll<'_> {
             internal_id,
             created_at_ms,
             parent_internal_id: parent,
+            extent: Extent::default(),
         })
     }
 
@@ -278,17 +288,20 @@ impl Poll<'_> {
         for entry in &shown {
             settle(entry);
         }
-        for Stranger { meeting, people } in strangers {
+        for Stranger { mut meeting, people } in strangers {
             match whose(fleet, &self.snapshot, &self.told, &seen, &meeting) {
                 Whose::Unclear => {}
                 Whose::Double(rival) => {
                     let here = Here::Stranger(Box::new(meeting));
                     outcome.doubles.push(Double { here, rival });
                 }
-                Whose::New { is_saved, outdated } => {
+                Whose::New { is_saved, outdated, extent } => {
+                    meeting.extent = extent;
                     let holder = fleet.directory.get(&meeting.key.scope, &meeting.key.id);
                     let entry = fleet.directory.adopt(meeting, is_saved);
-                    entry.see(entry.xml(), people);
+                    if entry.see(entry.xml(), people) {
+                        fleet.grown.note(&entry);
+                    }
                     if holder.is_some_and(|holder| holder.phase() == Phase::Running) {
                         fleet.tell_moved(&entry, None);
                     }
@@ -331,7 +344,7 @@ enum Whose {
     /// That will show: it is being created, or known by now.
     Unclear,
     /// The meeting of its key, in place of what the store has of it there.
-    New { is_saved: bool, outdated: Option<Meeting> },
+    New { is_saved: bool, outdated: Option<Meeting>, extent: Extent },
     /// One that runs elsewhere, too.
     Double(Arc<Entry>),
 }
@@ -358,7 +371,8 @@ fn whose(
         None => {}
         Some(row) if row.internal_id == stranger.internal_id => {
             // Whatever else has the key here, the row decides for all instances.
-            return Whose::New { is_saved: row.node == stranger.node, outdated };
+            let is_saved = row.node == stranger.node;
+            return Whose::New { is_saved, outdated, extent: row.extent };
         }
         // A node runs one meeting of a name: the younger one.
         Some(row) if row.node == stranger.node => {
@@ -379,7 +393,7 @@ fn whose(
         Some(other) if other.phase() == Phase::Running && other.node() != &stranger.node => {
             Whose::Double(other)
         }
-        _ => Whose::New { is_saved: false, outdated },
+        _ => Whose::New { is_saved: false, outdated, extent: Extent::default() },
     }
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod fixture;
 mod placing;
 mod reconciling;
+mod restoring;
 
 use std::sync::Arc;
 

@@ -31,6 +31,18 @@ pub struct Meeting {
     pub created_at_ms: u64,
     /// For a breakout room, the internal id of its parent.
     pub parent_internal_id: Option<String>,
+    /// How large it is to become, and has been.
+    pub extent: Extent,
     /// The `<meeting>` element for `getMeetings`, in the front end's words.
     pub xml: Box<[u8]>,
+}
+
+/// How large a meeting is to become, and has been.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extent {
+    /// Attendees that were expected at its fullest when it was placed, in thousandths; 0 where nobody knows.
+    pub expected_thousandths: u32,
+    /// Attendees at its fullest, as far as polls have counted.
+    pub peak: u32,
 }

@@ -15,7 +15,7 @@ use super::{
     Store, WantedAsset,
 };
 use crate::model::{
-    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Hook,
+    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackKind, CallbackToken, Extent, Hook,
     InstanceId, Meeting, MeetingKey, NewDelivery, NodeName, Scope, Secret, Settled,
     WantedDeliveries,
 };
@@ -153,6 +153,7 @@ fn saved_meeting() -> impl Strategy<Value = Meeting> {
             key,
             created_at_ms: created_at_ms.into(),
             parent_internal_id: parent.map(Into::into),
+            extent: Extent { expected_thousandths: created_at_ms / 2, peak: created_at_ms / 7 },
             xml: xml.into(),
             ..meeting("acme", "m", internal_id)
         })

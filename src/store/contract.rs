@@ -7,6 +7,7 @@ mod counters;
 mod history;
 mod inventory;
 mod ledger;
+mod peaks;
 mod statistics;
 
 use std::collections::HashMap;
@@ -29,13 +30,14 @@ pub(super) use self::inventory::{
     any_change_makes_another_digest, inventory, the_last_inventory_is_in_force,
 };
 pub(super) use self::ledger::{a_revoked_token_stays_revoked, changes_come_back_the_latest_first};
+pub(super) use self::peaks::what_is_known_of_a_running_meeting_only_grows;
 pub(super) use self::statistics::{
     a_batch_is_counted_once, clocks_apart_are_one, one_of_many_counts_what_runs,
     usage_adds_up_by_hours_and_days,
 };
 use super::{Adding, Applying, Older, Opening, SavedNode, Store};
 use crate::model::{
-    AdminState, CallbackToken, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
+    AdminState, CallbackToken, Extent, Hook, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
 };
 
 pub(super) fn meeting(scope: &str, id: &str, internal_id: &str) -> Meeting {
@@ -46,6 +48,7 @@ pub(super) fn meeting(scope: &str, id: &str, internal_id: &str) -> Meeting {
         internal_id: internal_id.to_owned(),
         created_at_ms: 1_795_000_000_123,
         parent_internal_id: None,
+        extent: Extent::default(),
         xml: Box::from(*b"<meeting/>"),
     }
 }
@@ -75,6 +78,7 @@ pub(super) async fn everything_comes_back_as_it_was_put(store: &dyn Store) {
     let odd = Meeting {
         created_at_ms: 0,
         parent_internal_id: Some("sha1-of-parent-17".to_owned()),
+        extent: Extent { expected_thousandths: 150_000, peak: 60 },
         xml: Box::from(*b"\0\xff not even text"),
         ..meeting("acme-999", "'; DROP TABLE meetings; -- \u{0} ü 🎥", "")
     };

@@ -18,6 +18,7 @@ mod inventory;
 mod ledger;
 mod op;
 mod outbox;
+mod peaks;
 mod rows;
 mod schema;
 mod sealing;

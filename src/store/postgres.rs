@@ -18,6 +18,7 @@ mod history;
 mod inventory;
 mod ledger;
 mod outbox;
+mod peaks;
 mod rows;
 mod schema;
 mod session;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::driver::{Failed, Metrics, Task, activate, run};
+use super::peaks;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::store::{Error, Sought, Store};
@@ -120,6 +121,7 @@ impl Task for History {
 
     async fn activate(&self) -> Result<(), Failed> {
         let done = async {
+            peaks::keep(&self.fleet, self.store.as_ref()).await?;
             // What is known before is not to be learned again on top of what is taken up.
             self.tell().await?;
             self.hear().await?;

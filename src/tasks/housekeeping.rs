@@ -106,7 +106,8 @@ mod tests {
     use super::*;
     use crate::fleet::Thresholds;
     use crate::model::{
-        AdminState, Cluster, Inventory, Meeting, MeetingKey, Node, NodeName, Scope, Secret, Tenant,
+        AdminState, Cluster, Extent, Inventory, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
+        Tenant,
     };
     use crate::store::{Embedded, SavedNode};
 
@@ -148,6 +149,7 @@ mod tests {
                 internal_id: "m-1".to_owned(),
                 created_at_ms,
                 parent_internal_id: None,
+                extent: Extent::default(),
                 xml: Box::from(*b"<meeting/>"),
             };
             store.put_meeting(&meeting).await.unwrap();

@@ -306,7 +306,7 @@ pub(super) fn sign(node: &Node, call: Call, params: &Params<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Scope;
+    use crate::model::{Extent, Scope};
 
     fn row(internal_id: &str) -> Meeting {
         Meeting {
@@ -316,6 +316,7 @@ mod tests {
             internal_id: internal_id.to_owned(),
             created_at_ms: 1,
             parent_internal_id: None,
+            extent: Extent::default(),
             xml: Box::default(),
         }
     }

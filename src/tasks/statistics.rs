@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        AdminState, Inventory, Meeting, MeetingKey, NodeName, Scope, SubId, Tenant,
+        AdminState, Extent, Inventory, Meeting, MeetingKey, NodeName, Scope, SubId, Tenant,
     };
     use crate::store::Embedded;
 
@@ -219,6 +219,7 @@ mod tests {
                 internal_id: id.to_owned(),
                 created_at_ms: 1,
                 parent_internal_id: None,
+                extent: Extent::default(),
                 xml: Box::from(*b"<meeting/>"),
             };
             fleet.directory.enter(meeting, None, place, Vec::new());

@@ -1,5 +1,6 @@
 //! Meetings are placed by how large they are expected to become.
 
+use portico::sim::Fault;
 use serde_json::Value;
 
 use crate::api::Operator;
@@ -31,11 +32,13 @@ async fn room_is_held_for_those_who_are_still_expected() {
     let tenant = Tenant::new("acme");
     let pool = Pool::start(config(tenant).set("polling.interval", NEVER)).await;
     let acme = pool.tenant("acme");
-    acme.get("create", "name=A+name&meetingID=webinar&meta_bbb-meeting-size-hint=150").await.success();
+    acme.get("create", "name=name&meetingID=webinar&meta_bbb-meeting-size-hint=150")
+        .await
+        .success();
     let webinar = node_of(&pool, "webinar");
     // All small ones together need no more than what is held for the large one.
     for number in 0..4 {
-        let query = format!("name=A+name&meetingID=m{number}&meta_bbb-meeting-size-hint=30");
+        let query = format!("name=name&meetingID=m{number}&meta_bbb-meeting-size-hint=30");
         acme.get("create", &query).await.success();
         assert_ne!(node_of(&pool, &format!("m{number}")), webinar);
     }
@@ -57,7 +60,7 @@ async fn hints_are_capped_taken_off_and_passed_over_where_they_make_no_sense() {
     let pool = Pool::start(config(tenant).set("polling.interval", NEVER)).await;
     let acme = pool.tenant("acme");
     for (number, hint) in ["1000000", "-7", "NaN", "many", ""].iter().enumerate() {
-        let query = format!("name=A+name&meetingID=m{number}&meta_bbb-meeting-size-hint={hint}");
+        let query = format!("name=name&meetingID=m{number}&meta_bbb-meeting-size-hint={hint}");
         acme.get("create", &query).await.success();
     }
     for node in pool.nodes() {
@@ -106,6 +109,79 @@ async fn what_became_of_a_room_is_remembered_also_after_a_crash() {
     })
     .await;
     assert_eq!(explained(&pool, "meeting_id=broken").await["expected"]["source"], "tenant");
+}
+
+#[tokio::test]
+async fn what_is_expected_of_a_running_meeting_survives_a_crash() {
+    let mut pool = Pool::start(config(Tenant::new("acme")).set("polling.interval", NEVER)).await;
+    let acme = pool.tenant("acme");
+    acme.get("create", "name=name&meetingID=webinar&meta_bbb-meeting-size-hint=150")
+        .await
+        .success();
+    let webinar = node_of(&pool, "webinar");
+    pool.kill9();
+    // No poll of its node comes back; the other's does.
+    pool.node(webinar).set_call_fault("getMeetings", Some(Fault::Hang));
+    pool.restart().await;
+    let occupied = async |pool: &Pool, number: usize| {
+        let told = explained(pool, "meeting_id=next&size_hint=10").await;
+        let name = pool.node(number).name();
+        let all = told["candidates"].as_array().expect("candidates");
+        let one = all.iter().find(|one| one["node"] == *name).expect("the node");
+        one["occupied"].as_f64().expect("a number")
+    };
+    assert!((occupied(&pool, webinar).await - 150.0).abs() < 0.1);
+    assert!(occupied(&pool, 1 - webinar).await.abs() < 0.1);
+    // The next time both are polled, and nobody has come yet.
+    pool.kill9();
+    pool.node(webinar).set_call_fault("getMeetings", None);
+    pool.restart().await;
+    eventually("both are up", async || {
+        let told = explained(&pool, "meeting_id=next").await;
+        told["candidates"]
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| !one["score"].is_null()))
+    })
+    .await;
+    for number in 0..4 {
+        let query = format!("name=name&meetingID=m{number}&meta_bbb-meeting-size-hint=30");
+        acme.get("create", &query).await.success();
+        assert_ne!(node_of(&pool, &format!("m{number}")), webinar);
+    }
+    assert!((occupied(&pool, webinar).await - 150.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn who_has_left_before_a_crash_is_learned_after_it() {
+    let config = config(Tenant::new("acme")).set("polling.interval", "50ms");
+    let mut pool = Pool::start(config).await;
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await.success();
+    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
+    let path = pool.dir().join("data/portico.db");
+    let kept = async || {
+        let store = rusqlite::Connection::open(&path).expect("the store");
+        let peak = "SELECT peak FROM meetings WHERE meeting_id = 'algebra'";
+        store.query_row(peak, [], |row| row.get::<_, i64>(0)).expect("a number") == 60
+    };
+    eventually("the store knows how many came", kept).await;
+    pool.kill9();
+    let node = pool.node_of("algebra@acme");
+    assert!(node.remove_attendees("algebra@acme") && node.add_attendees("algebra@acme", 10));
+    pool.restart().await;
+    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
+    eventually("those who stayed are counted", async || {
+        (pool.metrics().await.get(metric) - 10.0).abs() < 0.1
+    })
+    .await;
+    acme.get("end", "meetingID=algebra").await.success();
+    eventually("all who came are learned", async || {
+        let told = explained(&pool, "meeting_id=algebra").await;
+        let source =
+            told["expected"]["source"].as_str().is_some_and(|from| from.starts_with("room"));
+        source && told["expected"]["attendees"].as_f64().is_some_and(|size| size > 50.0)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use jiff::tz::TimeZone;
 use crate::bbb::{Element, MeetingInfo};
 use crate::fleet::{Entry, Fleet, Hints, Phase, Thresholds, Wanted, identity};
 use crate::model::{
-    AdminState, Cluster, ClusterGroup, Health, Inventory, Meeting, MeetingIds, MeetingKey, Node,
-    NodeName, Peak, Policy, Scope, Secret, Slug, SubId, Tenant,
+    AdminState, Cluster, ClusterGroup, Extent, Health, Inventory, Meeting, MeetingIds, MeetingKey,
+    Node, NodeName, Peak, Policy, Scope, Secret, Slug, SubId, Tenant,
 };
 use crate::trace::{Room, Row, Rows, What};
 
@@ -143,6 +143,7 @@ impl Player {
             node_meeting_id: id,
             created_at_ms,
             parent_internal_id: None,
+            extent: Extent::default(),
             xml: Box::default(),
         };
         self.fleet.directory.enter(meeting, Some(reservation), place, Vec::new());

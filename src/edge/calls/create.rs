@@ -30,7 +30,7 @@ use crate::fleet::{
     self, Claim, Entry, Hints, Node, Phase, Place, Reservation, Snapshot, TenantEntry, Unplaced,
     identity, now_ms,
 };
-use crate::model::{Health, Meeting, MeetingKey, NodeName};
+use crate::model::{Extent, Health, Meeting, MeetingKey, NodeName};
 use crate::store;
 
 /// Nodes that are tried for one meeting.
@@ -251,6 +251,7 @@ impl<'a> Order<'a> {
                 internal_id,
                 created_at_ms,
                 parent_internal_id: None,
+                extent: Extent::default(),
                 xml: shown.to_vec().into(),
             });
         };
@@ -267,6 +268,7 @@ impl<'a> Order<'a> {
             internal_id,
             created_at_ms,
             parent_internal_id: Some(parent.internal_id().to_owned()),
+            extent: Extent::default(),
             xml: shown.to_vec().into(),
         })
     }

@@ -63,7 +63,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Meeting, MeetingKey, NodeName, Scope};
+    use crate::model::{Extent, Meeting, MeetingKey, NodeName, Scope};
 
     fn add(directory: &Directory, tenant: &str, node: &str, internal_id: &str) {
         let key = MeetingKey { scope: Scope::parse(tenant).unwrap(), id: internal_id.to_owned() };
@@ -74,6 +74,7 @@ mod tests {
             internal_id: internal_id.to_owned(),
             created_at_ms: 1,
             parent_internal_id: None,
+            extent: Extent::default(),
             xml: Box::default(),
         };
         directory.adopt(meeting, true);

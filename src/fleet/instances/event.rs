@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::words;
 use crate::fleet::People;
-use crate::model::{AdminState, CallbackToken, Health, Hook, Meeting, MeetingKey, NodeName, Scope};
+use crate::model::{
+    AdminState, CallbackToken, Extent, Health, Hook, Meeting, MeetingKey, NodeName, Scope,
+};
 
 /// An event is told in parts from here on. A single meeting may make it larger.
 pub const MAX_TOLD_BYTES: usize = 256 * 1024;
@@ -246,6 +248,9 @@ pub struct Row {
     /// For a breakout room, the internal id of its parent.
     #[serde(default)]
     pub parent_internal_id: Option<String>,
+    /// How large it is to become, and has been; nothing where an older version tells.
+    #[serde(default)]
+    pub extent: Extent,
 }
 
 impl Row {
@@ -258,6 +263,7 @@ impl Row {
             internal_id: self.internal_id,
             created_at_ms: self.created_at_ms,
             parent_internal_id: self.parent_internal_id,
+            extent: self.extent,
             xml: xml.0.as_bytes().into(),
         }
     }
@@ -273,6 +279,7 @@ impl From<Meeting> for (Row, Xml) {
             internal_id: meeting.internal_id,
             created_at_ms: meeting.created_at_ms,
             parent_internal_id: meeting.parent_internal_id,
+            extent: meeting.extent,
         };
         (row, xml)
     }
@@ -443,6 +450,7 @@ mod tests {
             internal_id: "abc-1".into(),
             created_at_ms: 5,
             parent_internal_id: None,
+            extent: Extent { expected_thousandths: 20_500, peak: 7 },
         };
         let xml = Xml::of(b"<meeting><fullName>Ada L\xffvelace</fullName></meeting>");
         let changed = Changed {

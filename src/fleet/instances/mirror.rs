@@ -303,7 +303,7 @@ impl Fleet {
         let is_outdated = self.has_newer(&meeting.key, meeting.created_at_ms);
         let entry = match held {
             // Told late: others have gone on without it.
-            _ if is_outdated => self.directory.adopt_beside(meeting, saved),
+            _ if is_outdated => self.weighed(snapshot, self.directory.adopt_beside(meeting, saved)),
             Some(Held { reservation, place: Some(place), .. }) => {
                 let entry = self.directory.enter(meeting, reservation, place, tried);
                 if saved {
@@ -311,7 +311,7 @@ impl Fleet {
                 }
                 entry
             }
-            _ => self.directory.adopt(meeting, saved),
+            _ => self.weighed(snapshot, self.directory.adopt(meeting, saved)),
         };
         entry.set_told(TOLD_ONCE);
         if fate == Some(Fate::Ended) {
@@ -453,8 +453,16 @@ impl Fleet {
             return false;
         }
         let Some(meeting) = with_known_names(snapshot, meeting) else { return false };
-        self.directory.adopt(meeting, true);
+        self.weighed(snapshot, self.directory.adopt(meeting, true));
         true
+    }
+
+    /// A meeting that no poll has counted here weighs what is expected of it.
+    pub(super) fn weighed(&self, snapshot: &Snapshot, entry: Arc<Entry>) -> Arc<Entry> {
+        if let Some(node) = snapshot.node(entry.node().as_str()) {
+            self.weigh_unpolled(node, &entry);
+        }
+        entry
     }
 
     /// Everything in the directory.

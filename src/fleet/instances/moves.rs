@@ -58,7 +58,7 @@ impl Fleet {
             None if self.directory.departed.fate(&meeting.internal_id).is_some() => return,
             None => {
                 mirror.weigh_no_more(&meeting);
-                self.directory.adopt(meeting, saved)
+                self.weighed(snapshot, self.directory.adopt(meeting, saved))
             }
         };
         if saved {

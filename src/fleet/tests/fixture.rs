@@ -3,8 +3,8 @@
 use crate::bbb::{Element, MeetingInfo};
 use crate::fleet::{Fleet, Reconciled, Thresholds, Wanted, identity};
 use crate::model::{
-    AdminState, Cluster, ClusterGroup, Inventory, Meeting, MeetingIds, MeetingKey, Node, NodeName,
-    Policy, Scope, Secret, Tenant,
+    AdminState, Cluster, ClusterGroup, Extent, Inventory, Meeting, MeetingIds, MeetingKey, Node,
+    NodeName, Policy, Scope, Secret, Tenant,
 };
 
 pub(in crate::fleet) const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
@@ -127,6 +127,7 @@ pub(in crate::fleet) fn meeting(
         internal_id: internal_id(id, created_ms),
         created_at_ms: created_ms,
         parent_internal_id: None,
+        extent: Extent::default(),
         xml: Box::from(*b"<meeting/>"),
     }
 }

@@ -58,8 +58,9 @@ pub(super) fn apply(op: &Op, db: &Connection) -> rusqlite::Result<()> {
 pub(super) fn put_meeting(db: &Connection, meeting: &Meeting) -> rusqlite::Result<usize> {
     db.prepare_cached(
         "INSERT OR REPLACE INTO meetings (tenant, sub_id, meeting_id, node,
-             node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             node_meeting_id, internal_id, created_at_ms, parent_internal_id, xml,
+             expected_thousandths, peak)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         meeting.key.scope.tenant.as_str(),
@@ -72,6 +73,8 @@ pub(super) fn put_meeting(db: &Connection, meeting: &Meeting) -> rusqlite::Resul
         i64::try_from(meeting.created_at_ms).unwrap_or(i64::MAX),
         meeting.parent_internal_id,
         &*meeting.xml,
+        meeting.extent.expected_thousandths,
+        meeting.extent.peak,
     ])
 }
 

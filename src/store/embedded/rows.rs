@@ -7,13 +7,13 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
 use crate::model::{
-    AdminState, CallbackToken, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId,
+    AdminState, CallbackToken, Extent, Hook, Meeting, MeetingKey, NodeName, Scope, Slug, SubId,
 };
 use crate::store::seal::Seal;
 use crate::store::{Saved, node_row};
 
 const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
-    created_at_ms, parent_internal_id, xml FROM meetings";
+    created_at_ms, parent_internal_id, xml, expected_thousandths, peak FROM meetings";
 
 const HOOKS: &str = "SELECT id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
     created_at_ms FROM hooks ORDER BY id";
@@ -112,8 +112,15 @@ fn meeting(row: &Row<'_>) -> rusqlite::Result<Meeting> {
         internal_id: row.get(5)?,
         created_at_ms: integer(row, 6)?,
         parent_internal_id: row.get(7)?,
+        extent: extent(row),
         xml: row.get::<_, Vec<u8>>(8)?.into(),
     })
+}
+
+/// No reason to be without the meeting.
+fn extent(row: &Row<'_>) -> Extent {
+    let few = |column| row.get(column).unwrap_or_default();
+    Extent { expected_thousandths: few(9), peak: few(10) }
 }
 
 fn hook(row: &Row<'_>) -> rusqlite::Result<Hook> {

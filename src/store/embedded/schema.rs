@@ -30,10 +30,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0013_commands.sql"),
     include_str!("../../../migrations/embedded/0014_statistics_batches.sql"),
     include_str!("../../../migrations/embedded/0015_history.sql"),
+    include_str!("../../../migrations/embedded/0016_extents.sql"),
 ];
 
 /// The `user_version` of the present schema.
-pub(super) const PRESENT: u32 = 15;
+pub(super) const PRESENT: u32 = 16;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

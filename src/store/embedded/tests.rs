@@ -32,6 +32,7 @@ async fn it_keeps_the_contract() {
     contract::changes_come_back_the_latest_first(&fresh().1).await;
     contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().1).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().1).await;
+    contract::what_is_known_of_a_running_meeting_only_grows(&fresh().1).await;
     contract::what_is_learned_is_what_memory_learns(&fresh().1).await;
     contract::history_is_read_in_pages_and_forgotten(&fresh().1).await;
     contract::the_last_inventory_is_in_force(&fresh().1).await;
@@ -144,12 +145,12 @@ async fn rows_that_cannot_be_understood_are_left_out_and_counted() {
     Connection::open(dir.path().join(FILE))
         .unwrap()
         .execute_batch(
-            "INSERT INTO meetings VALUES ('No Slug', 0, 'm', 'n', 'm', 'i', 0, NULL, x'');
-             INSERT INTO meetings VALUES ('acme', 1000, 'm', 'n', 'm', 'i', 0, NULL, x'');
-             INSERT INTO meetings VALUES ('acme', -1, 'm', 'n', 'm', 'i', 0, NULL, x'');
-             INSERT INTO meetings VALUES ('acme', 1, 'm', 'n', 'm', 'i', -1, NULL, x'');
+            "INSERT INTO meetings VALUES ('No Slug', 0, 'm', 'n', 'm', 'i', 0, NULL, x'', 0, 0);
+             INSERT INTO meetings VALUES ('acme', 1000, 'm', 'n', 'm', 'i', 0, NULL, x'', 0, 0);
+             INSERT INTO meetings VALUES ('acme', -1, 'm', 'n', 'm', 'i', 0, NULL, x'', 0, 0);
+             INSERT INTO meetings VALUES ('acme', 1, 'm', 'n', 'm', 'i', -1, NULL, x'', 0, 0);
              INSERT INTO meetings
-                 VALUES ('acme', 2, CAST(x'ff' AS TEXT), 'n', 'm', 'i', 0, NULL, x'');
+                 VALUES ('acme', 2, CAST(x'ff' AS TEXT), 'n', 'm', 'i', 0, NULL, x'', 0, 0);
              INSERT INTO nodes VALUES ('a', 'lost', NULL);
              INSERT INTO nodes VALUES ('b', 'retired', '{');",
         )

@@ -137,12 +137,13 @@ pub(super) fn put_meeting(meeting: &Meeting) -> Query {
     let [tenant, sub_id] = scope(&meeting.key.scope);
     Query::new(
         "INSERT INTO meetings (tenant, sub_id, meeting_id, node, node_meeting_id, internal_id,
-                created_at_ms, parent_internal_id, xml)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                created_at_ms, parent_internal_id, xml, expected_thousandths, peak)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             ON CONFLICT (tenant, sub_id, meeting_id) DO UPDATE SET node = excluded.node,
                 node_meeting_id = excluded.node_meeting_id, internal_id = excluded.internal_id,
                 created_at_ms = excluded.created_at_ms,
-                parent_internal_id = excluded.parent_internal_id, xml = excluded.xml",
+                parent_internal_id = excluded.parent_internal_id, xml = excluded.xml,
+                expected_thousandths = excluded.expected_thousandths, peak = excluded.peak",
         vec![
             tenant,
             sub_id,
@@ -153,6 +154,8 @@ pub(super) fn put_meeting(meeting: &Meeting) -> Query {
             number(meeting.created_at_ms),
             optional(meeting.parent_internal_id.as_deref()),
             Box::new(meeting.xml.to_vec()),
+            Box::new(i64::from(meeting.extent.expected_thousandths)),
+            Box::new(i64::from(meeting.extent.peak)),
         ],
     )
 }

@@ -139,14 +139,15 @@ fn put_meeting_unless(meeting: &Meeting, over: Vec<String>) -> Query {
     params.push(Box::new(over));
     Query::new(
         "INSERT INTO meetings AS present (tenant, sub_id, meeting_id, node, node_meeting_id,
-                internal_id, created_at_ms, parent_internal_id, xml)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                internal_id, created_at_ms, parent_internal_id, xml, expected_thousandths, peak)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             ON CONFLICT (tenant, sub_id, meeting_id) DO UPDATE SET node = excluded.node,
                 node_meeting_id = excluded.node_meeting_id, internal_id = excluded.internal_id,
                 created_at_ms = excluded.created_at_ms,
-                parent_internal_id = excluded.parent_internal_id, xml = excluded.xml
+                parent_internal_id = excluded.parent_internal_id, xml = excluded.xml,
+                expected_thousandths = excluded.expected_thousandths, peak = excluded.peak
                 WHERE present.internal_id = excluded.internal_id
-                    OR present.internal_id = ANY ($10)",
+                    OR present.internal_id = ANY ($12)",
         params,
     )
 }

@@ -10,15 +10,15 @@ use tokio_postgres::{Row, Transaction};
 
 use super::text::from_column;
 use crate::model::{
-    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Hook, Meeting,
-    MeetingKey, NodeName, Scope, SubId, Undelivered, Waiting,
+    AdminState, Asset, AssetKey, AssetKind, Callback, CallbackToken, Delivery, Extent, Hook,
+    Meeting, MeetingKey, NodeName, Scope, SubId, Undelivered, Waiting,
 };
 use crate::store::callbacks::{NEVER, OVERFLOW};
 use crate::store::seal::Seal;
 use crate::store::{Saved, SavedAsset, node_row};
 
 pub(super) const MEETINGS: &str = "SELECT tenant, sub_id, meeting_id, node, node_meeting_id,
-    internal_id, created_at_ms, parent_internal_id, xml FROM meetings";
+    internal_id, created_at_ms, parent_internal_id, xml, expected_thousandths, peak FROM meetings";
 
 pub(super) const HOOKS: &str =
     "SELECT id, tenant, sub_id, token, callback_url, meeting_id, events, raw,
@@ -88,8 +88,15 @@ pub(super) fn meeting(row: &Row) -> Result<Meeting, Unreadable> {
         internal_id: text(row, 5)?,
         created_at_ms: number(row, 6)?,
         parent_internal_id: optional(row, 7)?,
+        extent: extent(row),
         xml: get::<Vec<u8>>(row, 8)?.into(),
     })
+}
+
+/// No reason to be without the meeting.
+fn extent(row: &Row) -> Extent {
+    let few = |column| get::<i64>(row, column).ok().and_then(|number| u32::try_from(number).ok());
+    Extent { expected_thousandths: few(9).unwrap_or_default(), peak: few(10).unwrap_or_default() }
 }
 
 fn node(row: &Row, seal: &Seal) -> Result<node_row::Read, Unreadable> {

@@ -36,10 +36,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
         include_str!("../../../migrations/postgres/0011_statistics_batches.sql"),
     ),
     ("V12__history", include_str!("../../../migrations/postgres/0012_history.sql")),
+    ("V13__extents", include_str!("../../../migrations/postgres/0013_extents.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 12;
+pub(super) const PRESENT: u32 = 13;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

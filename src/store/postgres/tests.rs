@@ -40,6 +40,7 @@ async fn it_keeps_the_contract() {
     contract::changes_come_back_the_latest_first(&fresh().await).await;
     contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().await).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().await).await;
+    contract::what_is_known_of_a_running_meeting_only_grows(&fresh().await).await;
     contract::what_is_learned_is_what_memory_learns(&fresh().await).await;
     contract::history_is_read_in_pages_and_forgotten(&fresh().await).await;
     contract::the_last_inventory_is_in_force(&fresh().await).await;
@@ -263,10 +264,10 @@ async fn rows_that_cannot_be_understood_are_left_out_and_counted() {
     store.put_meeting(&good).await.unwrap();
     sql(
         &database,
-        "INSERT INTO meetings VALUES ('No Slug', 0, 'm', 'n', 'm', 'i', 0, NULL, '');
-         INSERT INTO meetings VALUES ('acme', 1000, 'm', 'n', 'm', 'i', 0, NULL, '');
-         INSERT INTO meetings VALUES ('acme', -1, 'm', 'n', 'm', 'i', 0, NULL, '');
-         INSERT INTO meetings VALUES ('acme', 1, 'm', 'n', 'm', 'i', -1, NULL, '');
+        "INSERT INTO meetings VALUES ('No Slug', 0, 'm', 'n', 'm', 'i', 0, NULL, '', 0, 0);
+         INSERT INTO meetings VALUES ('acme', 1000, 'm', 'n', 'm', 'i', 0, NULL, '', 0, 0);
+         INSERT INTO meetings VALUES ('acme', -1, 'm', 'n', 'm', 'i', 0, NULL, '', 0, 0);
+         INSERT INTO meetings VALUES ('acme', 1, 'm', 'n', 'm', 'i', -1, NULL, '', 0, 0);
          INSERT INTO nodes VALUES ('a', 'lost', NULL);
          INSERT INTO nodes VALUES ('b', 'retired', '{');",
     )
