@@ -3,6 +3,8 @@
 //! CSV with the header `time_ms,event,tenant,meeting_id,user,node,a,b`, in the order of time. Time 0 is a Monday at
 //! 00:00, local time. What drives a placement program over a pipe sends the same rows without a header.
 
+pub mod score;
+
 use std::io::Read;
 
 /// The header of a trace.

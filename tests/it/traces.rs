@@ -7,6 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use flate2::read::GzDecoder;
+use portico::trace::score::{Day, Placement};
+use portico::trace::{Room, Rows};
 use serde_json::Value;
 
 const PORTICO: &str = env!("CARGO_BIN_EXE_portico");
@@ -67,6 +70,46 @@ fn equal_input_gives_equal_choices_by_every_policy() {
         let (first, second) = (replay(day, policy), replay(day, policy));
         assert_eq!(first, second, "{policy}");
         assert!(first.1.lines().count() > 100);
+    }
+}
+
+/// The day of a trace, as we read it.
+fn day(name: &str) -> Day {
+    let packed = std::fs::File::open(traces().join(format!("{name}.csv.gz"))).expect("a trace");
+    let mut rows = Rows::new(GzDecoder::new(packed));
+    let mut all = Vec::new();
+    while let Some(row) = rows.read().expect("a row") {
+        all.push(row);
+    }
+    Day::of(&all).expect("a day")
+}
+
+fn placements(log: &str) -> Vec<Placement> {
+    let placement = |line: &str| {
+        let mut fields = line.split(',').map(str::to_owned);
+        let mut field = || fields.next().expect("a field");
+        let at_ms = field().parse().expect("a time");
+        let room = Room { tenant: field(), meeting_id: field() };
+        Placement { at_ms, room, node: field() }
+    };
+    log.lines().skip(1).map(placement).collect()
+}
+
+#[test]
+fn our_figures_are_those_of_the_scorer() {
+    for (number, name) in reference().as_object().expect("days").keys().enumerate() {
+        let policy = ["predictive", "b3scale", "b3lb"][number % 3];
+        let (scores, log) = replay(name, policy);
+        let ours = day(name).score(&placements(&log)).expect("figures");
+        let ours = serde_json::to_value(ours).expect("JSON");
+        let keys = |scores: &Value| -> Vec<String> {
+            scores.as_object().expect("figures").keys().cloned().collect()
+        };
+        assert_eq!(keys(&ours), keys(&scores));
+        for key in keys(&ours) {
+            let [ours, theirs] = [&ours, &scores].map(|all| all[&key].as_f64().expect("a figure"));
+            assert!((ours - theirs).abs() < 1e-6, "{name}, {key}: {ours}, of score.py {theirs}");
+        }
     }
 }
 
