@@ -7,6 +7,7 @@
 //! | [`cli`] | start-up: arguments, assembly, exit codes |
 //! | [`edge`], [`admin`], [`tasks`] | the drivers: the public side, the operators' side, periodic work |
 //! | [`inventory`] | what operators manage, and who puts it in force |
+//! | [`recall`] | what is known of earlier meetings, in memory as in the store |
 //! | [`fleet`] | what is going on right now, in memory |
 //! | [`store`], [`node`], [`bus`] | what must survive; the HTTP client that talks to one node; what instances tell each other |
 //! | [`config`], [`model`], [`bbb`] | plain values: checked settings, our own words, the protocol |
@@ -23,6 +24,7 @@ pub mod fleet;
 pub mod inventory;
 pub mod model;
 pub mod node;
+pub mod recall;
 pub mod sim;
 mod skew;
 mod sparing;

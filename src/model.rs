@@ -24,7 +24,9 @@ pub use branding::{Asset, AssetKey, AssetKind, Branding, Look, LostFile};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use command::Command;
-pub use history::{HistoryKey, HistoryRow, Hour, Moments, Peak, SHARE_OF_MANY, SHARE_OF_ROOM};
+pub use history::{
+    HistoryKey, HistoryRow, Hour, Moments, Past, Peak, SHARE_OF_MANY, SHARE_OF_ROOM,
+};
 pub use hook::Hook;
 pub use ids::{InvalidSlug, NodeName, Scope, Slug, SubId};
 pub use instance::InstanceId;

@@ -57,7 +57,7 @@ pub use deliveries::Deliveries;
 pub use embedded::Embedded;
 pub use error::Error;
 pub use health::Health;
-pub use history::{Histories, Learned, Sought};
+pub use history::{Forgotten, Histories, Learned, Mark, NoMark, Sought};
 pub use inventory::{
     Applied, Applying, Inventories, Part, SavedInventory, digest_of, digest_with, marks,
 };

@@ -12,7 +12,7 @@ mod history;
 pub use burden::occupied;
 pub(super) use burden::{Burden, Joins};
 pub use expected::{Ask, Expected, Source};
-pub use history::{History, Level};
+pub use history::{History, Level, Recalled};
 
 use crate::model::MOST_ATTENDEES;
 

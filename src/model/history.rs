@@ -84,6 +84,15 @@ pub struct Peak {
     pub attendees: u32,
 }
 
+/// A meeting that was over before anybody has looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// What it was.
+    pub peak: Peak,
+    /// When it was created, in seconds since 1970.
+    pub at_s: u64,
+}
+
 impl Peak {
     /// What it teaches.
     pub fn teaches(&self) -> [HistoryKey; 4] {

@@ -24,7 +24,8 @@ pub(super) use self::assets::a_look_comes_back_as_it_was_put;
 pub(super) use self::commands::what_is_done_gives_way_and_what_is_not_does_not;
 pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
 pub(super) use self::history::{
-    history_is_read_in_pages_and_forgotten, what_is_learned_is_what_memory_learns,
+    history_is_read_in_pages_and_forgotten, rows_behind_broken_ones_are_read,
+    what_is_learned_is_what_memory_learns, what_operators_change_counts_up,
 };
 pub(super) use self::inventory::{
     any_change_makes_another_digest, inventory, the_last_inventory_is_in_force,

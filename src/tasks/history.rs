@@ -1,8 +1,8 @@
 //! Keeps what is learned of the size of meetings, and takes up what was kept.
 //!
 //! Whoever ends a meeting learns from it at once; the store is told a moment later, and adds up what all instances
-//! tell. What others have learned comes back from it now and then. Nothing waits for any of this: without the store
-//! the history grows in memory, and within bounds.
+//! tell. What others have learned comes back from it now and then, what operators have changed at the next beat.
+//! Nothing waits for any of this: without the store the history grows in memory, and within bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,9 @@ use super::driver::{Failed, Metrics, Task, activate, run};
 use super::peaks;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
-use crate::store::{Error, Sought, Store};
+use crate::recall::{self, InForce};
+use crate::sparing::Sparing;
+use crate::store::{Error, Store};
 
 /// A crash loses no more.
 const EVERY: Duration = Duration::from_secs(5);
@@ -26,8 +28,6 @@ const HEAR_EVERY: Duration = Duration::from_mins(5);
 /// Clocks differ, and what was written last may be seen late.
 const HEARD_TWICE_S: u64 = 10 * 60;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// Rows that are read at once; some 200 KiB.
-const PAGE: u32 = 2_000;
 
 /// See the module.
 pub struct History {
@@ -39,13 +39,14 @@ pub struct History {
     /// From when on rows are new, in seconds since 1970; and when they were last asked for.
     heard: Mutex<(u64, Option<Instant>)>,
     forgot_at: Mutex<Option<Instant>>,
+    away: Sparing,
 }
 
 impl History {
     /// Nothing is taken up yet.
     pub fn new(fleet: Arc<Fleet>, store: Arc<dyn Store>, keep: Duration, max_rows: usize) -> Self {
         let (heard, forgot_at) = (Mutex::default(), Mutex::default());
-        Self { fleet, store, keep, max_rows, heard, forgot_at }
+        Self { fleet, store, keep, max_rows, heard, forgot_at, away: Sparing::default() }
     }
 
     /// Goes on until `stop` turns true, and tells what was learned by then.
@@ -54,48 +55,36 @@ impl History {
         activate(self, metrics).await;
     }
 
-    async fn tell(&self) -> Result<(), Error> {
-        let peaks = self.fleet.history.take_unsaved();
-        if peaks.is_empty() {
-            return Ok(());
-        }
-        let told = self.store.learn(&peaks, now_ms() / 1000).await;
-        if told.is_err() {
-            self.fleet.history.give_back_unsaved(peaks);
-        }
-        told
-    }
-
-    /// Takes up what is kept: all of it the first time, later what is new.
-    async fn hear(&self) -> Result<(), Error> {
-        let (since_s, asked_at) = *self.heard.lock();
-        let is_due = asked_at.is_none_or(|at| self.store.is_shared() && at.elapsed() >= HEAR_EVERY);
-        if !is_due {
-            return Ok(());
-        }
+    /// Takes up what is kept: all of it the first time and when operators have changed it, else what is new.
+    async fn hear(&self, in_force: &mut InForce<'_>) -> Result<(), Error> {
+        let (fleet, store) = (&*self.fleet, &*self.store);
         let begun_s = now_ms() / 1000;
-        let mut sought = Sought { since_s, limit: PAGE, ..Sought::default() };
-        let mut skipped = 0;
-        loop {
-            let page = self.store.history(&sought).await?;
-            skipped += page.skipped;
-            for row in page.rows {
-                self.fleet.history.take_up(&row.key, row.moments, row.learned_at_s);
+        let is_first = in_force.is_none();
+        let is_alone = !store.is_shared() && !fleet.is_overlapping();
+        if is_first || !is_alone && **in_force != Some(store.history_generation().await?) {
+            let skipped = recall::renew(fleet, store, in_force).await?;
+            if skipped > 0 {
+                let rows = if skipped == 1 { "row" } else { "rows" };
+                warn!(
+                    "{skipped} {rows} of the history of meetings cannot be right, and are passed over"
+                );
             }
-            let Some(last) = page.last else { break };
-            sought.after = Some(last);
+            let rows = fleet.history.len();
+            if is_first {
+                info!("{rows} rows tell how large earlier meetings have become");
+            } else {
+                info!(
+                    "the history of meetings was changed elsewhere, and is taken up anew: {rows} rows"
+                );
+            }
+        } else {
+            let (since_s, asked_at) = *self.heard.lock();
+            if is_alone || asked_at.is_some_and(|at| at.elapsed() < HEAR_EVERY) {
+                return Ok(());
+            }
+            recall::hear(fleet, store, since_s, in_force).await?;
         }
         *self.heard.lock() = (begun_s.saturating_sub(HEARD_TWICE_S), Some(Instant::now()));
-        self.fleet.history.set_skipped(skipped);
-        if skipped > 0 {
-            let rows = if skipped == 1 { "row" } else { "rows" };
-            warn!(
-                "{skipped} {rows} of the history of meetings cannot be right, and are passed over"
-            );
-        }
-        if asked_at.is_none() {
-            info!("{} rows tell how large earlier meetings have become", self.fleet.history.len());
-        }
         Ok(())
     }
 
@@ -122,13 +111,17 @@ impl Task for History {
     async fn activate(&self) -> Result<(), Failed> {
         let done = async {
             peaks::keep(&self.fleet, self.store.as_ref()).await?;
+            let mut in_force = self.fleet.history.in_force().await;
             // What is known before is not to be learned again on top of what is taken up.
-            self.tell().await?;
-            self.hear().await?;
+            recall::tell(&self.fleet, &*self.store, &in_force).await?;
+            self.hear(&mut in_force).await?;
             self.forget().await
         };
         done.await.map_err(|trouble| {
-            warn!("the history of meetings is not kept for now: {}", Chain(&trouble));
+            if let Some(left_out) = self.away.turn() {
+                let why = Chain(&trouble);
+                warn!("the history of meetings is not kept for now: {why}{left_out}");
+            }
             Failed
         })
     }

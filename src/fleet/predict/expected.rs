@@ -184,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{HistoryKey, Moments, Peak, Scope};
+    use crate::model::{HistoryKey, HistoryRow, Moments, Peak, Scope};
 
     fn key(id: &str) -> MeetingKey {
         MeetingKey { scope: Scope::parse("acme").unwrap(), id: id.to_owned() }
@@ -295,8 +295,9 @@ mod tests {
     #[test]
     fn moments_that_are_not_sound_are_as_good_as_none() {
         let history = History::default();
-        let broken = Moments { seen: 5, mean: f32::NAN, variance: 1.0 };
-        assert!(!history.take_up(&HistoryKey::Room(key("m")), broken, 1));
+        let moments = Moments { seen: 5, mean: f32::NAN, variance: 1.0 };
+        let broken = HistoryRow { key: HistoryKey::Room(key("m")), moments, learned_at_s: 1 };
+        history.take_up(&[broken], 1);
         assert_eq!(history.expect(&Ask::new(&key("m"), hour(1))).source, Source::Prior);
     }
 }

@@ -4,6 +4,8 @@
 //! Names are kept by the store; here they are hashed, so that a room takes a few dozen bytes. What was not used
 //! for longest goes first when there is too much.
 
+mod recalled;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -11,6 +13,9 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tokio::sync::{Mutex as TokioMutex, MutexGuard as TokioGuard};
+
+pub use recalled::Recalled;
 
 use crate::model::{
     HistoryKey, Hour, MOST_ATTENDEES, MeetingKey, Moments, Peak, SHARE_OF_MANY, SHARE_OF_ROOM,
@@ -43,16 +48,22 @@ struct Known {
     learned_at_s: u32,
 }
 
+/// By the hashes of what they are about.
+type Rows = HashMap<u64, Known, foldhash::fast::RandomState>;
+
 /// See the module.
 #[derive(Debug)]
 pub struct History {
-    known: Mutex<HashMap<u64, Known, foldhash::fast::RandomState>>,
+    known: Mutex<Rows>,
     /// Nobody can make two rooms out to be one.
     hasher: RandomState,
     max_rows: usize,
+    /// Whoever needs `known`, too, takes this first: what is learned is in both or in none.
     unsaved: Mutex<Vec<Peak>>,
     /// Rows in the store that cannot be right.
     skipped: AtomicU64,
+    /// Which generation of the store's rows was taken up.
+    in_force: TokioMutex<Option<u64>>,
 }
 
 impl Default for History {
@@ -70,26 +81,33 @@ impl History {
             max_rows: max_rows.max(2),
             unsaved: Mutex::default(),
             skipped: AtomicU64::new(0),
+            in_force: TokioMutex::default(),
         }
     }
 
     /// Learns from a meeting that is over, here only. One in which nobody ever was teaches nothing.
     pub fn learn(&self, peak: &Peak, now_s: u64) {
+        let mut known = self.known.lock();
+        self.teach(&mut known, peak, now_s, |_| true);
+        self.bound(&mut known);
+    }
+
+    /// Has those rows learn that are meant.
+    fn teach(&self, known: &mut Rows, peak: &Peak, now_s: u64, is_meant: impl Fn(u64) -> bool) {
         let attendees = peak.attendees.min(MOST_ATTENDEES);
         if attendees == 0 {
             return;
         }
         let learned_at_s = u32::try_from(now_s).unwrap_or(u32::MAX);
-        let mut known = self.known.lock();
         let hashes = self.hashes_of(&peak.key, peak.hour);
         let shares = [SHARE_OF_MANY, SHARE_OF_MANY, SHARE_OF_ROOM, SHARE_OF_ROOM];
-        for (hash, share) in hashes.into_iter().zip(shares) {
+        for (hash, share) in hashes.into_iter().zip(shares).filter(|(hash, _)| is_meant(*hash)) {
             let row =
                 known.entry(hash).or_insert(Known { moments: Moments::default(), learned_at_s });
             row.moments.learn(f64::from(attendees), share);
-            row.learned_at_s = learned_at_s;
+            // What is learned of the past makes nothing older.
+            row.learned_at_s = row.learned_at_s.max(learned_at_s);
         }
-        self.bound(&mut known);
     }
 
     /// The same, and has it kept by whoever takes what is [unsaved](Self::take_unsaved).
@@ -97,8 +115,8 @@ impl History {
         if peak.attendees == 0 {
             return;
         }
-        self.learn(&peak, now_s);
         let mut unsaved = self.unsaved.lock();
+        self.learn(&peak, now_s);
         if unsaved.len() < MAX_UNSAVED {
             unsaved.push(peak);
         }
@@ -117,21 +135,10 @@ impl History {
         unsaved.truncate(MAX_UNSAVED);
     }
 
-    /// Takes up a row that was kept. One that cannot have been learned is not, and `false` says so.
-    pub fn take_up(&self, key: &HistoryKey, moments: Moments, learned_at_s: u64) -> bool {
-        if !moments.is_sound() {
-            return false;
-        }
-        let learned_at_s = u32::try_from(learned_at_s).unwrap_or(u32::MAX);
-        let mut known = self.known.lock();
-        known.insert(self.hash_of(key), Known { moments, learned_at_s });
-        self.bound(&mut known);
-        true
-    }
-
-    /// Forgets everything, to be told anew.
-    pub fn clear(&self) {
-        self.known.lock().clear();
+    /// The generation of the store's rows that was taken up, if any was. Whoever tells the store, reads from it or
+    /// changes what is there holds this: one at a time.
+    pub async fn in_force(&self) -> TokioGuard<'_, Option<u64>> {
+        self.in_force.lock().await
     }
 
     /// Notes how many rows of the store were passed over, as they cannot be right.
@@ -185,7 +192,7 @@ impl History {
     }
 
     /// Makes room: a tenth of the rows at once, those that were learned first, so that it is seldom.
-    fn bound(&self, known: &mut HashMap<u64, Known, foldhash::fast::RandomState>) {
+    fn bound(&self, known: &mut Rows) {
         if known.len() <= self.max_rows {
             return;
         }

@@ -2,7 +2,9 @@
 
 use super::fixture::{fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved};
 use crate::fleet::{Fleet, Wanted, now_ms};
-use crate::model::{AdminState, Extent, HistoryKey, Meeting, Moments, NodeName, Policy};
+use crate::model::{
+    AdminState, Extent, HistoryKey, HistoryRow, Meeting, Moments, NodeName, Policy,
+};
 
 const MINUTE_MS: u64 = 60_000;
 /// Some day of 2026, in ms since 1970.
@@ -131,8 +133,10 @@ fn what_is_learned_with_a_clock_that_is_wrong_neither_stays_for_ever_nor_drives_
     learn(&fleet, "before");
     assert_eq!(fleet.history.len(), 6);
     // A row from the future is one like others.
-    let row = Moments { seen: 1, mean: 3.0, variance: 0.0 };
-    assert!(fleet.history.take_up(&HistoryKey::Room(key("acme", "future")), row, u64::MAX));
+    let moments = Moments { seen: 1, mean: 3.0, variance: 0.0 };
+    let future = HistoryKey::Room(key("acme", "future"));
+    let row = HistoryRow { key: future, moments, learned_at_s: u64::MAX };
+    fleet.history.take_up(&[row], fleet.clock().now_ms() / 1000);
     assert_eq!(fleet.history.len(), 7);
 }
 

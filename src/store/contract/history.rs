@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{HistoryKey, HistoryRow, Hour, MeetingKey, Moments, Peak, Scope, Slug};
-use crate::store::{Sought, Store};
+use crate::model::{
+    HistoryKey, HistoryRow, Hour, MeetingKey, Moments, Past, Peak, Scope, Slug, SubId,
+};
+use crate::store::{Forgotten, Sought, Store};
 
 fn key(scope: &str, id: &str) -> MeetingKey {
     MeetingKey { scope: Scope::parse(scope).unwrap(), id: id.to_owned() }
@@ -15,6 +17,21 @@ fn peak(scope: &str, id: &str, hour: u8, attendees: u32) -> Peak {
 
 async fn all(store: &dyn Store) -> Vec<HistoryRow> {
     store.history(&Sought { limit: 1000, ..Sought::default() }).await.unwrap().rows
+}
+
+/// All rows, a few at a time, and how many cannot be read.
+async fn by_pages(store: &dyn Store, limit: u32) -> (Vec<HistoryRow>, usize) {
+    let mut sought = Sought { limit, ..Sought::default() };
+    let (mut rows, mut skipped) = (Vec::new(), 0);
+    loop {
+        let page = store.history(&sought).await.unwrap();
+        rows.extend(page.rows);
+        skipped += page.skipped;
+        let Some(last) = page.last else { return (rows, skipped) };
+        assert_ne!(sought.after.as_ref(), Some(&last), "it goes on");
+        // As a client of the API hands it back.
+        sought.after = Some(last.to_string().parse().unwrap());
+    }
 }
 
 pub(in crate::store) async fn what_is_learned_is_what_memory_learns(store: &dyn Store) {
@@ -54,15 +71,7 @@ pub(in crate::store) async fn history_is_read_in_pages_and_forgotten(store: &dyn
     }
     let whole = all(store).await;
     assert_eq!(whole.len(), 1 + 2 + 6 + 6);
-    let mut sought = Sought { limit: 4, ..Sought::default() };
-    let mut paged = Vec::new();
-    loop {
-        let page = store.history(&sought).await.unwrap();
-        paged.extend(page.rows);
-        let Some(last) = page.last else { break };
-        sought.after = Some(last);
-    }
-    assert_eq!(paged, whole);
+    assert_eq!(by_pages(store, 4).await, (whole.clone(), 0));
     let count = async |sought: Sought| {
         store.history(&Sought { limit: 1000, ..sought }).await.unwrap().rows.len()
     };
@@ -71,8 +80,8 @@ pub(in crate::store) async fn history_is_read_in_pages_and_forgotten(store: &dyn
     assert_eq!(count(Sought { since_s: 300, ..Sought::default() }).await, 1 + 2 + 4);
 
     // Put back as it was, and in place of what was learned since.
-    assert_eq!(store.reset_history(Some(&acme), Some("a")).await.unwrap(), 2);
-    assert_eq!(store.reset_history(Some(&beta), None).await.unwrap(), 7);
+    assert_eq!(store.reset_history(&room(&acme, None, "a")).await.unwrap(), 2);
+    assert_eq!(store.reset_history(&Forgotten::Tenant(beta)).await.unwrap(), 7);
     store.put_history(&whole).await.unwrap();
     assert_eq!(all(store).await, whole);
 
@@ -86,6 +95,90 @@ pub(in crate::store) async fn history_is_read_in_pages_and_forgotten(store: &dyn
     let left = all(store).await;
     assert_eq!(left.len(), 7);
     assert!(left.iter().all(|row| row.learned_at_s == 300), "{left:?}");
-    assert_eq!(store.reset_history(None, None).await.unwrap(), 7);
+    assert_eq!(store.reset_history(&Forgotten::All).await.unwrap(), 7);
     assert_eq!(all(store).await, []);
+}
+
+fn room(tenant: &Slug, sub: Option<u16>, id: &str) -> Forgotten {
+    let sub = sub.and_then(SubId::new);
+    Forgotten::Room { tenant: tenant.clone(), sub, id: id.to_owned() }
+}
+
+pub(in crate::store) async fn what_operators_change_counts_up(store: &dyn Store) {
+    let acme: Slug = "acme".parse().unwrap();
+    assert_eq!(store.history_generation().await.unwrap(), 0);
+    for scope in ["acme", "acme-5", "acme-6", "beta"] {
+        store.learn(&[peak(scope, "m", 9, 10)], 100).await.unwrap();
+    }
+    store.forget_history(0, 1000).await.unwrap();
+    assert_eq!(store.history_generation().await.unwrap(), 0, "learning and forgetting do not");
+    let whole = all(store).await;
+
+    assert_eq!(store.reset_history(&room(&acme, Some(5), "m")).await.unwrap(), 2);
+    assert_eq!(store.reset_history(&room(&acme, None, "n")).await.unwrap(), 0);
+    assert_eq!(store.reset_history(&room(&acme, None, "m")).await.unwrap(), 4);
+    assert_eq!(store.history_generation().await.unwrap(), 3);
+    assert_eq!(store.put_history(&whole).await.unwrap(), 4);
+    assert_eq!(all(store).await, whole);
+    assert_eq!(store.put_history(&[]).await.unwrap(), 5);
+
+    // The past is learned like any meeting, and makes nothing older that was learned since.
+    let past = |id: &str, attendees, at_s| Past { peak: peak("acme", id, 9, attendees), at_s };
+    let seeds = [past("m", 20, 50), past("old", 30, 60), past("old", 40, 70), past("old", 0, 80)];
+    assert_eq!(store.seed_history(&seeds, 1000).await.unwrap(), 6);
+    assert_eq!(store.history_generation().await.unwrap(), 6);
+    let rows = all(store).await;
+    let find = |key: HistoryKey| rows.iter().find(|row| row.key == key).unwrap();
+    let known = find(HistoryKey::Room(key("acme", "m")));
+    assert_eq!((known.moments.seen, known.moments.mean, known.learned_at_s), (2, 15.0, 100));
+    let old = find(HistoryKey::Room(key("acme", "old")));
+    assert_eq!((old.moments.seen, old.moments.mean, old.learned_at_s), (2, 35.0, 70));
+    assert_eq!(find(HistoryKey::Everywhere).moments.seen, 7);
+}
+
+/// `sql` does something to the store that nobody of us does, `odd` is a number that is none.
+pub(in crate::store) async fn rows_behind_broken_ones_are_read(
+    store: &dyn Store,
+    sql: impl AsyncFn(String),
+    odd: &str,
+) {
+    for room in ["a", "c", "e", "g"] {
+        store.learn(&[peak("acme", room, 9, 10)], 100).await.unwrap();
+    }
+    let whole = all(store).await;
+    let broken = [
+        "('', -1, '', 3, 1, 1, 0, 1)".to_owned(),
+        "('', -1, 'x', -1, 1, 1, 0, 1)".to_owned(),
+        "('', 0, 'x', -1, 1, 1, 0, 1)".to_owned(),
+        "('No Slug', 0, 'x', -1, 1, 1, 0, 1)".to_owned(),
+        "('acme', -7, '', -1, 1, 1, 0, 1)".to_owned(),
+        "('acme', 1000, 'x', -1, 1, 1, 0, 1)".to_owned(),
+        "('acme', 0, 'b', 999, 1, 1, 0, 1)".to_owned(),
+        "('acme', 0, 'b', -2, 1, 1, 0, 1)".to_owned(),
+        "('acme', 0, 'c', 1, -1, 1, 0, 1)".to_owned(),
+        "('acme', 0, 'c', 2, 0, 1, 0, 1)".to_owned(),
+        "('acme', 0, 'd', 2, 5000000000, 1, 0, 1)".to_owned(),
+        format!("('acme', 0, 'd', 3, 1, {odd}, 0, 1)"),
+        format!("('acme', 0, 'd', 4, 1, 1, {odd}, 1)"),
+        "('acme', 0, 'f', 3, 1, -1, 0, 1)".to_owned(),
+        "('acme', 0, 'f', 4, 1, 1, -1, 1)".to_owned(),
+        "('acme', 0, 'h', 5, 1, 200000, 0, 1)".to_owned(),
+        "('acme', 0, 'h', 6, 1, 1, 0, -1)".to_owned(),
+        "('zeta', 0, 'x', 168, 1, 1, 0, 1)".to_owned(),
+    ];
+    for row in &broken {
+        sql(format!("INSERT INTO history VALUES {row}")).await;
+    }
+    for limit in [1, 2, 3, 7, 1000] {
+        assert_eq!(by_pages(store, limit).await, (whole.clone(), broken.len()), "{limit}");
+    }
+    // Who meets in such a room teaches it anew.
+    store.learn(&[peak("acme", "d", 3, 8), peak("acme", "c", 1, 8)], 100).await.unwrap();
+    let rows = all(store).await;
+    for (room, hour) in [("d", 3), ("c", 1)] {
+        let key = HistoryKey::RoomAtHour(key("acme", room), Hour::new(hour).unwrap());
+        let known = rows.iter().find(|row| row.key == key).unwrap();
+        assert_eq!(known.moments, Moments { seen: 1, mean: 8.0, variance: 0.0 });
+    }
+    assert_eq!(store.reset_history(&Forgotten::All).await.unwrap(), 1 + 1 + 8 + 18 + 1);
 }

@@ -4,31 +4,40 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
 use super::Embedded;
-use crate::model::{HistoryRow, Peak, Slug};
+use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak, Slug};
 use crate::store::Error;
 use crate::store::counters::to_column;
 use crate::store::history::{
-    Columns, Histories, Kept, Learned, Sought, after, learned, to_columns,
+    Forgotten, Histories, Kept, Learned, Place, Sought, after, learned, of_forgotten, since,
+    to_columns,
 };
 
-/// The latest meeting counts for ?6, and the first ones alike.
+/// The latest meeting counts for ?6, and the first ones alike. What cannot be right is begun anew. Only what was seen by
+/// others later, until ?8, is not made older.
 const LEARN: &str = "INSERT INTO history VALUES (?1, ?2, ?3, ?4, 1, ?5, 0, ?7)
     ON CONFLICT DO UPDATE SET
-        variance = (1 - max(?6, 1.0 / (seen + 1)))
-            * (variance + max(?6, 1.0 / (seen + 1)) * (?5 - mean) * (?5 - mean)),
-        mean = mean + max(?6, 1.0 / (seen + 1)) * (?5 - mean),
-        seen = seen + 1,
-        learned_at_s = ?7";
+        variance = iif(seen > 0 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10,
+            (1 - max(?6, 1.0 / (seen + 1))) * (variance + max(?6, 1.0 / (seen + 1)) * (?5 - mean) * (?5 - mean)), 0),
+        mean = iif(seen > 0 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10,
+            mean + max(?6, 1.0 / (seen + 1)) * (?5 - mean), ?5),
+        seen = iif(seen > 0 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10, seen + 1, 1),
+        learned_at_s = max(?7, min(learned_at_s, ?8))";
 
 const PUT: &str = "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
+/// Places are bytes, for texts that are none.
 const LIST: &str = "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
     WHERE learned_at_s >= ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR room = ?3 AND sub_id >= 0)
-        AND (tenant, sub_id, room, hour) > (?4, ?5, ?6, ?7)
+        AND (tenant, sub_id, room, hour) > (CAST(?4 AS TEXT), ?5, CAST(?6 AS TEXT), ?7)
     ORDER BY tenant, sub_id, room, hour LIMIT ?8";
 
-const RESET: &str = "DELETE FROM history
-    WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR room = ?2 AND sub_id >= 0)";
+const RESET: &str = "DELETE FROM history WHERE (?1 IS NULL OR tenant = ?1)
+    AND (?2 IS NULL OR room = ?2 AND sub_id >= 0) AND (?3 IS NULL OR sub_id = ?3)";
+
+const BUMP: &str = "INSERT INTO history_generation VALUES (0, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number";
+
+const GENERATION: &str = "SELECT coalesce(max(number), 0) FROM history_generation";
 
 const FORGET_OLD: &str = "DELETE FROM history WHERE learned_at_s < ?1";
 
@@ -38,8 +47,17 @@ const FORGET_MORE: &str = "DELETE FROM history WHERE (tenant, sub_id, room, hour
 #[async_trait]
 impl Histories for Embedded {
     async fn learn(&self, peaks: &[Peak], at_s: u64) -> Result<(), Error> {
-        let peaks = peaks.to_vec();
-        self.read(move |db| learn(db, &peaks, to_column(at_s))).await
+        let past: Vec<Past> = peaks.iter().map(|peak| Past { peak: peak.clone(), at_s }).collect();
+        self.read(move |db| in_one(db, |moment| learn(moment, &past, at_s))).await
+    }
+
+    async fn seed_history(&self, past: &[Past], now_s: u64) -> Result<u64, Error> {
+        let past = past.to_vec();
+        let seed = move |moment: &Connection| {
+            learn(moment, &past, now_s)?;
+            bump(moment)
+        };
+        self.read(move |db| in_one(db, seed)).await
     }
 
     async fn history(&self, sought: &Sought) -> Result<Learned, Error> {
@@ -47,15 +65,24 @@ impl Histories for Embedded {
         self.read(move |db| list(db, &sought)).await
     }
 
-    async fn put_history(&self, rows: &[HistoryRow]) -> Result<(), Error> {
+    async fn put_history(&self, rows: &[HistoryRow]) -> Result<u64, Error> {
         let rows = rows.to_vec();
-        self.read(move |db| put(db, &rows)).await
+        let put = move |moment: &Connection| {
+            put(moment, &rows)?;
+            bump(moment)
+        };
+        self.read(move |db| in_one(db, put)).await
     }
 
-    async fn reset_history(&self, tenant: Option<&Slug>, room: Option<&str>) -> Result<u64, Error> {
-        let (tenant, room) = (tenant.map(ToString::to_string), room.map(str::to_owned));
-        let gone = move |db: &Connection| db.execute(RESET, params![tenant, room]);
-        Ok(self.read(gone).await? as u64)
+    async fn reset_history(&self, what: &Forgotten) -> Result<u64, Error> {
+        let what = what.clone();
+        let reset = move |moment: &Connection| {
+            let (tenant, room, sub) = of_forgotten(&what);
+            let gone = moment.execute(RESET, params![tenant, room, sub])?;
+            bump(moment)?;
+            Ok(gone as u64)
+        };
+        self.read(move |db| in_one(db, reset)).await
     }
 
     async fn forget_history(&self, before_s: u64, most: u64) -> Result<u64, Error> {
@@ -65,60 +92,67 @@ impl Histories for Embedded {
         };
         Ok(self.read(gone).await? as u64)
     }
+
+    async fn history_generation(&self) -> Result<u64, Error> {
+        let number = |db: &Connection| db.query_row(GENERATION, [], |row| row.get::<_, i64>(0));
+        Ok(self.read(number).await?.unsigned_abs())
+    }
 }
 
-fn learn(db: &Connection, peaks: &[Peak], at_s: i64) -> rusqlite::Result<()> {
+/// All of it or nothing.
+fn in_one<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let done = work(&moment)?;
+    moment.commit()?;
+    Ok(done)
+}
+
+fn bump(moment: &Connection) -> rusqlite::Result<u64> {
+    let number: i64 = moment.query_row(BUMP, [], |row| row.get(0))?;
+    Ok(number.unsigned_abs())
+}
+
+fn learn(moment: &Connection, past: &[Past], now_s: u64) -> rusqlite::Result<()> {
     let mut statement = moment.prepare_cached(LEARN)?;
-    for peak in peaks.iter().filter(|peak| peak.attendees > 0) {
+    for Past { peak, at_s } in past.iter().filter(|past| past.peak.attendees > 0) {
         for key in peak.teaches() {
             let ((tenant, sub, room, hour), share) = (to_columns(&key), key.share());
-            let attendees = f64::from(peak.attendees);
-            statement.execute(params![tenant, sub, room, hour, attendees, share, at_s])?;
+            let attendees = f64::from(peak.attendees.min(MOST_ATTENDEES));
+            let [at_s, now_s] = [*at_s, now_s].map(to_column);
+            statement.execute(params![tenant, sub, room, hour, attendees, share, at_s, now_s])?;
         }
     }
-    drop(statement);
-    moment.commit()
+    Ok(())
 }
 
-fn put(db: &Connection, rows: &[HistoryRow]) -> rusqlite::Result<()> {
-    let moment = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+fn put(moment: &Connection, rows: &[HistoryRow]) -> rusqlite::Result<()> {
     let mut statement = moment.prepare_cached(PUT)?;
     for row in rows {
         let (tenant, sub, room, hour) = to_columns(&row.key);
         let [mean, variance] = [row.moments.mean, row.moments.variance].map(f64::from);
-        let at_s = to_column(row.learned_at_s);
-        statement.execute(params![
-            tenant,
-            sub,
-            room,
-            hour,
-            row.moments.seen,
-            mean,
-            variance,
-            at_s
-        ])?;
+        let (seen, at_s) = (row.moments.seen, to_column(row.learned_at_s));
+        statement.execute(params![tenant, sub, room, hour, seen, mean, variance, at_s])?;
     }
-    drop(statement);
-    moment.commit()
+    Ok(())
 }
 
 fn list(db: &Connection, sought: &Sought) -> rusqlite::Result<Learned> {
-    let (tenant, sub, room, hour): Columns = after(sought.after.as_ref());
+    let Place { tenant, sub, room, hour } = after(sought.after.as_ref());
     let of = sought.tenant.as_ref().map(Slug::as_str);
-    let since_s = to_column(sought.since_s);
+    let since_s = since(sought.since_s);
     let mut statement = db.prepare_cached(LIST)?;
     let wanted = params![since_s, of, sought.room, tenant, sub, room, hour, sought.limit];
     let rows = statement.query_map(wanted, kept)?;
-    Ok(learned(rows.collect::<Result<_, _>>()?, sought.limit))
+    let kept: Vec<Kept> = rows.collect::<Result<_, _>>()?;
+    Ok(learned(&kept, sought.limit, str::to_owned))
 }
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
-    Ok(Kept {
-        columns: (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?),
-        seen: row.get(4)?,
-        mean: row.get(5)?,
-        variance: row.get(6)?,
-        learned_at_s: row.get(7)?,
-    })
+    let bytes = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes()?.to_vec());
+    let place = Place { tenant: bytes(0)?, sub: row.get(1)?, room: bytes(2)?, hour: row.get(3)? };
+    let [mean, variance] = [row.get(5)?, row.get(6)?];
+    Ok(Kept { place, seen: row.get(4)?, mean, variance, learned_at_s: row.get(7)? })
 }

@@ -16,6 +16,29 @@ fn fresh() -> (TempDir, Embedded) {
 }
 
 #[tokio::test]
+async fn rows_of_the_history_that_are_no_text_are_passed_over() {
+    let (dir, store) = fresh();
+    let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+    for row in [
+        "(CAST(x'ff' AS TEXT), 0, 'x', -1, 1, 1, 0, 1)",
+        "('acme', 0, CAST(x'61ff00' AS TEXT), -1, 1, 1, 0, 1)",
+        "('acme', 9223372036854775807, 'x', -9223372036854775808, 1, 1, 0, 1)",
+        "('beta', -1, '', -1, 1, 1, 0, 1)",
+    ] {
+        other.execute(&format!("INSERT INTO history VALUES {row}"), []).unwrap();
+    }
+    let mut sought = crate::store::Sought { limit: 1, ..Default::default() };
+    let (mut rows, mut skipped) = (0, 0);
+    for _ in 0..4 {
+        let page = crate::store::Histories::history(&store, &sought).await.unwrap();
+        rows += page.rows.len();
+        skipped += page.skipped;
+        sought.after = page.last;
+    }
+    assert_eq!((rows, skipped), (1, 3));
+}
+
+#[tokio::test]
 async fn it_keeps_the_contract() {
     contract::everything_comes_back_as_it_was_put(&fresh().1).await;
     contract::a_look_comes_back_as_it_was_put(&fresh().1).await;
@@ -35,6 +58,11 @@ async fn it_keeps_the_contract() {
     contract::what_is_known_of_a_running_meeting_only_grows(&fresh().1).await;
     contract::what_is_learned_is_what_memory_learns(&fresh().1).await;
     contract::history_is_read_in_pages_and_forgotten(&fresh().1).await;
+    contract::what_operators_change_counts_up(&fresh().1).await;
+    let (dir, store) = fresh();
+    let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+    let sql = async |sql: String| assert_eq!(other.execute(&sql, []).unwrap(), 1);
+    contract::rows_behind_broken_ones_are_read(&store, sql, "9e999").await;
     contract::the_last_inventory_is_in_force(&fresh().1).await;
     contract::any_change_makes_another_digest(&fresh().1).await;
     let (dir, one) = fresh();

@@ -1,32 +1,45 @@
 //! The SQL of what is learned of the size of meetings.
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::Postgres;
+use super::error::Trouble;
+use super::ledger::get;
+use super::rows::Unreadable;
 use super::text::{from_column, to_column as text};
-use crate::model::{HistoryRow, Peak, SHARE_OF_MANY, SHARE_OF_ROOM, Slug};
+use super::{Postgres, WITHIN};
+use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak, SHARE_OF_MANY, SHARE_OF_ROOM, Slug};
 use crate::store::Error;
 use crate::store::counters::to_column;
+use crate::store::health::Asking;
 use crate::store::history::{
-    Columns, Histories, Kept, Learned, Sought, after, learned, to_columns,
+    Columns, Forgotten, Histories, Kept, Learned, Place, Sought, after, learned, of_forgotten,
+    since, to_columns,
 };
 
 /// The rows of one meeting, in the order of their keys, so that two instances never wait for each other in a circle.
-/// The latest one counts for its share, and the first ones alike.
+/// The latest one counts for its share, and the first ones alike. What cannot be right is begun anew. Only what was
+/// seen by others later, until $9, is not made older.
 const LEARN: &str = "INSERT INTO history AS known
     SELECT tenant, sub_id, room, hour, 1, $5::float8, 0, $6::bigint
         FROM unnest($1::text[], $2::int[], $3::text[], $4::int[]) AS of (tenant, sub_id, room, hour)
         ORDER BY tenant COLLATE \"C\", sub_id, room COLLATE \"C\", hour
     ON CONFLICT (tenant, sub_id, room, hour) DO UPDATE SET
-        variance = (1 - greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8))
-            * (known.variance + greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8)
-                * ($5 - known.mean) * ($5 - known.mean)),
-        mean = known.mean + greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8)
-            * ($5 - known.mean),
-        seen = known.seen + 1,
-        learned_at_s = $6";
+        variance = CASE WHEN known.seen > 0 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
+            THEN (1 - greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8))
+                * (known.variance + greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8)
+                    * ($5 - known.mean) * ($5 - known.mean))
+            ELSE 0 END,
+        mean = CASE WHEN known.seen > 0 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
+            THEN known.mean
+                + greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8)
+                    * ($5 - known.mean)
+            ELSE $5 END,
+        seen = CASE WHEN known.seen > 0 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
+            THEN known.seen + 1 ELSE 1 END,
+        learned_at_s = greatest($6, least(known.learned_at_s, $9::bigint))";
 
 const PUT: &str = "INSERT INTO history
     SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::bigint[], $6::float8[], $7::float8[],
@@ -43,9 +56,14 @@ const LIST: &str =
         AND (tenant, sub_id, room, hour) > ($4, $5::int, $6, $7::int)
     ORDER BY tenant, sub_id, room, hour LIMIT $8";
 
-const RESET: &str = "WITH gone AS (DELETE FROM history
-        WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR room = $2 AND sub_id >= 0) RETURNING 1)
-    SELECT count(*) FROM gone";
+const RESET: &str = "DELETE FROM history WHERE ($1::text IS NULL OR tenant = $1)
+    AND ($2::text IS NULL OR room = $2 AND sub_id >= 0) AND ($3::int IS NULL OR sub_id = $3)";
+
+/// First of all in a transaction, so that no two change much at once.
+const BUMP: &str = "INSERT INTO history_generation AS known VALUES (0, 1)
+    ON CONFLICT (id) DO UPDATE SET number = known.number + 1 RETURNING number";
+
+const GENERATION: &str = "SELECT coalesce(max(number), 0)::bigint FROM history_generation";
 
 const FORGET: &str = "WITH gone AS (DELETE FROM history WHERE learned_at_s < $1
         OR (tenant, sub_id, room, hour) IN (SELECT tenant, sub_id, room, hour FROM history
@@ -56,33 +74,40 @@ const FORGET: &str = "WITH gone AS (DELETE FROM history WHERE learned_at_s < $1
 impl Histories for Postgres {
     async fn learn(&self, peaks: &[Peak], at_s: u64) -> Result<(), Error> {
         let reader = self.reader().await?;
-        let at_s = to_column(at_s);
         for peak in peaks.iter().filter(|peak| peak.attendees > 0) {
-            let rows = peak.teaches().map(|key| to_columns(&key));
-            let (tenants, subs, rooms, hours) = in_columns(&rows);
-            let attendees = f64::from(peak.attendees);
-            let [many, room] = [SHARE_OF_MANY, SHARE_OF_ROOM];
-            let values: [&(dyn ToSql + Sync); 8] =
-                [&tenants, &subs, &rooms, &hours, &attendees, &at_s, &many, &room];
-            reader.rows(LEARN, &values).await?;
+            let lesson = Lesson::new(peak);
+            reader.rows(LEARN, &lesson.values(&to_column(at_s), &to_column(at_s))).await?;
         }
         Ok(())
     }
 
-    async fn history(&self, sought: &Sought) -> Result<Learned, Error> {
-        let (tenant, sub, room, hour) = after(sought.after.as_ref());
-        let of = sought.tenant.as_ref().map(Slug::as_str);
-        let named = sought.room.as_deref().map(text);
-        let (since_s, limit) = (to_column(sought.since_s), i64::from(sought.limit));
-        let behind = text(&room);
-        let values: [&(dyn ToSql + Sync); 8] =
-            [&since_s, &of, &named, &tenant, &sub, &behind, &hour, &limit];
-        let rows = self.reader().await?.rows(LIST, &values).await?;
-        // A row that cannot be understood is left out like one that is not sound.
-        Ok(learned(rows.iter().filter_map(kept).collect(), sought.limit))
+    async fn seed_history(&self, past: &[Past], now_s: u64) -> Result<u64, Error> {
+        let now_s = to_column(now_s);
+        let past = past.iter().filter(|past| past.peak.attendees > 0);
+        let lessons: Vec<_> =
+            past.map(|past| (Lesson::new(&past.peak), to_column(past.at_s))).collect();
+        let values: Vec<_> =
+            lessons.iter().map(|(lesson, at_s)| lesson.values(at_s, &now_s)).collect();
+        let each: Vec<_> = values.iter().map(|values| &values[..]).collect();
+        Ok(self.change_history(LEARN, &each).await?.0)
     }
 
-    async fn put_history(&self, rows: &[HistoryRow]) -> Result<(), Error> {
+    async fn history(&self, sought: &Sought) -> Result<Learned, Error> {
+        let place = after(sought.after.as_ref());
+        // Whatever stands there is UTF-8.
+        let [tenant, room] = [&place.tenant, &place.room].map(|word| String::from_utf8_lossy(word));
+        let [sub, hour] = [place.sub, place.hour].map(clamped);
+        let of = sought.tenant.as_ref().map(Slug::as_str);
+        let named = sought.room.as_deref().map(text);
+        let (since_s, limit) = (since(sought.since_s), i64::from(sought.limit));
+        let values: [&(dyn ToSql + Sync); 8] =
+            [&since_s, &of, &named, &tenant, &sub, &room, &hour, &limit];
+        let reader = self.reader().await?;
+        let rows = reader.rows(LIST, &values).await?;
+        Ok(learned(&reader.read_all(&rows, kept)?, sought.limit, from_column))
+    }
+
+    async fn put_history(&self, rows: &[HistoryRow]) -> Result<u64, Error> {
         let columns: Vec<Columns> = rows.iter().map(|row| to_columns(&row.key)).collect();
         let (tenants, subs, rooms, hours) = in_columns(&columns);
         let seen: Vec<i64> = rows.iter().map(|row| row.moments.seen.into()).collect();
@@ -91,17 +116,83 @@ impl Histories for Postgres {
         let ages: Vec<i64> = rows.iter().map(|row| to_column(row.learned_at_s)).collect();
         let values: [&(dyn ToSql + Sync); 8] =
             [&tenants, &subs, &rooms, &hours, &seen, &means, &variances, &ages];
-        self.reader().await?.rows(PUT, &values).await.map(drop)
+        Ok(self.change_history(PUT, &[&values]).await?.0)
     }
 
-    async fn reset_history(&self, tenant: Option<&Slug>, room: Option<&str>) -> Result<u64, Error> {
-        let (tenant, room) = (tenant.map(Slug::as_str), room.map(text));
-        Ok(count(&self.reader().await?.rows(RESET, &[&tenant, &room]).await?))
+    async fn reset_history(&self, what: &Forgotten) -> Result<u64, Error> {
+        let (tenant, room, sub) = of_forgotten(what);
+        let room = room.map(text);
+        Ok(self.change_history(RESET, &[&[&tenant, &room, &sub]]).await?.1)
     }
 
     async fn forget_history(&self, before_s: u64, most: u64) -> Result<u64, Error> {
         let (before_s, most) = (to_column(before_s), to_column(most));
         Ok(count(&self.reader().await?.rows(FORGET, &[&before_s, &most]).await?))
+    }
+
+    async fn history_generation(&self) -> Result<u64, Error> {
+        // What others have changed is not behind what we write.
+        Ok(count(&self.connection().await?.rows(GENERATION, &[]).await?))
+    }
+}
+
+impl Postgres {
+    /// Changes it by a statement, once with each of these values, and counts up the generation: all of it or nothing.
+    /// Tells which generation that is, and of how many rows the statement speaks.
+    async fn change_history(
+        &self,
+        sql: &str,
+        each: &[&[&(dyn ToSql + Sync)]],
+    ) -> Result<(u64, u64), Error> {
+        let mut reader = self.reader().await?;
+        let (health, target) = (reader.health.clone(), reader.target.clone());
+        let changing = async {
+            let moment = reader.db.transaction().await?;
+            let number: i64 = moment.query_one(BUMP, &[]).await?.try_get(0)?;
+            let statement = moment.prepare_cached(sql).await?;
+            let mut rows = 0;
+            for values in each {
+                rows += moment.execute(&statement, values).await?;
+            }
+            moment.commit().await?;
+            Ok((number.unsigned_abs(), rows))
+        };
+        let changing = async {
+            match timeout(WITHIN, changing).await {
+                Ok(changed) => changed
+                    .map_err(|error: tokio_postgres::Error| Trouble::new(&target, &error).into()),
+                Err(_elapsed) => Err(Trouble::Slow { place: target.place.clone() }.into()),
+            }
+        };
+        health.timed(Asking::Ask, changing).await
+    }
+}
+
+/// What a meeting teaches, in columns.
+struct Lesson {
+    tenants: Vec<String>,
+    subs: Vec<i32>,
+    rooms: Vec<String>,
+    hours: Vec<i32>,
+    attendees: f64,
+}
+
+impl Lesson {
+    fn new(peak: &Peak) -> Self {
+        let rows = peak.teaches().map(|key| to_columns(&key));
+        let (tenants, subs, rooms, hours) = in_columns(&rows);
+        let [tenants, rooms] = [
+            tenants.iter().map(ToString::to_string).collect(),
+            rooms.iter().map(ToString::to_string).collect(),
+        ];
+        let attendees = f64::from(peak.attendees.min(MOST_ATTENDEES));
+        Self { tenants, subs, rooms, hours, attendees }
+    }
+
+    /// For a meeting of then, learned now, in columns.
+    fn values<'v>(&'v self, at_s: &'v i64, now_s: &'v i64) -> [&'v (dyn ToSql + Sync); 9] {
+        let Self { tenants, subs, rooms, hours, attendees } = self;
+        [tenants, subs, rooms, hours, attendees, at_s, &SHARE_OF_MANY, &SHARE_OF_ROOM, now_s]
     }
 }
 
@@ -119,18 +210,15 @@ fn count(rows: &[Row]) -> u64 {
     count.map_or(0, i64::unsigned_abs)
 }
 
-fn kept(row: &Row) -> Option<Kept> {
-    let room: String = row.try_get(2).ok()?;
-    Some(Kept {
-        columns: (
-            row.try_get(0).ok()?,
-            row.try_get(1).ok()?,
-            from_column(&room),
-            row.try_get(3).ok()?,
-        ),
-        seen: row.try_get(4).ok()?,
-        mean: row.try_get(5).ok()?,
-        variance: row.try_get(6).ok()?,
-        learned_at_s: row.try_get(7).ok()?,
-    })
+/// As the columns take it; nothing stands beyond.
+fn clamped(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+}
+
+fn kept(row: &Row) -> Result<Kept, Unreadable> {
+    let number = |column| get::<i32>(row, column).map(i64::from);
+    let bytes = |column| get::<&str>(row, column).map(|text| text.as_bytes().to_vec());
+    let place = Place { tenant: bytes(0)?, sub: number(1)?, room: bytes(2)?, hour: number(3)? };
+    let [mean, variance] = [get(row, 5)?, get(row, 6)?];
+    Ok(Kept { place, seen: get(row, 4)?, mean, variance, learned_at_s: get(row, 7)? })
 }

@@ -37,10 +37,14 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
     ),
     ("V12__history", include_str!("../../../migrations/postgres/0012_history.sql")),
     ("V13__extents", include_str!("../../../migrations/postgres/0013_extents.sql")),
+    (
+        "V14__history_generation",
+        include_str!("../../../migrations/postgres/0014_history_generation.sql"),
+    ),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 13;
+pub(super) const PRESENT: u32 = 14;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

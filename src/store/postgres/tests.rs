@@ -43,6 +43,11 @@ async fn it_keeps_the_contract() {
     contract::what_is_known_of_a_running_meeting_only_grows(&fresh().await).await;
     contract::what_is_learned_is_what_memory_learns(&fresh().await).await;
     contract::history_is_read_in_pages_and_forgotten(&fresh().await).await;
+    contract::what_operators_change_counts_up(&fresh().await).await;
+    let database = Server::shared().create_database();
+    let store = open(&database).await;
+    let change = async |text: String| drop(sql(&database, &text).await);
+    contract::rows_behind_broken_ones_are_read(&store, change, "'NaN'").await;
     contract::the_last_inventory_is_in_force(&fresh().await).await;
     contract::any_change_makes_another_digest(&fresh().await).await;
     let database = Server::shared().create_database();

@@ -1,0 +1,148 @@
+//! Keeps what is known in memory of the size of meetings in step with the store: all the time for the task that does
+//! that, and at once where an operator changes it.
+//!
+//! Whoever does any of it holds the history's generation for so long, so that nothing is told twice, and no rows take
+//! the place of newer ones. What was learned is told before anything is read or changed. A create never sees less than
+//! was there before or is there after.
+
+use log::warn;
+use tokio::sync::MutexGuard;
+
+use crate::chain::Chain;
+use crate::fleet::{Fleet, now_ms};
+use crate::model::{HistoryRow, Past};
+use crate::store::{Error, Forgotten, Sought, Store};
+
+/// Rows that are read at once; some 200 KiB.
+const PAGE: u32 = 2_000;
+
+/// What of the store's rows is in force in memory, held by one at a time.
+pub type InForce<'f> = MutexGuard<'f, Option<u64>>;
+
+/// Tells the store what was learned.
+///
+/// # Errors
+/// Where the store cannot be written: it is told another time.
+pub async fn tell(fleet: &Fleet, store: &dyn Store, _held: &InForce<'_>) -> Result<(), Error> {
+    let peaks = fleet.history.take_unsaved();
+    if peaks.is_empty() {
+        return Ok(());
+    }
+    let told = store.learn(&peaks, now_ms() / 1000).await;
+    if told.is_err() {
+        fleet.history.give_back_unsaved(peaks);
+    }
+    told
+}
+
+/// Takes up all that is in the store, in place of what is known. Says how many rows cannot be right.
+///
+/// # Errors
+/// Where the store cannot be read: what was known stays.
+pub async fn renew(
+    fleet: &Fleet,
+    store: &dyn Store,
+    in_force: &mut InForce<'_>,
+) -> Result<usize, Error> {
+    // Before the rows: a change that comes while they are read is another generation.
+    let generation = store.history_generation().await?;
+    let mut recalled = fleet.history.recall();
+    let skipped = each_page(store, 0, |rows| recalled.take_up(rows)).await?;
+    recalled.put_in_force(now_ms() / 1000);
+    **in_force = Some(generation);
+    fleet.history.set_skipped(skipped);
+    Ok(skipped)
+}
+
+/// Takes up what was learned since then, in seconds since 1970.
+///
+/// # Errors
+/// Where the store cannot be read: what was known stays.
+pub async fn hear(
+    fleet: &Fleet,
+    store: &dyn Store,
+    since_s: u64,
+    _held: &InForce<'_>,
+) -> Result<(), Error> {
+    let now_s = now_ms() / 1000;
+    each_page(store, since_s, |rows| fleet.history.take_up(rows, now_s)).await.map(drop)
+}
+
+/// Forgets; says how many rows that were.
+///
+/// # Errors
+/// Where the store cannot be used: nothing is forgotten.
+pub async fn reset(fleet: &Fleet, store: &dyn Store, what: &Forgotten) -> Result<u64, Error> {
+    let mut in_force = fleet.history.in_force().await;
+    // What has ended before is forgotten, too.
+    tell(fleet, store, &in_force).await?;
+    let gone = store.reset_history(what).await?;
+    renew_now(fleet, store, &mut in_force).await;
+    Ok(gone)
+}
+
+/// Puts rows in place of those about the same.
+///
+/// # Errors
+/// Where the store cannot be used: none is put.
+pub async fn import(fleet: &Fleet, store: &dyn Store, rows: &[HistoryRow]) -> Result<(), Error> {
+    let mut in_force = fleet.history.in_force().await;
+    tell(fleet, store, &in_force).await?;
+    let generation = store.put_history(rows).await?;
+    if is_next(&in_force, generation) {
+        fleet.history.take_up(rows, now_ms() / 1000);
+        *in_force = Some(generation);
+    } else {
+        renew_now(fleet, store, &mut in_force).await;
+    }
+    Ok(())
+}
+
+/// Learns from meetings of the past, in the order of time.
+///
+/// # Errors
+/// Where the store cannot be used: none is learned from.
+pub async fn seed(fleet: &Fleet, store: &dyn Store, mut past: Vec<Past>) -> Result<(), Error> {
+    past.sort_by_key(|past| past.at_s);
+    let mut in_force = fleet.history.in_force().await;
+    tell(fleet, store, &in_force).await?;
+    let generation = store.seed_history(&past, now_ms() / 1000).await?;
+    if is_next(&in_force, generation) {
+        for past in &past {
+            fleet.history.learn(&past.peak, past.at_s);
+        }
+        *in_force = Some(generation);
+    } else {
+        renew_now(fleet, store, &mut in_force).await;
+    }
+    Ok(())
+}
+
+/// Whether nobody else has changed anything since it was taken up.
+fn is_next(in_force: &InForce<'_>, generation: u64) -> bool {
+    in_force.is_some_and(|before| before + 1 == generation)
+}
+
+/// The change is made already; where the store cannot be read now, the task sees that later.
+async fn renew_now(fleet: &Fleet, store: &dyn Store, in_force: &mut InForce<'_>) {
+    if let Err(trouble) = renew(fleet, store, in_force).await {
+        warn!("the history of meetings is not taken up anew for now: {}", Chain(&trouble));
+    }
+}
+
+/// Says how many rows cannot be right.
+async fn each_page(
+    store: &dyn Store,
+    since_s: u64,
+    mut take_up: impl FnMut(&[HistoryRow]),
+) -> Result<usize, Error> {
+    let mut sought = Sought { since_s, limit: PAGE, ..Sought::default() };
+    let mut skipped = 0;
+    loop {
+        let page = store.history(&sought).await?;
+        skipped += page.skipped;
+        take_up(&page.rows);
+        let Some(last) = page.last else { return Ok(skipped) };
+        sought.after = Some(last);
+    }
+}
