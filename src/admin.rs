@@ -25,7 +25,8 @@ use prometheus::{Registry, TextEncoder};
 use tokio::sync::watch;
 
 pub use api::{
-    Desk, MAX_CLAIM_BYTES, NoRandomness, ROOT, Scope, Tools, generate_secret, leads_to, told,
+    Desk, MAX_CLAIM_BYTES, MAX_HISTORY_ROWS, NoRandomness, ROOT, Scope, Tools, check_known,
+    check_past, generate_secret, leads_to, told,
 };
 pub use waiting::waiting;
 

@@ -17,6 +17,7 @@ mod filters;
 pub(super) mod gather;
 mod generated;
 mod gone;
+mod history;
 mod json;
 mod listing;
 mod meetings;
@@ -62,6 +63,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::caller::Gate;
 pub use self::caller::{MAX_CLAIM_BYTES, Scope};
 pub use self::generated::{NoRandomness, generate_secret};
+pub use self::history::{MAX_ROWS as MAX_HISTORY_ROWS, check_known, check_past};
 pub use self::own::leads_to;
 use self::problem::Problem;
 use self::request::Query;
@@ -126,6 +128,7 @@ fn routes() -> OpenApiRouter<Desk> {
         .merge(events::routes())
         .merge(explanation::routes())
         .merge(placing::routes())
+        .merge(history::routes())
         .merge(probe::routes())
         .merge(capacity::routes())
         .merge(statistics::routes())

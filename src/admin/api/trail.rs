@@ -47,7 +47,8 @@ struct ChangeDocument {
     at: Value,
     /// The subject and the id of the token, or `file`.
     who: String,
-    /// create, update, delete, state, rollover, revoke, end, force, or apply where a changed file was put in force.
+    /// create, update, delete, state, rollover, revoke, end, force, reset, import, seed, or apply where a changed file was put in
+    /// force.
     action: String,
     /// Kind and name of what was changed; or `configuration file`, with the names of what it has changed in `after`.
     object: String,

@@ -191,6 +191,57 @@ pub(super) const ROWS: &[Row] = &[
             (r#"{"state": 1}"#, &["state"]),
         ],
     ),
+    with(
+        "POST /history",
+        "/history",
+        r#"{"items": [{"tenant": "acme", "sub_id": 0, "room": "m", "hour": 9, "meetings": 1, "mean": 7, "variance": 0.5, "learned_at": "2026-11-01T00:00:00Z"}]}"#,
+        200,
+        &[
+            ("{}", &["items"]),
+            (r#"{"items": {}}"#, &["items"]),
+            (r#"{"items": [7]}"#, &["items[0]"]),
+            (r#"{"items": [{"meetings": 1, "mean": 7, "variance": 0}]}"#, &["items[0].learned_at"]),
+            (
+                r#"{"items": [{"meetings": 1.5, "mean": 7, "variance": 0, "learned_at": "2026-11-01T00:00:00Z"}]}"#,
+                &["items[0].meetings"],
+            ),
+            (
+                r#"{"items": [{"hour": 1, "meetings": 1, "mean": 7, "variance": 0, "learned_at": "2026-11-01T00:00:00Z"}]}"#,
+                &["items[0].hour"],
+            ),
+            (
+                r#"{"items": [{"room": "m", "meetings": 1, "mean": 7, "variance": 0, "learned_at": "2026-11-01T00:00:00Z"}]}"#,
+                &["items[0].tenant"],
+            ),
+            (
+                r#"{"items": [{"meetings": 1, "mean": -7, "variance": 0, "learned_at": "2026-11-01T00:00:00Z"}, {"meetings": 0, "mean": 7, "variance": 0, "learned_at": "2026-11-01T00:00:00Z"}]}"#,
+                &["items[0].mean", "items[1].meetings"],
+            ),
+        ],
+    ),
+    with(
+        "POST /history/meetings",
+        "/history/meetings",
+        r#"{"items": [{"tenant": "acme", "sub_id": 5, "meeting_id": "m", "created_at": "2026-11-01T09:00:00Z", "attendees": 7}]}"#,
+        200,
+        &[
+            ("{}", &["items"]),
+            (
+                r#"{"items": [{"tenant": "acme", "meeting_id": "m", "created_at": "2026-11-01T09:00:00Z"}]}"#,
+                &["items[0].attendees"],
+            ),
+            (
+                r#"{"items": [{"tenant": "acme", "meeting_id": "m", "created_at": "then", "attendees": 7}]}"#,
+                &["items[0].created_at"],
+            ),
+            (
+                r#"{"items": [{"tenant": "Acme", "meeting_id": "m", "created_at": "2026-11-01T09:00:00Z", "attendees": -7}]}"#,
+                &["items[0].attendees"],
+            ),
+        ],
+    ),
+    plain("GET /history", See, "/history?tenant=acme&room=m", 200),
+    plain("DELETE /history", Change, "/history?tenant=acme&room=m&sub_id=0", 200),
     plain("GET /tenants/{slug}/placement", See, "/tenants/acme/placement?meeting_id=m", 200),
     plain("GET /nodes/{name}/explanation", See, "/nodes/n1/explanation", 200),
     plain("POST /nodes/{name}/probe", Change, "/nodes/node0/probe", 200),
