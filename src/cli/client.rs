@@ -11,6 +11,7 @@ mod changes;
 mod events;
 mod export;
 mod failure;
+mod history;
 mod links;
 mod lost;
 mod meetings;
@@ -118,6 +119,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: place::Verb,
     },
+    /// How large meetings have become: what is known of tenants and rooms, and resetting, exporting and importing it
+    History {
+        #[command(flatten)]
+        access: Access,
+        #[command(subcommand)]
+        verb: history::Verb,
+    },
     /// How much room there is, and which nodes could go
     Capacity {
         #[command(flatten)]
@@ -179,6 +187,7 @@ pub(super) fn client(command: Command) -> anyhow::Result<u8> {
                 Command::Events { access, which } => events::run(&access, &which).await,
                 Command::Instance { access, verb } => pool::instances(&access, &verb).await,
                 Command::Place { access, verb } => place::run(&access, &verb).await,
+                Command::History { access, verb } => history::run(&access, &verb).await,
                 Command::Capacity { access } => pool::capacity(&access).await,
                 Command::Changes { access, which } => changes::run(&access, &which).await,
                 Command::Statistics { access, which } => statistics::run(&access, &which).await,

@@ -103,6 +103,7 @@ async fn every_command_explains_itself() {
              \x20 events         What has happened a moment ago: nodes, meetings, instances, the inventory\n\
              \x20 instance       The running Porticos that share one store\n\
              \x20 place          Where meetings go, and why\n\
+             \x20 history        How large meetings have become: what is known of tenants and rooms, and resetting, exporting and importing it\n\
              \x20 capacity       How much room there is, and which nodes could go\n\
              \x20 changes        What operators have changed over the API, the latest first\n\
              \x20 statistics     What tenants have used, by days or hours: meetings, attendee-minutes, peaks\n\

@@ -48,6 +48,7 @@ mod faults;
 mod full_disk;
 mod hanging_store;
 mod health;
+mod history_api;
 mod hooks;
 mod identity;
 mod idle_nodes;
