@@ -9,6 +9,7 @@
 mod api;
 mod branding;
 mod callbacks;
+mod chronicle;
 mod clusters;
 mod files;
 mod formats;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 pub use api::{Api, LocalSocket, SOCKET};
 pub use branding::{MissingAsset, check_upload};
 pub use callbacks::Callbacks;
+pub use chronicle::Chronicle;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use object::read as read_object;

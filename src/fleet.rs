@@ -8,6 +8,7 @@
 
 pub mod callback_urls;
 mod capacity;
+mod chronicle;
 mod claims;
 mod clock;
 mod departed;
@@ -49,6 +50,7 @@ use predict::History;
 use tokio::sync::watch;
 
 pub use capacity::Capacity;
+pub use chronicle::Chronicle;
 pub use claims::{Claim, Claims};
 pub use clock::{Clock, now_ms};
 pub use directory::{Directory, Sought};
@@ -98,6 +100,8 @@ pub struct Fleet {
     pub history: History,
     /// Meetings whose peak the store does not know.
     pub grown: Grown,
+    /// What is to be written down of meetings.
+    pub chronicle: Chronicle,
     /// Where the hours of the week are counted.
     zone: TimeZone,
     /// Other instances that share our store.
@@ -123,6 +127,7 @@ impl Fleet {
             outlook: Outlook::default(),
             history: History::default(),
             grown: Grown::default(),
+            chronicle: Chronicle::default(),
             zone: TimeZone::system(),
             instances: Instances::default(),
             overlapping: AtomicBool::new(false),

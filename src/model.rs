@@ -2,6 +2,7 @@
 
 mod branding;
 mod callback;
+mod chronicle;
 mod cluster;
 mod command;
 mod history;
@@ -22,6 +23,7 @@ mod undelivered;
 
 pub use branding::{Asset, AssetKey, AssetKind, Branding, Look, LostFile};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
+pub use chronicle::{Counted, MeetingLine, NodeLine, spacing_ms};
 pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
 pub use command::Command;
 pub use history::{

@@ -8,6 +8,7 @@
 
 mod arbiter;
 mod callbacks;
+mod chronicle;
 mod commands;
 mod counters;
 mod deliveries;
@@ -51,10 +52,11 @@ pub use callbacks::{
     CALLBACKS_KEPT_MS, Callbacks, Holder, MAX_DEAD, MAX_PENDING, MAX_PENDING_BYTES, Outbox, Places,
     Put, Taking,
 };
+pub use chronicle::{Behind, ChronicleReader, Chronicles};
 pub use commands::Commands;
 pub use counters::{Count, CountKey, Counters};
 pub use deliveries::Deliveries;
-pub use embedded::Embedded;
+pub use embedded::{Embedded, EmbeddedChronicle};
 pub use error::Error;
 pub use health::Health;
 pub use history::{Forgotten, Histories, Learned, Mark, NoMark, Sought};
@@ -82,6 +84,7 @@ use crate::model::{
 pub trait Store:
     Arbiter
     + Callbacks
+    + Chronicles
     + Commands
     + Counters
     + Deliveries

@@ -3,6 +3,7 @@
 //! A task is an idempotent [`Task::activate`] that reads the state it needs; the driver owns its loop, its
 //! panics and its metrics. There are no retries inside: the next activation is the retry.
 
+mod chronicle;
 mod counters;
 mod doubles;
 mod driver;
@@ -18,6 +19,7 @@ mod poller;
 mod rows;
 mod statistics;
 
+pub use chronicle::Chronicle;
 pub use counters::Counters;
 pub use driver::run;
 pub use driver::{Metrics, Task};

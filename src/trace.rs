@@ -4,8 +4,11 @@
 //! 00:00, local time. What drives a placement program over a pipe sends the same rows without a header.
 
 pub mod score;
+mod write;
 
 use std::io::Read;
+
+pub use write::Writer;
 
 /// The header of a trace.
 pub const HEADER: [&str; 8] =

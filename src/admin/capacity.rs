@@ -55,6 +55,16 @@ pub(super) fn of_fleet(fleet: &Fleet) -> Vec<MetricFamily> {
         "Rows of the history in the store that cannot be right, when it was last read.",
         fleet.history.skipped() as f64,
     ));
+    all.push(gauge(
+        "portico_chronicle_waiting_meetings",
+        "Meetings of which something is to be written down that the store does not have yet.",
+        fleet.chronicle.waiting() as f64,
+    ));
+    all.push(gauge(
+        "portico_chronicle_dropped_meetings",
+        "Meetings of which something was not written down, as the store was away for too long; since the start.",
+        fleet.chronicle.dropped() as f64,
+    ));
     all.extend(capacity.removable.map(|removable| {
         gauge(
             "portico_capacity_removable_nodes",

@@ -28,7 +28,8 @@ use super::local::local_socket;
 use super::public_api::public_api;
 use super::reload::{Reloader, follow_hangups};
 use super::services::{
-    counters, counting, history, hooks, housekeeping, leases, outbox, poller, reach, statistics,
+    chronicle, counters, counting, history, hooks, housekeeping, leases, outbox, poller, reach,
+    statistics,
 };
 use super::signals::{self, Signals, Successor};
 use super::{DONE, WRONG, check, environment, own, store};
@@ -235,6 +236,7 @@ impl Portico {
         server.add_service(counting(counters, settings.server.grace, &metrics));
         server.add_service(statistics(&settings, &fleet, &store, &metrics));
         server.add_service(history(&settings, &fleet, &store, &metrics));
+        chronicle(&settings, &fleet, &store, &metrics, &duties).map(|it| server.add_service(it));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::background::{Work, background};
 use crate::bus::Duties;
-use crate::config::{Settings, StoreKind};
+use crate::config::{self, Settings, StoreKind};
 use crate::fleet::{Fleet, Thresholds};
 use crate::model::Reach;
 use crate::node::{self, Client};
@@ -153,6 +153,24 @@ pub(super) fn history(
         let (task, metrics) = (task.clone(), metrics.clone());
         async move { task.run(&metrics, stop).await }
     })
+}
+
+pub(super) fn chronicle(
+    settings: &Settings,
+    fleet: &Arc<Fleet>,
+    store: &Arc<dyn Store>,
+    metrics: &tasks::Metrics,
+    duties: &Duties,
+) -> Option<GenBackgroundService<Work>> {
+    let config::Chronicle { enabled, keep, max_meetings } = settings.placement.chronicle;
+    let (fleet, store, duties) = (fleet.clone(), store.clone(), duties.clone());
+    let task = enabled
+        .then(|| Arc::new(tasks::Chronicle::new(fleet, store, duties, keep, max_meetings)))?;
+    let metrics = metrics.clone();
+    Some(background("chronicle", move |stop| {
+        let (task, metrics) = (task.clone(), metrics.clone());
+        async move { task.run(&metrics, stop).await }
+    }))
 }
 
 pub(super) fn hooks(hooks: NodeHooks, metrics: &tasks::Metrics) -> GenBackgroundService<Work> {

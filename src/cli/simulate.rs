@@ -1,6 +1,7 @@
 //! `portico simulate`: stands in for what is not there.
 
 mod placement;
+mod trace;
 
 use std::io::{stdin, stdout};
 
@@ -19,6 +20,8 @@ pub(super) enum What {
     Node(sim::cli::Args),
     /// Where a policy places the meetings of a trace: reads its rows on stdin, writes a node for each create
     Placement(PlacementArgs),
+    /// A trace of days that were, from what the store has of them; names nobody
+    Trace(trace::TraceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +56,7 @@ impl From<PolicyName> for Policy {
 pub(super) fn simulate(what: What) -> anyhow::Result<u8> {
     match what {
         What::Node(args) => simulate_node(args),
+        What::Trace(args) => trace::trace(&args),
         What::Placement(PlacementArgs { policy }) => {
             let played = placement::run(policy.into(), stdin().lock(), stdout().lock());
             Ok(played.map_or_else(|trouble| refused(&trouble), |()| DONE))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::chronicle::{self, Chronicle};
 use super::reader::Item;
 use crate::model::{MOST_ATTENDEES, Spread, TenantPlacement};
 
@@ -19,6 +20,8 @@ pub struct Placement {
     pub keep: Duration,
     /// Rows of the history at most.
     pub max_rows: usize,
+    /// What is written down of meetings.
+    pub chronicle: Chronicle,
 }
 
 /// A name that front ends use already.
@@ -39,12 +42,14 @@ pub(super) fn read(item: &Item<'_>) -> Option<Placement> {
             "the name of a parameter of create: letters, digits, dots, dashes and underscores",
             |text| is_parameter(text).then(|| text.to_owned()),
         );
+        let chronicle = chronicle::read(&fields.optional("chronicle"));
         let (keep, max_rows) = history(&fields.optional("history"))?;
         Some(Placement {
             timezone: timezone.unwrap_or_else(TimeZone::system),
             size_hint: size_hint.unwrap_or_else(|| DEFAULT_HINT.to_owned()),
             keep,
             max_rows,
+            chronicle: chronicle?,
         })
     })
 }

@@ -42,6 +42,14 @@ struct Pending {
     ticket: Option<Box<Ticket>>,
 }
 
+/// What a poll has shown of how many are in a meeting.
+pub(super) struct Seen {
+    /// Not as many as the poll before.
+    pub(super) is_other: bool,
+    /// More than ever.
+    pub(super) is_more: bool,
+}
+
 /// A meeting in the directory.
 pub struct Entry {
     key: MeetingKey,
@@ -284,17 +292,17 @@ impl Entry {
         self.is_saved.store(false, Ordering::Release);
     }
 
-    /// Takes over what a poll shows. Returns whether there were never so many in it.
-    pub(super) fn see(&self, xml: Bytes, people: People) -> bool {
+    /// Takes over what a poll shows.
+    pub(super) fn see(&self, xml: Bytes, people: People) -> Seen {
         *self.xml.lock() = xml;
-        self.attendees.store(people.attendees, Ordering::Relaxed);
+        let others = self.attendees.swap(people.attendees, Ordering::Relaxed);
         let before = self.peak.fetch_max(people.attendees, Ordering::Relaxed);
         if let Some(part) = &self.part {
             part.see(people);
         }
         self.missed.store(0, Ordering::Relaxed);
         self.is_shown.store(true, Ordering::Relaxed);
-        before < people.attendees
+        Seen { is_other: others != people.attendees, is_more: before < people.attendees }
     }
 
     /// Whether the last poll that could has shown it.

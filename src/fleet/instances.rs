@@ -16,6 +16,7 @@ mod mirror;
 mod moves;
 mod placing;
 mod polls;
+mod row;
 mod telling;
 #[cfg(test)]
 mod tests;

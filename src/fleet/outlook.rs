@@ -1,9 +1,11 @@
 //! What is foreseen of the pool, from what was learned of its past.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::entry::Seen;
 use super::forecast::{Forecast, Hours};
 use super::placement::Crowd;
 use super::predict::{Ask, Expected};
@@ -82,10 +84,26 @@ impl Fleet {
         Some(crowd)
     }
 
+    /// Has it written down that a front end has created a meeting here, and what it said of its size.
+    pub fn note_created(&self, entry: &Entry, hints: Hints) {
+        self.chronicle.created(&self.directory.clock, entry, hints);
+    }
+
+    /// Has the store told of what a poll of ours has counted in a meeting.
+    pub(super) fn note_seen(&self, entry: &Arc<Entry>, seen: &Seen) {
+        if seen.is_more {
+            self.grown.note(entry);
+        }
+        if seen.is_other {
+            self.chronicle.counted(&self.directory.clock, entry);
+        }
+    }
+
     /// Learns how large a meeting that is over has become. Of all instances the one does that has taken it out of
     /// the store.
     pub fn learn_end(&self, entry: &Entry) {
         let now_ms = self.directory.clock.now_ms();
+        self.chronicle.ended(&self.directory.clock, entry);
         entry.count_end(now_ms);
         if entry.counts() && entry.parent_internal_id().is_none() {
             let hour = self.hour_of(entry.created_at_ms());

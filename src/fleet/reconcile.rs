@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Fleet;
 use super::doubles::{Double, Here};
-use super::entry::{Entry, Phase};
+use super::entry::{Entry, Phase, Seen};
 use super::health::{Change, Thresholds};
 use super::identity;
 use super::instances::event::Counts;
@@ -188,9 +188,8 @@ impl Poll<'_> {
                     entry.mark_ended();
                 }
                 let xml = identity::reworded(info, entry.key(), entry.created_as());
-                if entry.see(xml.into_boxed_slice().into(), people) {
-                    self.fleet.grown.note(&entry);
-                }
+                let seen = entry.see(xml.into_boxed_slice().into(), people);
+                self.fleet.note_seen(&entry, &seen);
                 self.seen.insert(internal_id.into());
                 self.shown.push(entry);
             }
@@ -299,9 +298,8 @@ impl Poll<'_> {
                     meeting.extent = extent;
                     let holder = fleet.directory.get(&meeting.key.scope, &meeting.key.id);
                     let entry = fleet.directory.adopt(meeting, is_saved);
-                    if entry.see(entry.xml(), people) {
-                        fleet.grown.note(&entry);
-                    }
+                    let is_more = entry.see(entry.xml(), people).is_more;
+                    fleet.note_seen(&entry, &Seen { is_other: true, is_more });
                     if holder.is_some_and(|holder| holder.phase() == Phase::Running) {
                         fleet.tell_moved(&entry, None);
                     }

@@ -2,6 +2,7 @@
 
 mod arbiter;
 mod assets;
+mod chronicle;
 mod commands;
 mod counters;
 mod history;
@@ -21,6 +22,9 @@ pub(super) use self::arbiter::{
     one_instance_at_a_time_creates_a_meeting,
 };
 pub(super) use self::assets::a_look_comes_back_as_it_was_put;
+pub(super) use self::chronicle::{
+    of_nodes_is_written_down_what_is_news, what_is_written_down_adds_up,
+};
 pub(super) use self::commands::what_is_done_gives_way_and_what_is_not_does_not;
 pub(super) use self::counters::{count, counts_add_up, counts_of_many_add_up};
 pub(super) use self::history::{

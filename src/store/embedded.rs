@@ -9,6 +9,7 @@
 mod arbiter;
 mod assets;
 mod callbacks;
+mod chronicle;
 mod commands;
 mod counters;
 mod deliveries;
@@ -52,6 +53,8 @@ use crate::model::{
     AdminState, Asset, AssetKey, Hook, InstanceId, Meeting, MeetingKey, NodeName, Slug,
 };
 use writer::Job;
+
+pub use chronicle::EmbeddedChronicle;
 
 /// The database in `data_dir`.
 const FILE: &str = "portico.db";

@@ -9,6 +9,7 @@
 mod apply;
 mod arbiter;
 mod callbacks;
+mod chronicle;
 mod commands;
 mod counters;
 mod debts;

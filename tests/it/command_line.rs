@@ -147,6 +147,7 @@ async fn every_command_explains_itself() {
              Commands:\n\
              \x20 node       A faithful BigBlueButton node, with faults on command over HTTP\n\
              \x20 placement  Where a policy places the meetings of a trace: reads its rows on stdin, writes a node for each create\n\
+             \x20 trace      A trace of days that were, from what the store has of them; names nobody\n\
              \n\
              Options:\n\
              \x20 -h, --help  Print help\n",

@@ -57,6 +57,7 @@ mod inventory;
 mod inventory_api;
 mod isolation;
 mod join;
+mod last_week;
 mod learning;
 mod lifecycle;
 mod limits;

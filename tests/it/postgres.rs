@@ -168,7 +168,7 @@ async fn migrate_brings_a_store_to_its_schema_and_serve_leaves_it_alone_when_tol
     let embedded = file("embedded.yaml", "{ kind: embedded, migrate: false }");
     let path = data_dir.join("portico.db");
     for (config, place, known) in
-        [(&postgres, place.as_str(), 14), (&embedded, path.to_str().expect("UTF-8"), 17)]
+        [(&postgres, place.as_str(), 15), (&embedded, path.to_str().expect("UTF-8"), 18)]
     {
         let refused = portico(&["serve", "-c", config]).await;
         assert_eq!(refused.code, 1, "{}", refused.stderr);
@@ -201,7 +201,7 @@ async fn migrate_brings_a_store_to_its_schema_and_serve_leaves_it_alone_when_tol
         assert!(
             refused
                 .stderr
-                .contains("schema version 99, this Portico knows up to 14: start the newer")
+                .contains("schema version 99, this Portico knows up to 15: start the newer")
         );
     }
 }

@@ -50,11 +50,11 @@ def replay(path, command):
 
 def over_time(stays):
     """How many are there at each step, of (from, to) in milliseconds."""
-    steps = [0.0] * S.T
+    steps = [0.0] * S.DAY_STEPS
     for begin, end in stays:
         if begin < end:
-            steps[min(S.ceil_step(begin), S.T - 1)] += 1
-            steps[min(S.ceil_step(end), S.T - 1)] -= 1
+            steps[min(S.ceil_step(begin), S.DAY_STEPS - 1)] += 1
+            steps[min(S.ceil_step(end), S.DAY_STEPS - 1)] -= 1
     return S.cumsum(steps)
 
 
@@ -65,15 +65,15 @@ def stays_of(meeting):
 def bounds(trace):
     """The mean of all nodes, and what the fullest one cannot be less full than."""
     capacities = [S.UNIT_CAP * weight for weight in trace.weight.values()]
-    total, largest = [0.0] * S.T, [0.0] * S.T
+    total, largest = [0.0] * S.DAY_STEPS, [0.0] * S.DAY_STEPS
     for meeting in trace.meetings:
-        first, last = S.ceil_step(meeting["create"]), min(S.ceil_step(meeting["end"]) + 1, S.T)
+        first, last = S.ceil_step(meeting["create"]), min(S.ceil_step(meeting["end"]) + 1, S.DAY_STEPS)
         there = over_time(stays_of(meeting))
         for step in range(first, last):
             total[step] += there[step]
             largest[step] = max(largest[step], there[step])
     mean = [count / sum(capacities) for count in total]
-    return mean, [max(mean[step], largest[step] / max(capacities)) for step in range(S.T)]
+    return mean, [max(mean[step], largest[step] / max(capacities)) for step in range(S.DAY_STEPS)]
 
 
 def fullest(trace, placements):
@@ -86,9 +86,9 @@ def fullest(trace, placements):
 
 
 def svg(mean, ideal, lines):
-    busy = [step for step in range(S.T) if mean[step] > 0.02 * max(mean)]
+    busy = [step for step in range(S.DAY_STEPS) if mean[step] > 0.02 * max(mean)]
     hours = (busy[0] * S.STEP // 3_600_000, -(-busy[-1] * S.STEP // 3_600_000))
-    steps = range(hours[0] * 360, min(hours[1] * 360, S.T - WINDOW) + 1, WINDOW)
+    steps = range(hours[0] * 360, min(hours[1] * 360, S.DAY_STEPS - WINDOW) + 1, WINDOW)
     top = max(1.0, max(max(line) for _, line in lines)) * 1.05
 
     def x(step):

@@ -5,6 +5,7 @@
 
 mod inherited;
 mod parent;
+mod made;
 mod saving;
 mod size;
 
@@ -28,9 +29,9 @@ use crate::edge::upload::Upload;
 use crate::edge::{branding, limits, rules};
 use crate::fleet::{
     self, Claim, Entry, Hints, Node, Phase, Place, Reservation, Snapshot, TenantEntry, Unplaced,
-    identity, now_ms,
+    identity,
 };
-use crate::model::{Extent, Health, Meeting, MeetingKey, NodeName};
+use crate::model::{Health, MeetingKey, NodeName};
 use crate::store;
 
 /// Nodes that are tried for one meeting.
@@ -225,53 +226,6 @@ impl<'a> Order<'a> {
             }
         }
     }
-
-    /// The meeting that a node says it has created.
-    ///
-    /// # Errors
-    /// When the answer is about another meeting: a node that mixes up its meetings, or lies.
-    fn meeting(&self, answer: &Answer, node: &Node) -> Result<Meeting, Trouble> {
-        let text = |name| answer.text(name).map(std::borrow::Cow::into_owned).unwrap_or_default();
-        let (meeting_id, internal_id) = (text("meetingID"), text("internalMeetingID"));
-        let Self { key, params, node_meeting_id, parent, .. } = self;
-        let mut shown = new_meeting(answer, params);
-        let created_at_ms = now_ms();
-        let node = node.name().clone();
-        let Some(parent) = parent else {
-            let is_ours = meeting_id == *node_meeting_id
-                && identity::is_internal_id_of(&internal_id, &meeting_id);
-            if !is_ours {
-                return Err(Trouble::WrongMeeting);
-            }
-            identity::reword(&mut shown, key, None);
-            return Ok(Meeting {
-                key: key.clone(),
-                node,
-                node_meeting_id: meeting_id,
-                internal_id,
-                created_at_ms,
-                parent_internal_id: None,
-                extent: Extent::default(),
-                xml: shown.to_vec().into(),
-            });
-        };
-        if internal_id != *node_meeting_id || meeting_id.is_empty() {
-            return Err(Trouble::WrongMeeting);
-        }
-        // The node has made up the id that a breakout room goes by.
-        let own = MeetingKey { scope: key.scope.clone(), id: meeting_id };
-        identity::reword(&mut shown, &own, Some(&key.id));
-        Ok(Meeting {
-            key: own,
-            node,
-            node_meeting_id: identity::breakout_alias(&key.scope, &key.id),
-            internal_id,
-            created_at_ms,
-            parent_internal_id: Some(parent.internal_id().to_owned()),
-            extent: Extent::default(),
-            xml: shown.to_vec().into(),
-        })
-    }
 }
 
 /// A create of a meeting that runs: its node compares the passwords and answers.
@@ -440,6 +394,7 @@ async fn anew(
                 Ok(meeting) => {
                     edge.metrics.placed(&node, order.parent.is_some(), !tried.is_empty());
                     let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
+                    edge.fleet.note_created(&entry, order.hints);
                     let lease = right.flatten();
                     if let Some(other) = save(edge, &node, &entry, &issued, &answer, lease).await? {
                         return again_elsewhere(edge, asked, order, &other).await;

@@ -9,11 +9,10 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use super::row::Row;
 use super::words;
 use crate::fleet::People;
-use crate::model::{
-    AdminState, CallbackToken, Extent, Health, Hook, Meeting, MeetingKey, NodeName, Scope,
-};
+use crate::model::{AdminState, CallbackToken, Health, Hook, MeetingKey, NodeName, Scope};
 
 /// An event is told in parts from here on. A single meeting may make it larger.
 pub const MAX_TOLD_BYTES: usize = 256 * 1024;
@@ -232,59 +231,6 @@ pub struct Counts {
     pub joins: u32,
 }
 
-/// A meeting without its element: whose it is, and what it is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Whose it is and what the front end calls it.
-    pub key: MeetingKey,
-    /// The node that runs it.
-    pub node: NodeName,
-    /// `meetingID` on the node.
-    pub node_meeting_id: String,
-    /// BigBlueButton's internal id.
-    pub internal_id: String,
-    /// When it was placed.
-    pub created_at_ms: u64,
-    /// For a breakout room, the internal id of its parent.
-    #[serde(default)]
-    pub parent_internal_id: Option<String>,
-    /// How large it is to become, and has been; nothing where an older version tells.
-    #[serde(default)]
-    pub extent: Extent,
-}
-
-impl Row {
-    /// The meeting, listed as in `xml`.
-    pub fn into_meeting(self, xml: &Xml) -> Meeting {
-        Meeting {
-            key: self.key,
-            node: self.node,
-            node_meeting_id: self.node_meeting_id,
-            internal_id: self.internal_id,
-            created_at_ms: self.created_at_ms,
-            parent_internal_id: self.parent_internal_id,
-            extent: self.extent,
-            xml: xml.0.as_bytes().into(),
-        }
-    }
-}
-
-impl From<Meeting> for (Row, Xml) {
-    fn from(meeting: Meeting) -> Self {
-        let xml = Xml::of(&meeting.xml);
-        let row = Row {
-            key: meeting.key,
-            node: meeting.node,
-            node_meeting_id: meeting.node_meeting_id,
-            internal_id: meeting.internal_id,
-            created_at_ms: meeting.created_at_ms,
-            parent_internal_id: meeting.parent_internal_id,
-            extent: meeting.extent,
-        };
-        (row, xml)
-    }
-}
-
 /// A `<meeting>` element. People are named in it, so it is never shown.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xml(String);
@@ -293,6 +239,11 @@ impl Xml {
     /// Takes an element over.
     pub fn of(xml: &[u8]) -> Self {
         Self(String::from_utf8_lossy(xml).into_owned())
+    }
+
+    /// The element; nothing where it is left out.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// The element, unless it is left out.
@@ -398,6 +349,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::Extent;
 
     #[test]
     fn what_a_later_version_tells_is_passed_over() {

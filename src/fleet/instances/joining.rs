@@ -10,11 +10,13 @@ use log::{debug, info, warn};
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep};
 
+use super::mirror::with_known_names;
 use super::{Instances, Link};
 use crate::bus::{News, Position};
 use crate::chain::Chain;
-use crate::fleet::Fleet;
 use crate::fleet::entry::{Entry, Phase};
+use crate::fleet::{Fleet, Snapshot};
+use crate::model::Meeting;
 use crate::store::{Saved, Store};
 
 /// How often placements are looked through for such as are too old.
@@ -172,5 +174,36 @@ impl Fleet {
         self.instances.set_reading(false);
         self.directory.departed.keep(false);
         Ok(())
+    }
+
+    /// Takes up a meeting that the store has, unless we know better. `before` is what the store had, as far as
+    /// we knew, when the reading began: what else has the key came into the store later, or is still to come.
+    pub(super) fn adopt_saved(
+        &self,
+        snapshot: &Snapshot,
+        before: &HashSet<Box<str>>,
+        meeting: Meeting,
+    ) -> bool {
+        let id = &*meeting.internal_id;
+        if self.directory.get_internal(id).is_some() || self.directory.departed.fate(id).is_some() {
+            return false;
+        }
+        let holder = self.directory.get(&meeting.key.scope, &meeting.key.id);
+        if holder.is_some_and(|other| {
+            other.phase() == Phase::Running && !before.contains(other.internal_id())
+        }) {
+            return false;
+        }
+        let Some(meeting) = with_known_names(snapshot, meeting) else { return false };
+        self.weighed(snapshot, self.directory.adopt(meeting, true));
+        true
+    }
+
+    /// A meeting that no poll has counted here weighs what is expected of it.
+    pub(super) fn weighed(&self, snapshot: &Snapshot, entry: Arc<Entry>) -> Arc<Entry> {
+        if let Some(node) = snapshot.node(entry.node().as_str()) {
+            self.weigh_unpolled(node, &entry);
+        }
+        entry
     }
 }

@@ -434,37 +434,6 @@ impl Fleet {
         }
     }
 
-    /// Takes up a meeting that the store has, unless we know better. `before` is what the store had, as far as
-    /// we knew, when the reading began: what else has the key came into the store later, or is still to come.
-    pub(super) fn adopt_saved(
-        &self,
-        snapshot: &Snapshot,
-        before: &HashSet<Box<str>>,
-        meeting: Meeting,
-    ) -> bool {
-        let id = &*meeting.internal_id;
-        if self.directory.get_internal(id).is_some() || self.directory.departed.fate(id).is_some() {
-            return false;
-        }
-        let holder = self.directory.get(&meeting.key.scope, &meeting.key.id);
-        if holder.is_some_and(|other| {
-            other.phase() == Phase::Running && !before.contains(other.internal_id())
-        }) {
-            return false;
-        }
-        let Some(meeting) = with_known_names(snapshot, meeting) else { return false };
-        self.weighed(snapshot, self.directory.adopt(meeting, true));
-        true
-    }
-
-    /// A meeting that no poll has counted here weighs what is expected of it.
-    pub(super) fn weighed(&self, snapshot: &Snapshot, entry: Arc<Entry>) -> Arc<Entry> {
-        if let Some(node) = snapshot.node(entry.node().as_str()) {
-            self.weigh_unpolled(node, &entry);
-        }
-        entry
-    }
-
     /// Everything in the directory.
     pub(super) fn all_entries(&self) -> Vec<Arc<Entry>> {
         let nodes = self.directory.nodes();

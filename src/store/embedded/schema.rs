@@ -32,10 +32,11 @@ const MIGRATIONS: [&str; PRESENT as usize] = [
     include_str!("../../../migrations/embedded/0015_history.sql"),
     include_str!("../../../migrations/embedded/0016_extents.sql"),
     include_str!("../../../migrations/embedded/0017_history_generation.sql"),
+    include_str!("../../../migrations/embedded/0018_chronicle.sql"),
 ];
 
 /// The `user_version` of the present schema.
-pub(super) const PRESENT: u32 = 17;
+pub(super) const PRESENT: u32 = 18;
 
 /// How long we wait for another process's transaction, which takes milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);

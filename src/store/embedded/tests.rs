@@ -55,6 +55,10 @@ async fn it_keeps_the_contract() {
     contract::changes_come_back_the_latest_first(&fresh().1).await;
     contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().1).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().1).await;
+    let (dir, store) = fresh();
+    let reader = Embedded::chronicle(dir.path()).unwrap();
+    contract::what_is_written_down_adds_up(&store, &reader).await;
+    contract::of_nodes_is_written_down_what_is_news(&store, &reader).await;
     contract::what_is_known_of_a_running_meeting_only_grows(&fresh().1).await;
     contract::what_is_learned_is_what_memory_learns(&fresh().1).await;
     contract::history_is_read_in_pages_and_forgotten(&fresh().1).await;

@@ -182,7 +182,7 @@ pub(super) fn asset(row: &Row) -> Result<Option<Arc<Asset>>, Unreadable> {
 }
 
 /// Tenant and sub id in two columns.
-fn scope(row: &Row, column: usize) -> Result<Scope, Unreadable> {
+pub(super) fn scope(row: &Row, column: usize) -> Result<Scope, Unreadable> {
     let sub: i32 = get(row, column + 1)?;
     let sub = u16::try_from(sub).ok().and_then(SubId::new);
     let sub = sub.ok_or_else(|| unreadable(row, column + 1, "is out of range"))?;
@@ -195,7 +195,7 @@ fn token(row: &Row, column: usize) -> Result<CallbackToken, Unreadable> {
 }
 
 /// A column that holds a number which is never negative.
-fn number(row: &Row, column: usize) -> Result<u64, Unreadable> {
+pub(super) fn number(row: &Row, column: usize) -> Result<u64, Unreadable> {
     u64::try_from(get::<i64>(row, column)?).map_err(|_error| unreadable(row, column, "is negative"))
 }
 
@@ -206,7 +206,7 @@ fn word<T: FromStr>(row: &Row, column: usize) -> Result<T, Unreadable> {
         .map_err(|_error| unreadable(row, column, "is not a word of this column"))
 }
 
-fn text(row: &Row, column: usize) -> Result<String, Unreadable> {
+pub(super) fn text(row: &Row, column: usize) -> Result<String, Unreadable> {
     get::<&str>(row, column).map(from_column)
 }
 
@@ -214,7 +214,7 @@ fn optional(row: &Row, column: usize) -> Result<Option<String>, Unreadable> {
     Ok(get::<Option<&str>>(row, column)?.map(from_column))
 }
 
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Unreadable> {
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Unreadable> {
     row.try_get(column).map_err(|_error| unreadable(row, column, "has another type"))
 }
 

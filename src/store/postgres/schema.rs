@@ -41,10 +41,11 @@ const MIGRATIONS: [(&str, &str); PRESENT as usize] = [
         "V14__history_generation",
         include_str!("../../../migrations/postgres/0014_history_generation.sql"),
     ),
+    ("V15__chronicle", include_str!("../../../migrations/postgres/0015_chronicle.sql")),
 ];
 
 /// The version of the present schema.
-pub(super) const PRESENT: u32 = 14;
+pub(super) const PRESENT: u32 = 15;
 
 /// Where refinery keeps its record.
 const TABLE: &str = "portico_migrations";

@@ -40,6 +40,9 @@ async fn it_keeps_the_contract() {
     contract::changes_come_back_the_latest_first(&fresh().await).await;
     contract::what_is_done_gives_way_and_what_is_not_does_not(&fresh().await).await;
     contract::usage_adds_up_by_hours_and_days(&fresh().await).await;
+    let store = fresh().await;
+    contract::what_is_written_down_adds_up(&store, &store).await;
+    contract::of_nodes_is_written_down_what_is_news(&store, &store).await;
     contract::what_is_known_of_a_running_meeting_only_grows(&fresh().await).await;
     contract::what_is_learned_is_what_memory_learns(&fresh().await).await;
     contract::history_is_read_in_pages_and_forgotten(&fresh().await).await;
