@@ -79,6 +79,8 @@ pub struct Settings {
     pub metrics: Metrics,
     /// How the size of meetings is foreseen.
     pub placement: Placement,
+    /// How many times faster meetings grow old: 1, unless the demo was told otherwise. No key sets it.
+    pub clock_speed: f64,
     /// What is kept of what tenants have used.
     pub statistics: Statistics,
     /// Clusters, nodes and tenants.
@@ -216,6 +218,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
             limits: limits?,
             metrics: metrics?,
             placement: placement?,
+            clock_speed: 1.0,
             statistics: statistics?,
             inventory: Inventory {
                 clusters: clusters.clusters,

@@ -268,6 +268,16 @@ impl Node {
         self.shared.world.lock().add_attendees(meeting_id, count)
     }
 
+    /// Whether a meeting with this internal id is live here.
+    pub fn runs(&self, internal_id: &str) -> bool {
+        self.shared.world.lock().get(internal_id).is_some_and(Meeting::is_live)
+    }
+
+    /// Whoever has this session leaves, as when a browser is closed.
+    pub fn sign_out(&self, session_token: &str) {
+        self.shared.world.lock().sign_out(session_token, Instant::now());
+    }
+
     /// Sends everybody out of a meeting. False if there is no such meeting.
     pub fn remove_attendees(&self, meeting_id: &str) -> bool {
         self.shared.world.lock().remove_attendees(meeting_id, Instant::now())

@@ -13,6 +13,7 @@ mod export;
 mod failure;
 mod history;
 mod links;
+mod load;
 mod lost;
 mod meetings;
 mod nodes;
@@ -38,6 +39,7 @@ use clap_complete::Shell;
 pub(super) use access::Access;
 use api::Api;
 use failure::Failure;
+pub(super) use load::Wanted as LoadWanted;
 
 /// What is asked of the API.
 #[derive(Debug, Subcommand)]
@@ -198,6 +200,16 @@ pub(super) fn client(command: Command) -> anyhow::Result<u8> {
         })?,
     };
     Ok(failure::code_of(done))
+}
+
+/// Plays a trace against a running Portico.
+pub(super) fn simulate_load(access: &Access, wanted: &LoadWanted) -> anyhow::Result<u8> {
+    // Nodes and front ends are in one process, and are not to wait for each other.
+    let runtime = tokio::runtime::Runtime::new()?;
+    match runtime.block_on(Box::pin(load::run(access, wanted))) {
+        Ok(code) => Ok(code),
+        Err(failure) => Ok(failure::code_of(Err(failure))),
+    }
 }
 
 /// Tokens that the API knows.

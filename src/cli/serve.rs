@@ -322,6 +322,7 @@ async fn restore(settings: &Settings, store: &dyn Store) -> anyhow::Result<Fleet
         }
     })
     .in_zone(settings.placement.timezone.clone())
+    .at_speed(settings.clock_speed)
     .with_history(History::of_at_most(settings.placement.max_rows));
     fleet.hooks.restore(hooks);
     let gone: Vec<_> = nodes.into_iter().filter_map(|node| node.spec).collect();

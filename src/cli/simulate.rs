@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use log::error;
 
+use super::client::{self, Access, LoadWanted};
 use super::{DONE, WRONG};
 use crate::model::{B3lbFactors, Policy};
 use crate::sim;
@@ -22,6 +23,13 @@ pub(super) enum What {
     Placement(PlacementArgs),
     /// A trace of days that were, from what the store has of them; names nobody
     Trace(trace::TraceArgs),
+    /// A day of a trace, played against a running Portico with simulated nodes: says how well it places meetings
+    Load {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        wanted: LoadWanted,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -33,7 +41,7 @@ pub(super) struct PlacementArgs {
 
 /// A policy without the factors that a cluster may set.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum PolicyName {
+pub(super) enum PolicyName {
     /// By expected attendance
     #[default]
     Predictive,
@@ -57,6 +65,7 @@ pub(super) fn simulate(what: What) -> anyhow::Result<u8> {
     match what {
         What::Node(args) => simulate_node(args),
         What::Trace(args) => trace::trace(&args),
+        What::Load { access, wanted } => client::simulate_load(&access, &wanted),
         What::Placement(PlacementArgs { policy }) => {
             let played = placement::run(policy.into(), stdin().lock(), stdout().lock());
             Ok(played.map_or_else(|trouble| refused(&trouble), |()| DONE))

@@ -16,6 +16,8 @@ pub enum Clock {
     Real {
         /// From which ages are counted, so that they never jump as the time of day may.
         begun: Instant,
+        /// How many times faster things grow old; 1 but for a load that is played faster than it happened.
+        speed: f64,
     },
     /// What it is set to, in milliseconds.
     Simulated {
@@ -28,11 +30,16 @@ pub enum Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self::Real { begun: Instant::now() }
+        Self::fast(1.0)
     }
 }
 
 impl Clock {
+    /// That of this machine, with ages that grow so many times faster.
+    pub fn fast(speed: f64) -> Self {
+        Self::Real { begun: Instant::now(), speed }
+    }
+
     /// One that stands at 0 until it is set.
     pub fn simulated() -> Self {
         Self::Simulated { now: AtomicU64::new(0), gone: AtomicU64::new(0) }
@@ -58,9 +65,9 @@ impl Clock {
     pub fn steady_ms(&self) -> u64 {
         match self {
             // So that what is older than this process has a time, too.
-            Self::Real { begun } => {
+            Self::Real { begun, speed } => {
                 let since = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                since.saturating_add(OLDEST_MS)
+                times(since, *speed).saturating_add(OLDEST_MS)
             }
             Self::Simulated { gone, .. } => gone.load(Ordering::Relaxed).saturating_add(OLDEST_MS),
         }
@@ -70,9 +77,44 @@ impl Clock {
     /// begins now.
     pub fn steady_of(&self, began_at_ms: u64) -> u64 {
         let age_ms = self.now_ms().saturating_sub(began_at_ms);
+        let age_ms = match self {
+            Self::Real { speed, .. } => times(age_ms, *speed),
+            Self::Simulated { .. } => age_ms,
+        };
         self.steady_ms().saturating_sub(age_ms)
     }
 }
 
+/// The usual speed changes nothing, however large the number.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of what is played faster, milliseconds do not matter; too large is the largest"
+)]
+fn times(ms: u64, speed: f64) -> u64 {
+    if (speed - 1.0).abs() < f64::EPSILON { ms } else { (ms as f64 * speed) as u64 }
+}
+
 /// Older than any meeting.
 const OLDEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_load_that_is_played_faster_things_grow_old_faster() {
+        let (usual, fast) = (Clock::default(), Clock::fast(60.0));
+        let before = (usual.steady_ms(), fast.steady_ms());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(usual.steady_ms() - before.0, 10_000);
+        assert_eq!(fast.steady_ms() - before.1, 600_000);
+        let minute_ago = fast.now_ms() - 60_000;
+        let hour_ms = fast.steady_ms() - fast.steady_of(minute_ago);
+        assert!((3_600_000..3_700_000).contains(&hour_ms), "{hour_ms}");
+        assert_eq!(times(u64::MAX, 1.0), u64::MAX);
+    }
+}

@@ -148,6 +148,7 @@ async fn every_command_explains_itself() {
              \x20 node       A faithful BigBlueButton node, with faults on command over HTTP\n\
              \x20 placement  Where a policy places the meetings of a trace: reads its rows on stdin, writes a node for each create\n\
              \x20 trace      A trace of days that were, from what the store has of them; names nobody\n\
+             \x20 load       A day of a trace, played against a running Portico with simulated nodes: says how well it places meetings\n\
              \n\
              Options:\n\
              \x20 -h, --help  Print help\n",
@@ -159,11 +160,27 @@ async fn every_command_explains_itself() {
     for (arguments, options) in [
         (
             &["demo", "--help"][..],
-            &["--listen", "--admin", "--nodes", "--secret", "--data-dir"][..],
+            &["--listen", "--admin", "--nodes", "--secret", "--speed", "--data-dir"][..],
         ),
         (
             &["simulate", "node", "--help"],
             &["--name", "--address", "--secret", "--public-url", "--minute"],
+        ),
+        (
+            &["simulate", "load", "--help"],
+            &[
+                "--server",
+                "--speed",
+                "--from",
+                "--until",
+                "--rate",
+                "--max-time",
+                "--policy",
+                "--bind",
+                "--log",
+                "--config",
+                "--output",
+            ],
         ),
     ] {
         let done = portico(arguments).await;

@@ -62,6 +62,7 @@ mod learning;
 mod lifecycle;
 mod limits;
 mod listing;
+mod load;
 mod local_socket;
 mod lost;
 mod metrics;

@@ -67,20 +67,14 @@ impl Signer {
         let usual = Algorithm::Sha256;
         let usual = if allowed.contains(&usual) { Some(&usual) } else { allowed.first() };
         let algorithm = means.checksum.or(usual.copied()).unwrap_or(Algorithm::Sha256);
-        let server = match &means.server {
-            Some(server) => server.clone(),
-            None => settings
-                .as_ref()
-                .and_then(server_of)
-                .ok_or_else(|| Failure::wrong("where is Portico? Say --server URL, or -c FILE"))?,
-        };
-        let server = server.trim_end_matches('/');
-        if !server.starts_with("http://") && !server.starts_with("https://") {
-            return Err(Failure::wrong(format_args!(
-                "--server is no URL of http or https: {server}"
-            )));
-        }
+        let server = server_in(settings.as_ref(), means.server.as_deref())?;
         Ok(Self { base: format!("{server}/bbb/{scope}/bigbluebutton/api"), secret, algorithm })
+    }
+
+    /// One of a tenant that may use all hashes, at this [`server()`].
+    pub(super) fn of_tenant(server: &str, slug: &str, secret: String) -> Self {
+        let base = format!("{server}/bbb/{slug}/bigbluebutton/api");
+        Self { base, secret, algorithm: Algorithm::Sha256 }
     }
 
     /// The URL of a call, with its checksum.
@@ -141,6 +135,22 @@ fn no_secret(scope: &Scope, has_file: bool) -> Failure {
         "the secret of tenant {scope} is {where_it_is_not}, and the API takes secrets and never gives them: say \
          --secret-file FILE"
     ))
+}
+
+/// Where front ends reach Portico, as it was said or as the configuration file says.
+pub(super) fn server(access: &Access, said: Option<&str>) -> Result<String, Failure> {
+    server_in(access.settings()?.as_ref(), said)
+}
+
+fn server_in(settings: Option<&Settings>, said: Option<&str>) -> Result<String, Failure> {
+    let server = said.map(str::to_owned).or_else(|| settings.and_then(server_of));
+    let server =
+        server.ok_or_else(|| Failure::wrong("where is Portico? Say --server URL, or -c FILE"))?;
+    let server = server.trim_end_matches('/');
+    if !server.starts_with("http://") && !server.starts_with("https://") {
+        return Err(Failure::wrong(format_args!("--server is no URL of http or https: {server}")));
+    }
+    Ok(server.to_owned())
 }
 
 fn server_of(settings: &Settings) -> Option<String> {

@@ -4,8 +4,8 @@
 //! be written it goes out all the same; see `saving.rs`.
 
 mod inherited;
-mod parent;
 mod made;
+mod parent;
 mod saving;
 mod size;
 

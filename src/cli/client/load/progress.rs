@@ -1,0 +1,59 @@
+//! How far it is: a bar on a terminal, now and then a line elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+const BAR_EVERY: Duration = Duration::from_millis(200);
+const LINE_EVERY: Duration = Duration::from_secs(10);
+const TEMPLATE: &str = "{msg:>9} [{bar:32}] {percent:>3}% {prefix}, done in {eta}";
+
+/// See the module.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    lined: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(total: usize) -> Self {
+        let total = total as u64;
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self { bar, total, lined: Instant::now() }
+    }
+
+    /// How often it wants to be told.
+    pub(super) fn every(&self) -> Duration {
+        if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY }
+    }
+
+    /// So many rows are played, up to this time of the trace.
+    pub(super) fn tell(&mut self, rows: usize, at_ms: i64, behind: Duration, errors: u64) {
+        let rows = rows as u64;
+        let minutes = at_ms.div_euclid(60_000);
+        let time = format!("{:02}:{:02}", minutes.div_euclid(60), minutes.rem_euclid(60));
+        let state = format!("{:.1} s behind, errors: {errors}", behind.as_secs_f64());
+        if let Some(bar) = &self.bar {
+            bar.set_position(rows);
+            bar.set_message(time);
+            bar.set_prefix(state);
+        } else if self.lined.elapsed() >= LINE_EVERY {
+            self.lined = Instant::now();
+            eprintln!("{time}: {rows} of {} rows, {state}", self.total);
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
