@@ -1,9 +1,14 @@
 //! `portico simulate load`: a small day, played at high speed against a real Portico.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -245,4 +250,48 @@ async fn what_cannot_be_played_is_refused_before_anything_is_made() {
     let done = portico_with(&none, &play).await;
     assert!(done.code == 1 && done.stderr.contains("nobody listens there"), "{}", done.stderr);
     assert_eq!(inventory(&pool).await, before);
+}
+
+/// An address that nobody listens on at the moment.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+#[tokio::test]
+async fn the_demo_can_be_as_fast_as_a_load() {
+    let (listen, admin) = (free_address(), free_address());
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_portico"))
+        .args(["demo", "--nodes", "1", "--speed", "100", "--listen", &listen, "--admin", &admin])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the demo starts");
+    let mut lines = BufReader::new(demo.stdout.take().expect("a pipe")).lines();
+    let token = async {
+        loop {
+            let line = lines.next_line().await.expect("a line").expect("it goes on");
+            if let Some((_, token)) = line.split_once("PORTICO_TOKEN=") {
+                break token.to_owned();
+            }
+        }
+    };
+    let token = timeout(PATIENCE, token).await.expect("it says how operators get in");
+    let (api, server) = (format!("http://{admin}"), format!("http://{listen}"));
+    let env = [("PORTICO_API", api.as_str()), ("PORTICO_TOKEN", token.as_str())];
+    eventually("the demo answers", async || portico_with(&env, &["node", "list"]).await.code == 0)
+        .await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("day.csv.gz");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(day().as_bytes()).expect("it is packed");
+    std::fs::write(&path, packed.finish().expect("it is packed")).expect("a file");
+    let path = path.to_str().expect("UTF-8");
+    let play = ["simulate", "load", path, "--url", &server, "--speed", "100", "-o", "json"];
+    let done = portico_with(&env, &play).await;
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let told: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!((&told["complete"], &told["left_out"]["meetings"]), (&true.into(), &0.into()));
 }

@@ -277,7 +277,8 @@ impl<'s> Player<'s> {
                         tries: 0,
                     },
                 );
-                self.create(room, number, hints, at_ms);
+                self.late(at_ms);
+                self.create(room, number, hints);
             }
             What::Join { room, .. } | What::Leave { room, .. } | What::End { room } => {
                 let Some(meeting) = self.meetings.get_mut(room) else { return };
@@ -378,8 +379,14 @@ impl<'s> Player<'s> {
         let Some(meeting) = self.meetings.get_mut(room) else { return };
         if meeting.number == number && meeting.phase == Phase::Lost {
             meeting.phase = Phase::Creating;
-            let (hints, due_ms) = (meeting.hints, meeting.due_ms);
-            self.create(room, number, hints, due_ms);
+            let (hints, due_ms, is_first) = (meeting.hints, meeting.due_ms, meeting.tries == 0);
+            if is_first {
+                self.late(due_ms);
+            } else {
+                // That it has to be tried again is not for us being late.
+                self.clock.spend();
+            }
+            self.create(room, number, hints);
         }
     }
 
@@ -397,8 +404,7 @@ impl<'s> Player<'s> {
         }
     }
 
-    fn create(&mut self, room: &Room, number: u64, hints: Hints, due_ms: i64) {
-        self.late(due_ms);
+    fn create(&mut self, room: &Room, number: u64, hints: Hints) {
         let (front, room) = (Arc::clone(&self.front), room.clone());
         self.under_way.spawn(async move {
             let (took, answer) = timed(front.create(&room, hints)).await;
