@@ -1,6 +1,7 @@
 //! The SQL of what is learned of the size of meetings.
 
 use async_trait::async_trait;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
 use super::Embedded;
@@ -25,10 +26,9 @@ const LEARN: &str = "INSERT INTO history VALUES (?1, ?2, ?3, ?4, 1, ?5, 0, ?7)
 
 const PUT: &str = "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-/// Places are bytes, for texts that are none.
 const LIST: &str = "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
     WHERE learned_at_s >= ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR room = ?3 AND sub_id >= 0)
-        AND (tenant, sub_id, room, hour) > (CAST(?4 AS TEXT), ?5, CAST(?6 AS TEXT), ?7)
+        AND (tenant, sub_id, room, hour) > (?4, ?5, ?6, ?7)
     ORDER BY tenant, sub_id, room, hour LIMIT ?8";
 
 const RESET: &str = "DELETE FROM history WHERE (?1 IS NULL OR tenant = ?1)
@@ -139,8 +139,18 @@ fn put(moment: &Connection, rows: &[HistoryRow]) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// A text for a column, also one that is none. A cast in SQL would keep the index from being used.
+struct Text<'t>(&'t [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
 fn list(db: &Connection, sought: &Sought) -> rusqlite::Result<Learned> {
     let Place { tenant, sub, room, hour } = after(sought.after.as_ref());
+    let [tenant, room] = [&tenant, &room].map(|bytes| Text(bytes));
     let of = sought.tenant.as_ref().map(Slug::as_str);
     let since_s = since(sought.since_s);
     let mut statement = db.prepare_cached(LIST)?;

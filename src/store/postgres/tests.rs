@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::*;
 use crate::model::InstanceId;
 use crate::store::test_postgres::Postgres as Server;
-use crate::store::{Arbiter, Claiming, Saving, contract, contract_callbacks, contract_deliveries};
+use crate::store::{
+    Arbiter, Claiming, Saving, Sought, contract, contract_callbacks, contract_deliveries,
+};
 use crate::wait::eventually;
 
 pub(in crate::store) use outbox::MISCOUNTED;
@@ -227,6 +229,43 @@ async fn a_claim_that_is_not_renewed_goes_over_by_the_servers_clock() {
     sql(&database, "UPDATE claims SET expires_at = now() - interval '1 h'").await;
     store.renew_claims(&living, &[]).await.unwrap();
     assert_eq!(sql(&database, "SELECT count(*) FROM claims").await.trim(), "0");
+}
+
+#[tokio::test]
+async fn a_thousand_past_meetings_are_learned_while_others_learn_and_change() {
+    use crate::model::{Hour, MeetingKey, Past, Peak, Scope};
+    use crate::store::{Forgotten, Histories};
+
+    let database = Server::shared().create_database();
+    let (one, two) = tokio::join!(open(&database), open(&database));
+    let peak = |room: usize, attendees| {
+        let scope = Scope::parse("acme").unwrap();
+        let key = MeetingKey { scope, id: format!("room-{}", room % 300) };
+        Peak { key, hour: Hour::new(9).unwrap(), attendees }
+    };
+    let past: Vec<_> =
+        (0..1000).map(|room| Past { peak: peak(room * 7, 10), at_s: room as u64 }).collect();
+    let learning = async {
+        for room in 0..50 {
+            two.learn(&[peak(room * 11, 10)], 2000).await.unwrap();
+        }
+    };
+    let (seeded, ()) = tokio::join!(one.seed_history(&past, 2000), learning);
+    assert_eq!(seeded.unwrap(), 1);
+    let rows = one.history(&Sought { limit: 1000, ..Sought::default() }).await.unwrap().rows;
+    assert_eq!((rows.len(), rows[0].moments.seen), (2 + 600, 1050));
+    // Who changes much at the same time does it one after the other.
+    let all = Forgotten::Tenant("acme".parse().unwrap());
+    let (seeded, put, reset) = tokio::join!(
+        one.seed_history(&past, 2000),
+        two.put_history(&rows),
+        two.reset_history(&all)
+    );
+    let mut numbers = [seeded.unwrap(), put.unwrap()];
+    numbers.sort_unstable();
+    reset.unwrap();
+    assert!(numbers[0] != numbers[1] && numbers[1] <= 4, "{numbers:?}");
+    assert_eq!(two.history_generation().await.unwrap(), 4);
 }
 
 #[tokio::test]
