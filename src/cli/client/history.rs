@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::output::{Column, Format};
 use super::question::confirm;
 use super::{Access, Api, api, output};
-use crate::admin::{check_known, check_past};
+use crate::admin::{MAX_HISTORY_ROWS, check_known, check_past};
 use crate::fleet::now_ms;
 
 const COLUMNS: &[Column] = &[
@@ -173,7 +173,7 @@ async fn import(access: &Access, file: &Path) -> Result<(), Failure> {
     sheet::refuse_twice(&lines)?;
     let api = Api::new(access)?;
     let mut done = 0;
-    for Batch { lines, body } in sheet::batches(&lines) {
+    for Batch { lines, body } in sheet::batches(&lines, MAX_HISTORY_ROWS) {
         api.post("/history", &body).await.map_err(|failure| {
             failure.of(format_args!("lines {lines}, after {} that are imported", rows(done)))
         })?;
@@ -190,7 +190,7 @@ async fn seed(access: &Access, file: &Path) -> Result<(), Failure> {
     rows.sort_by_cached_key(|line| sheet::moment(&line.document));
     let api = Api::new(access)?;
     let (mut learned, mut empty) = (0, 0);
-    for Batch { body, .. } in sheet::batches(&rows) {
+    for Batch { body, .. } in sheet::batches(&rows, sheet::MAX_LESSONS) {
         let first = body["items"][0]["created_at"].clone();
         let told = api.post("/history/meetings", &body).await.map_err(|failure| {
             let unsure = if failure.is_unsure { "perhaps some of the next as well; " } else { "" };

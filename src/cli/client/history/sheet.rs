@@ -12,6 +12,8 @@ use super::body_of;
 use crate::admin::MAX_HISTORY_ROWS;
 use crate::cli::client::failure::Failure;
 
+/// Past meetings that are sent together: each is learned by itself, while other instances wait to learn.
+pub(super) const MAX_LESSONS: usize = 250;
 /// Half of what the API takes at once.
 const MAX_BATCH_BYTES: usize = 512 * 1024;
 /// Whoever has made more mistakes than these sees the rest when they are mended.
@@ -272,8 +274,8 @@ impl fmt::Display for Lines {
     }
 }
 
-/// Rows in parts of which the API takes each at once.
-pub(super) fn batches(lines: &[Line]) -> impl Iterator<Item = Batch> {
+/// Rows in parts of at most so many, of which the API takes each at once.
+pub(super) fn batches(lines: &[Line], most: usize) -> impl Iterator<Item = Batch> {
     let mut rest = lines;
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -281,7 +283,7 @@ pub(super) fn batches(lines: &[Line]) -> impl Iterator<Item = Batch> {
             bytes += line.document.to_string().len();
             bytes <= MAX_BATCH_BYTES
         };
-        let fits = rest.iter().take(MAX_HISTORY_ROWS).take_while(is_small).count();
+        let fits = rest.iter().take(most.min(MAX_HISTORY_ROWS)).take_while(is_small).count();
         let (batch, after) = rest.split_at(fits.max(1).min(rest.len()));
         rest = after;
         let (first, last) = (batch.first()?.number, batch.last()?.number);
@@ -355,11 +357,12 @@ mod tests {
         let many: Vec<_> = (0..2500).map(|number| line(number, 10)).collect();
         let sizes = |lines: &[Line]| -> Vec<_> {
             let count = |batch: Batch| batch.body["items"].as_array().map_or(0, Vec::len);
-            batches(lines).map(count).collect()
+            batches(lines, usize::MAX).map(count).collect()
         };
         assert_eq!(sizes(&many), [1000, 1000, 500]);
         let large: Vec<_> = (0..3).map(|number| line(number, 300 * 1024)).collect();
         assert_eq!(sizes(&large), [1, 1, 1]);
         assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(batches(&many, MAX_LESSONS).count(), 10);
     }
 }
