@@ -9,7 +9,7 @@ use log::warn;
 use tokio::sync::MutexGuard;
 
 use crate::chain::Chain;
-use crate::fleet::{Fleet, now_ms};
+use crate::fleet::Fleet;
 use crate::model::{HistoryRow, Past};
 use crate::store::{Error, Forgotten, Sought, Store};
 
@@ -28,7 +28,7 @@ pub async fn tell(fleet: &Fleet, store: &dyn Store, _held: &InForce<'_>) -> Resu
     if peaks.is_empty() {
         return Ok(());
     }
-    let told = store.learn(&peaks, now_ms() / 1000).await;
+    let told = store.learn(&peaks, fleet.clock().now_ms() / 1000).await;
     if told.is_err() {
         fleet.history.give_back_unsaved(peaks);
     }
@@ -48,7 +48,7 @@ pub async fn renew(
     let generation = store.history_generation().await?;
     let mut recalled = fleet.history.recall();
     let skipped = each_page(store, 0, |rows| recalled.take_up(rows)).await?;
-    recalled.put_in_force(now_ms() / 1000);
+    recalled.put_in_force(fleet.clock().now_ms() / 1000);
     **in_force = Some(generation);
     fleet.history.set_skipped(skipped);
     Ok(skipped)
@@ -64,7 +64,7 @@ pub async fn hear(
     since_s: u64,
     _held: &InForce<'_>,
 ) -> Result<(), Error> {
-    let now_s = now_ms() / 1000;
+    let now_s = fleet.clock().now_ms() / 1000;
     each_page(store, since_s, |rows| fleet.history.take_up(rows, now_s)).await.map(drop)
 }
 
@@ -90,7 +90,7 @@ pub async fn import(fleet: &Fleet, store: &dyn Store, rows: &[HistoryRow]) -> Re
     tell(fleet, store, &in_force).await?;
     let generation = store.put_history(rows).await?;
     if is_next(&in_force, generation) {
-        fleet.history.take_up(rows, now_ms() / 1000);
+        fleet.history.take_up(rows, fleet.clock().now_ms() / 1000);
         *in_force = Some(generation);
     } else {
         renew_now(fleet, store, &mut in_force).await;
@@ -106,7 +106,7 @@ pub async fn seed(fleet: &Fleet, store: &dyn Store, mut past: Vec<Past>) -> Resu
     past.sort_by_key(|past| past.at_s);
     let mut in_force = fleet.history.in_force().await;
     tell(fleet, store, &in_force).await?;
-    let generation = store.seed_history(&past, now_ms() / 1000).await?;
+    let generation = store.seed_history(&past, fleet.clock().now_ms() / 1000).await?;
     if is_next(&in_force, generation) {
         for past in &past {
             fleet.history.learn(&past.peak, past.at_s);

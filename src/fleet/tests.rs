@@ -1,5 +1,6 @@
 //! The fleet as the drivers see it: placements, polls and the directory together.
 
+mod clocks;
 pub(super) mod fixture;
 mod placing;
 mod reconciling;

@@ -11,12 +11,11 @@ use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::driver::{Failed, Metrics, Task, activate, run};
 use super::peaks;
 use crate::chain::Chain;
-use crate::fleet::{Fleet, now_ms};
+use crate::fleet::Fleet;
 use crate::recall::{self, InForce};
 use crate::sparing::Sparing;
 use crate::store::{Error, Store};
@@ -36,9 +35,9 @@ pub struct History {
     /// How long what is not used is kept, and how much there may be.
     keep: Duration,
     max_rows: usize,
-    /// From when on rows are new, in seconds since 1970; and when they were last asked for.
-    heard: Mutex<(u64, Option<Instant>)>,
-    forgot_at: Mutex<Option<Instant>>,
+    /// From when on rows are new, in seconds since 1970; and when they were last asked for, by the steady clock.
+    heard: Mutex<(u64, Option<u64>)>,
+    forgot_at: Mutex<Option<u64>>,
     away: Sparing,
 }
 
@@ -55,10 +54,20 @@ impl History {
         activate(self, metrics).await;
     }
 
+    fn now_s(&self) -> u64 {
+        self.fleet.clock().now_ms() / 1000
+    }
+
+    /// Whether what was last done then, by the steady clock, is to be done again: however the time of day is set.
+    fn is_due(&self, last_ms: Option<u64>, every: Duration) -> bool {
+        let elapsed = |at_ms| self.fleet.clock().steady_ms().saturating_sub(at_ms);
+        last_ms.is_none_or(|at_ms| Duration::from_millis(elapsed(at_ms)) >= every)
+    }
+
     /// Takes up what is kept: all of it the first time and when operators have changed it, else what is new.
     async fn hear(&self, in_force: &mut InForce<'_>) -> Result<(), Error> {
         let (fleet, store) = (&*self.fleet, &*self.store);
-        let begun_s = now_ms() / 1000;
+        let begun_s = self.now_s();
         let is_first = in_force.is_none();
         let is_alone = !store.is_shared() && !fleet.is_overlapping();
         if is_first || !is_alone && **in_force != Some(store.history_generation().await?) {
@@ -79,25 +88,29 @@ impl History {
             }
         } else {
             let (since_s, asked_at) = *self.heard.lock();
-            if is_alone || asked_at.is_some_and(|at| at.elapsed() < HEAR_EVERY) {
+            if is_alone || !self.is_due(asked_at, HEAR_EVERY) {
                 return Ok(());
             }
+            // Where our clock was set back, others' rows and our own are older than what we have asked for last.
+            let since_s = since_s.min(begun_s.saturating_sub(HEARD_TWICE_S + HEAR_EVERY.as_secs()));
             recall::hear(fleet, store, since_s, in_force).await?;
         }
-        *self.heard.lock() = (begun_s.saturating_sub(HEARD_TWICE_S), Some(Instant::now()));
+        *self.heard.lock() =
+            (begun_s.saturating_sub(HEARD_TWICE_S), Some(fleet.clock().steady_ms()));
         Ok(())
     }
 
     async fn forget(&self) -> Result<(), Error> {
-        if self.forgot_at.lock().is_some_and(|at| at.elapsed() < FORGET_EVERY) {
+        let forgot_at = *self.forgot_at.lock();
+        if !self.is_due(forgot_at, FORGET_EVERY) {
             return Ok(());
         }
-        let before_s = (now_ms() / 1000).saturating_sub(self.keep.as_secs());
+        let before_s = self.now_s().saturating_sub(self.keep.as_secs());
         let gone = self.store.forget_history(before_s, self.max_rows as u64).await?;
         if gone > 0 {
             info!("{gone} rows of the history of meetings are forgotten");
         }
-        *self.forgot_at.lock() = Some(Instant::now());
+        *self.forgot_at.lock() = Some(self.fleet.clock().steady_ms());
         Ok(())
     }
 }

@@ -82,8 +82,10 @@ impl Player {
         if !self.changed.is_empty() && (!is_count || row.at_ms != self.now_ms) {
             self.poll_changed();
         }
-        self.now_ms = row.at_ms;
-        self.fleet.clock().set(moment(row.at_ms));
+        if matches!(row.what, What::Create { .. }) {
+            self.poll_all(row.at_ms);
+        }
+        self.go_on(row.at_ms);
         match row.what {
             What::Past { room, peak, .. } => {
                 let hour = self.fleet.hour_of(moment(row.at_ms));
@@ -123,7 +125,6 @@ impl Player {
         if let Some(entry) = self.running(room)? {
             return Ok(entry.node().clone());
         }
-        self.poll_all();
         let snapshot = self.fleet.snapshot();
         let tenant = snapshot.tenant(key.scope.tenant.as_str()).context("its tenant is known")?;
         let expected = self.fleet.expect(&tenant.tenant, &key, hints);
@@ -204,17 +205,22 @@ impl Player {
         }
     }
 
-    /// Polls the others as of the last time that they would have been polled: what is expected fades.
-    fn poll_all(&mut self) {
-        let tick = self.now_ms.div_euclid(POLLED_EVERY_MS) * POLLED_EVERY_MS;
-        self.fleet.clock().set(moment(tick));
+    fn go_on(&mut self, at_ms: i64) {
+        self.now_ms = at_ms;
+        self.fleet.clock().set(moment(at_ms));
+    }
+
+    /// Polls the others as of the last time that they would have been polled before then, or as of what has happened
+    /// last: what is expected fades. The time never goes back for it.
+    fn poll_all(&mut self, at_ms: i64) {
+        let tick = at_ms.div_euclid(POLLED_EVERY_MS) * POLLED_EVERY_MS;
+        self.go_on(tick.max(self.now_ms));
         let names: Vec<_> = self.fleet.snapshot().nodes().map(|node| node.name().clone()).collect();
         for name in names {
             if self.polled_at_ms.get(&name).is_none_or(|at_ms| *at_ms < tick) {
                 self.poll(&name, true);
             }
         }
-        self.fleet.clock().set(moment(self.now_ms));
     }
 
     /// A poll that finds all meetings of a node, or none.

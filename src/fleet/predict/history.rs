@@ -89,7 +89,8 @@ impl History {
     pub fn learn(&self, peak: &Peak, now_s: u64) {
         let mut known = self.known.lock();
         self.teach(&mut known, peak, now_s, |_| true);
-        self.bound(&mut known);
+        // Perhaps it was long ago.
+        self.bound(&mut known, u64::MAX);
     }
 
     /// Has those rows learn that are meant.
@@ -116,7 +117,11 @@ impl History {
             return;
         }
         let mut unsaved = self.unsaved.lock();
-        self.learn(&peak, now_s);
+        {
+            let mut known = self.known.lock();
+            self.teach(&mut known, &peak, now_s, |_| true);
+            self.bound(&mut known, now_s);
+        }
         if unsaved.len() < MAX_UNSAVED {
             unsaved.push(peak);
         }
@@ -191,10 +196,16 @@ impl History {
         self.hasher.hash_one((tenant, room, hour))
     }
 
-    /// Makes room: a tenth of the rows at once, those that were learned first, so that it is seldom.
-    fn bound(&self, known: &mut Rows) {
+    /// Makes room: a tenth of the rows at once, those that were learned first, so that it is seldom. What seems to be
+    /// learned later than now was learned by a clock that was ahead: it is not to stay for ever, in place of
+    /// all that is learned from here on.
+    fn bound(&self, known: &mut Rows, now_s: u64) {
         if known.len() <= self.max_rows {
             return;
+        }
+        let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
+        for known in known.values_mut() {
+            known.learned_at_s = known.learned_at_s.min(now_s);
         }
         let goes = known.len() - self.max_rows + self.max_rows / 10;
         let mut ages: Vec<u32> = known.values().map(|known| known.learned_at_s).collect();
@@ -254,6 +265,24 @@ mod tests {
         let busy = History::of_at_most(100);
         (0..1000).for_each(|number| busy.learn(&peak(&number.to_string(), 10), 1));
         assert!(busy.len() <= 100);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_does_not_freeze_what_is_known() {
+        let (later, now) = (4_000_000_000, 1_800_000_000);
+        let history = History::of_at_most(100);
+        (0..40)
+            .for_each(|number| history.learn_and_keep(peak(&format!("old-{number}"), 10), later));
+        // Set right, the time of day goes on from here.
+        for number in 0..400 {
+            history.learn_and_keep(peak(&format!("new-{number}"), 10), now + number);
+        }
+        let known = |room: String| {
+            let known = history.known(&peak(&room, 0).key, Hour::new(9).unwrap());
+            known[2].1.is_some()
+        };
+        assert!((300..400).filter(|number| known(format!("new-{number}"))).count() > 20);
+        assert_eq!((0..40).filter(|number| known(format!("old-{number}"))).count(), 0);
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl History {
         for peak in unsaved.iter() {
             self.teach(&mut known, peak, now_s, |hash| taken.contains(&hash));
         }
-        self.bound(&mut known);
+        self.bound(&mut known, now_s);
     }
 
     fn known_of(&self, row: &HistoryRow) -> Option<(u64, Known)> {
@@ -49,7 +49,7 @@ impl Recalled<'_> {
     /// Takes rows with it; those that cannot have been learned are left out.
     pub fn take_up(&mut self, rows: &[HistoryRow]) {
         self.rows.extend(rows.iter().filter_map(|row| self.history.known_of(row)));
-        self.history.bound(&mut self.rows);
+        self.history.bound(&mut self.rows, u64::MAX);
     }
 
     /// From now on this is known, and what was learned meanwhile.
@@ -58,7 +58,7 @@ impl Recalled<'_> {
         for peak in unsaved.iter() {
             self.history.teach(&mut self.rows, peak, now_s, |_| true);
         }
-        self.history.bound(&mut self.rows);
+        self.history.bound(&mut self.rows, now_s);
         // What was known before goes when nobody waits for it any more.
         std::mem::swap(&mut *self.history.known.lock(), &mut self.rows);
     }
