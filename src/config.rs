@@ -203,8 +203,7 @@ fn settings(root: &Item<'_>) -> Option<Settings> {
         let placement = placement::read(&fields.optional("placement"));
         let statistics = statistics::read(&fields.optional("statistics"));
         let clusters = clusters::read(&fields.optional("clusters"));
-        let (groups, group_names) =
-            clusters::groups(&fields.optional("cluster_groups"), &clusters.names);
+        let (groups, group_names) = clusters::groups(&fields.optional("cluster_groups"), &clusters);
         let base_domain = server.as_ref().and_then(|server| server.base_domain.as_deref());
         let tenants = tenants::read(&fields.optional("tenants"), &group_names, base_domain);
         Some(Settings {

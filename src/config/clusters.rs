@@ -1,9 +1,10 @@
 //! `clusters` with their nodes, and `cluster_groups`.
 
+use std::ops::RangeInclusive;
+
 use url::Url;
 
 use super::reader::{Fields, Item, Names};
-use super::scalars::Zero;
 use crate::bbb::Algorithm;
 use crate::model::{B3lbFactors, Cluster, ClusterGroup, Node, NodeName, Policy};
 
@@ -11,6 +12,8 @@ use crate::model::{B3lbFactors, Cluster, ClusterGroup, Node, NodeName, Policy};
 const DEFAULT_CHECKSUM: Algorithm = Algorithm::Sha256;
 /// All nodes alike.
 const DEFAULT_WEIGHT: f64 = 1.0;
+/// Nodes that differ more are no pool; and what is divided by a weight stays a number.
+const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 /// BigBlueButton's own advice for a server of the recommended size.
 const DEFAULT_CAPACITY: u32 = 200;
 /// More attendees on one server is a typing mistake.
@@ -59,10 +62,33 @@ pub(super) fn cluster(fields: &Fields<'_, '_>, names: &mut Names) -> Option<Clus
 }
 
 /// The groups, and the names by which tenants refer to them.
-pub(super) fn groups(item: &Item<'_>, clusters: &Names) -> (Vec<ClusterGroup>, Names) {
+pub(super) fn groups(item: &Item<'_>, known: &Section) -> (Vec<ClusterGroup>, Names) {
     let mut names = Names::new("cluster group");
-    let groups = item.list(|item| item.fields(|fields| group(fields, clusters, &mut names)));
+    let groups = item.list(|item| {
+        let group = item.fields(|fields| group(fields, &known.names, &mut names))?;
+        warn_if_mixed(item, &group, &known.clusters);
+        Some(group)
+    });
     (groups, names)
+}
+
+/// Loads by different policies are of different units.
+fn warn_if_mixed(item: &Item<'_>, group: &ClusterGroup, clusters: &[Cluster]) {
+    let of = |name: &String| clusters.iter().find(|cluster| cluster.name == *name);
+    let members: Vec<&Cluster> = group.clusters.iter().filter_map(of).collect();
+    if members.windows(2).all(|two| two[0].policy == two[1].policy) {
+        return;
+    }
+    let named: Vec<String> = members
+        .iter()
+        .map(|cluster| format!("{} ({})", cluster.name, cluster.policy.as_str()))
+        .collect();
+    item.warn(format_args!(
+        "cluster group {:?} has clusters of different load policies: {}; their loads cannot be compared, so meetings of \
+         its tenants are placed as by `predictive`: give its clusters the same policy, or each a group of its own",
+        group.name,
+        named.join(", ")
+    ));
 }
 
 pub(super) fn group(
@@ -103,7 +129,7 @@ pub(super) fn node(
         urls.claim(&url_item, url.as_str());
     }
     let secret = fields.required_secret("secret");
-    let weight = fields.optional("weight").number(Zero::Refused).unwrap_or(DEFAULT_WEIGHT);
+    let weight = fields.optional("weight").number_within(WEIGHTS).unwrap_or(DEFAULT_WEIGHT);
     let capacity = fields.optional("capacity").whole(1..=MAX_CAPACITY);
     let tags = fields.optional("tags").words();
     let load_url = fields.optional("load_url").http_url();
@@ -152,10 +178,10 @@ fn policy(item: &Item<'_>) -> Option<Policy> {
 fn factors(item: &Item<'_>) -> Option<B3lbFactors> {
     let default = B3lbFactors::default();
     item.fields(|fields| {
-        let attendee_factor = fields.optional("attendee_factor").number(Zero::Allowed);
-        let meeting_factor = fields.optional("meeting_factor").number(Zero::Allowed);
+        let attendee_factor = fields.optional("attendee_factor").number();
+        let meeting_factor = fields.optional("meeting_factor").number();
         let cpu_iterations = fields.optional("cpu_iterations").whole(0..=MAX_CPU_ITERATIONS);
-        let cpu_max = fields.optional("cpu_max").number(Zero::Allowed);
+        let cpu_max = fields.optional("cpu_max").number();
         Some(B3lbFactors {
             attendee_factor: attendee_factor.unwrap_or(default.attendee_factor),
             meeting_factor: meeting_factor.unwrap_or(default.meeting_factor),

@@ -33,15 +33,17 @@ impl<'a> Item<'a> {
         self.parse(allowed, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
-    /// A finite number that is not negative, and above 0 unless 0 is allowed.
-    pub(super) fn number(&self, zero: Zero) -> Option<f64> {
-        let (allowed, lowest) = match zero {
-            Zero::Refused => ("a number above 0", f64::MIN_POSITIVE),
-            Zero::Allowed => ("a number from 0", 0.0),
-        };
-        self.parse(allowed, |text| {
-            text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= lowest)
+    /// A finite number that is not negative.
+    pub(super) fn number(&self) -> Option<f64> {
+        self.parse("a number from 0", |text| {
+            text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
         })
+    }
+
+    /// A number within a range.
+    pub(super) fn number_within(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        let allowed = format!("a number from {} to {}", range.start(), range.end());
+        self.parse(allowed, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
     /// A duration with its unit, within a range.
@@ -157,11 +159,4 @@ impl<'a> Item<'a> {
             Some(word.to_owned())
         })
     }
-}
-
-/// Whether a number may be 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zero {
-    Allowed,
-    Refused,
 }

@@ -409,3 +409,24 @@ proptest! {
         answers(&text.into_iter().collect::<String>());
     }
 }
+
+#[test]
+fn a_group_of_clusters_with_different_policies_is_warned_of_by_name() {
+    let warnings = |policy: &str| {
+        let text = format!(
+            "
+clusters: [{{ name: new }}, {{ name: old, policy: {policy} }}, {{ name: third, policy: b3scale }}]
+cluster_groups: [{{ name: alone, clusters: [third] }}, {{ name: both, clusters: [new, old] }}]
+tenants: []
+"
+        );
+        good(&text).warnings
+    };
+    assert_eq!(warnings("predictive"), [""; 0]);
+    let told = warnings("b3lb");
+    assert_eq!(told.len(), 1, "{told:?}");
+    for part in ["cluster_groups[1]", "\"both\"", "new (predictive), old (b3lb)", "the same policy"]
+    {
+        assert!(told[0].contains(part), "{told:?}");
+    }
+}

@@ -149,7 +149,8 @@ impl<'a> Wanted<'a> {
 pub struct Candidate<'a> {
     /// The node.
     pub node: &'a Arc<Node>,
-    /// How full it would be with the meeting, by its cluster's policy; the lowest wins. Or why it cannot take it.
+    /// How full it would be with the meeting, by the tenant's [measure](TenantEntry::measure); the lowest wins. Or why
+    /// it cannot take it.
     pub score: Result<f64, Unfit>,
     /// Meetings there that this one keeps off: fewer of them are better than a lower score.
     pub crowd: u32,
@@ -211,7 +212,7 @@ impl TenantEntry {
             let next = seen.with_one_more(cautious);
             let score = match unfit(node, tried) {
                 Some(unfit) => Err(unfit),
-                None => Ok(policy::load(node.cluster.policy, &next, &node.spec)),
+                None => Ok(policy::load(self.measure, &next, &node.spec)),
             };
             let crowd = crowd.map_or(0, |crowd| crowd.on(node.name()));
             Candidate { node, score, crowd, seen }
@@ -279,7 +280,8 @@ impl TenantEntry {
     /// The nodes that could take a meeting now, the least loaded first.
     pub fn eligible_by_load(&self) -> Vec<NodeName> {
         let eligible = self.nodes.iter().filter(|node| unfit(node, &[]).is_none());
-        let mut by_load: Vec<_> = eligible.map(|node| (node.load(), node.name().clone())).collect();
+        let load = |node: &Node| policy::load(self.measure, &node.live.counters(), &node.spec);
+        let mut by_load: Vec<_> = eligible.map(|node| (load(node), node.name().clone())).collect();
         by_load.sort_by(|(a, left), (b, right)| a.total_cmp(b).then_with(|| left.cmp(right)));
         by_load.into_iter().map(|(_, name)| name).collect()
     }

@@ -7,8 +7,13 @@ use crate::model::{B3lbFactors, Node, Policy};
 /// loads of all policies are about as large.
 const USUAL_CAPACITY: f64 = 200.0;
 
-/// The load of a node. Finite and never negative for finite factors and a weight above 0.
+/// The load of a node: finite and never negative, so that any two can be compared.
 pub(super) fn load(policy: Policy, counters: &Counters, node: &Node) -> f64 {
+    // Factors may be as large as they like, and the largest number is below infinity.
+    unbounded(policy, counters, node).clamp(0.0, f64::MAX)
+}
+
+fn unbounded(policy: Policy, counters: &Counters, node: &Node) -> f64 {
     match policy {
         Policy::Predictive => {
             counters.occupied * USUAL_CAPACITY / (f64::from(node.capacity) * node.weight)
@@ -96,6 +101,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_load_is_finite_whatever_stands_there(
+            attendees: u32, meetings: u32, cpu: u32, cautious in 0.0f64..1e6,
+            factors in prop::array::uniform3(0.0f64..=f64::MAX), cpu_iterations in 0u32..=100,
+            weight in prop_oneof![f64::MIN_POSITIVE..1e-300, 1e-6..1e6, 1e300..f64::MAX],
+            capacity in 1u32..,
+        ) {
+            let [attendee_factor, meeting_factor, cpu_max] = factors;
+            let any = B3lbFactors { attendee_factor, meeting_factor, cpu_iterations, cpu_max };
+            let node = Node { capacity, ..node(weight) };
+            let seen = counters(attendees, meetings, cpu).with_one_more(cautious);
+            for policy in [Policy::Predictive, Policy::B3lb(any), Policy::B3scale] {
+                let load = load(policy, &seen, &node);
+                prop_assert!(load.is_finite() && load >= 0.0, "{policy:?}: {load}");
+            }
+        }
+
         #[test]
         fn a_load_is_finite_and_grows_with_its_counters(
             attendees in 0u32..2_000_000, meetings in 0u32..200_000, cpu in 0u32..=10_000,

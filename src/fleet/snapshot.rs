@@ -10,7 +10,9 @@ use super::limits::Tally;
 use super::live::Live;
 use super::policy;
 use super::uses::Uses;
-use crate::model::{AdminState, Cluster, Health, Inventory, MeetingIds, NodeName, Slug, Tenant};
+use crate::model::{
+    AdminState, Cluster, Health, Inventory, MeetingIds, NodeName, Policy, Slug, Tenant,
+};
 
 /// Every request looks into several of them; what stands in them is the operator's.
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -55,6 +57,9 @@ pub struct TenantEntry {
     pub tenant: Tenant,
     /// Nodes of its cluster group with all its required tags.
     pub nodes: Vec<Arc<Node>>,
+    /// By what these are compared when one is chosen: their clusters' policy. Where they have different ones, whose
+    /// loads are of different units, it is `predictive`, which knows of every node how full it becomes.
+    pub measure: Policy,
     /// What it has running, shared over all snapshots.
     pub tally: Arc<Tally>,
     /// How often its secrets were used, in their order.
@@ -70,6 +75,7 @@ impl TenantEntry {
         Self {
             tenant: self.tenant.clone(),
             nodes: Vec::new(),
+            measure: self.measure,
             tally: self.tally.clone(),
             uses: self.uses.clone(),
             is_retired: true,
@@ -160,7 +166,7 @@ impl Snapshot {
             let group = groups.iter().find(|group| group.name == tenant.cluster_group);
             let clusters: HashSet<&str> =
                 group.iter().flat_map(|group| &group.clusters).map(String::as_str).collect();
-            let nodes = next
+            let nodes: Vec<_> = next
                 .nodes()
                 .filter(|node| clusters.contains(node.spec.cluster.as_str()))
                 .filter(|node| tenant.required_tags.iter().all(|tag| node.spec.tags.contains(tag)))
@@ -178,7 +184,8 @@ impl Snapshot {
                 &tenant,
                 old.and_then(|old| old.tenant(slug.as_str())).map(|entry| &**entry),
             );
-            let entry = TenantEntry { tenant, nodes, tally, uses, is_retired: false };
+            let measure = measure_of(&nodes);
+            let entry = TenantEntry { tenant, nodes, measure, tally, uses, is_retired: false };
             next.tenants.insert(slug, Arc::new(entry));
         }
         if let Some(old) = old {
@@ -276,6 +283,12 @@ impl Snapshot {
             default: self.default.clone(),
         }
     }
+}
+
+fn measure_of(nodes: &[Arc<Node>]) -> Policy {
+    let mut policies = nodes.iter().map(|node| node.cluster.policy);
+    let first = policies.next().unwrap_or_default();
+    if policies.all(|other| other == first) { first } else { Policy::Predictive }
 }
 
 /// Whether a meeting runs on a node, or is being created there.

@@ -32,6 +32,17 @@ pub enum Policy {
     B3scale,
 }
 
+impl Policy {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Predictive => "predictive",
+            Self::B3lb(_) => "b3lb",
+            Self::B3scale => "b3scale",
+        }
+    }
+}
+
 /// The factors of B3LB's load formula.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct B3lbFactors {

@@ -92,7 +92,8 @@ struct ExpectedDocument {
 struct CandidateDocument {
     /// The node.
     node: String,
-    /// How full it would be with the meeting, by the policy of its cluster: the lowest takes it.
+    /// How full it would be with the meeting: the lowest takes it. By the policy of its cluster, or by `predictive`
+    /// where the tenant's nodes have different ones.
     score: Option<f64>,
     /// Meetings there that this one keeps off: the fewest come first, whatever the score.
     keeps_off: u32,
