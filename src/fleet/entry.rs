@@ -265,6 +265,12 @@ impl Entry {
         self.set_phase(Phase::Ended);
     }
 
+    /// What it weighs on its node, in thousandths of attendees.
+    #[cfg(test)]
+    pub(super) fn weighs(&self) -> u32 {
+        self.burden.weighs()
+    }
+
     pub(super) fn set_phase(&self, phase: Phase) {
         let store = || self.phase.store(phase as u8, Ordering::Release);
         match &self.part {

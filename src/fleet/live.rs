@@ -327,6 +327,12 @@ impl Live {
         ours + f64::from(others)
     }
 
+    /// What all its burdens weigh, in thousandths of attendees.
+    #[cfg(test)]
+    pub(super) fn burdens(&self) -> i64 {
+        self.occupied.load(Ordering::Relaxed)
+    }
+
     /// A meeting, or a place for one, weighs so many thousandths of an attendee from now on.
     pub(super) fn burden(&self, thousandths: u32) {
         self.occupied.fetch_add(thousandths.into(), Ordering::Relaxed);

@@ -46,6 +46,12 @@ impl Reservation {
         (carries > built_for).then_some((carries, built_for))
     }
 
+    /// What it weighs on the node, in thousandths of attendees.
+    #[cfg(test)]
+    pub(super) fn weighs(&self) -> u32 {
+        self.burden.weighs()
+    }
+
     /// Of a placement that another instance has decided, of a meeting of this size.
     pub(super) fn of_others(node: Arc<Node>, size: f32) -> Self {
         node.live.reserve();

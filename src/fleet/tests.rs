@@ -1,6 +1,7 @@
 //! The fleet as the drivers see it: placements, polls and the directory together.
 
 mod clocks;
+mod drift;
 pub(super) mod fixture;
 mod placing;
 mod reconciling;

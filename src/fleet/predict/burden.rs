@@ -106,6 +106,12 @@ impl Burden {
         }
     }
 
+    /// What it weighs, in thousandths of attendees.
+    #[cfg(test)]
+    pub(in crate::fleet) fn weighs(&self) -> u32 {
+        self.0.lock().thousandths
+    }
+
     /// Weighs nothing until it is laid again.
     pub(in crate::fleet) fn lift(&self) {
         self.0.lock().lift();
