@@ -86,6 +86,7 @@ mod rules;
 mod seeing;
 mod several;
 mod slips;
+mod split;
 mod statistics;
 mod store_at_start;
 mod store_up;

@@ -19,7 +19,7 @@ const TOLERANCE: f64 = 1.03;
 /// Those that somebody runs.
 const EXISTING: [&str; 5] = ["b3lb@15s", "b3lb@5s", "b3scale", "bbblb", "scalelite"];
 
-fn traces() -> PathBuf {
+pub(crate) fn traces() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces")
 }
 

@@ -154,7 +154,6 @@ impl Fleet {
             mirror.applied = at;
             match event {
                 event if is_own => {
-                    Instances::count(&figures.own, 1);
                     // What stands in the log before it may have undone it here since.
                     match event {
                         // Of a node that we poll we know more by now.
@@ -162,10 +161,11 @@ impl Fleet {
                         Some(event) => self.apply_event(&mut mirror, &snapshot, author, event),
                         None => {}
                     }
+                    Instances::count(&figures.own, 1);
                 }
                 Some(event) => {
-                    Instances::count(&figures.applied, 1);
                     self.apply_event(&mut mirror, &snapshot, author, event);
+                    Instances::count(&figures.applied, 1);
                 }
                 None => Instances::count(&figures.ignored, 1),
             }
