@@ -31,8 +31,8 @@ const REMOVALS: usize = 4;
 const UNLISTED_WITHIN: Duration = Duration::from_secs(20);
 /// How long nodes show a meeting that is over is a part of this. Nothing else of ours is in their minutes.
 const MINUTE: Duration = Duration::from_secs(6);
-/// As many as the API takes.
-const SEEDED_AT_ONCE: usize = 1000;
+/// Other instances wait to learn meanwhile.
+const SEEDED_AT_ONCE: usize = 250;
 const REMOVED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -191,9 +191,10 @@ impl Stage {
             });
             let removed: Vec<_> = stream::iter(removing).buffer_unordered(AT_ONCE).collect().await;
             if noun.kind == TENANTS.kind {
-                self.forget(&removed).await;
                 // Portico takes a meeting that is over out of its lists when polls no longer find it.
                 drop(timeout(UNLISTED_WITHIN, self.becomes_empty()).await);
+                // Behind the last that is learned of them.
+                self.forget(&removed).await;
             }
             self.made.retain(|(known, name)| {
                 let is_gone = |(gone, is_gone): &(String, bool)| *is_gone && gone == name;
