@@ -60,11 +60,13 @@ pub(super) fn of_fleet(fleet: &Fleet) -> Vec<MetricFamily> {
         "Meetings of which something is to be written down that the store does not have yet.",
         fleet.chronicle.waiting() as f64,
     ));
-    all.push(gauge(
-        "portico_chronicle_dropped_meetings",
-        "Meetings of which something was not written down, as the store was away for too long; since the start.",
-        fleet.chronicle.dropped() as f64,
-    ));
+    let mut dropped = Family::counter(
+        "portico_chronicle_dropped_meetings_total",
+        "Meetings of which something was not written down, as the store was away for too long.",
+        &[],
+    );
+    dropped.count(&[], fleet.chronicle.dropped());
+    all.push(dropped.done());
     all.extend(capacity.removable.map(|removable| {
         gauge(
             "portico_capacity_removable_nodes",

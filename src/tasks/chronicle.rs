@@ -158,3 +158,71 @@ impl Task for Chronicle {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Thresholds;
+    use crate::model::{AdminState, Cluster, Inventory, Secret};
+    use crate::store::{ChronicleReader, Embedded};
+
+    fn inventory(weights: &[(&str, f64)]) -> Inventory {
+        let node = |(name, weight): &(&str, f64)| crate::model::Node {
+            name: NodeName::new(*name),
+            cluster: "main".to_owned(),
+            url: "http://bbb.example/bigbluebutton/api".parse().unwrap(),
+            secret: Secret::new("s"),
+            weight: *weight,
+            capacity: 100,
+            tags: Vec::new(),
+            load_url: None,
+        };
+        Inventory {
+            clusters: vec![Cluster { name: "main".to_owned(), ..Cluster::default() }],
+            nodes: weights.iter().map(node).collect(),
+            ..Inventory::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn nodes_are_written_down_as_they_come_change_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+        let reader = Embedded::chronicle(dir.path()).unwrap();
+        let fleet = Fleet::new(inventory(&[("a", 1.0), ("b", 2.0)]), |_| AdminState::Ready);
+        let fleet = Arc::new(fleet);
+        let begin = || {
+            let (fleet, store) = (fleet.clone(), store.clone());
+            Chronicle::new(fleet, store, Duties::all(), Duration::from_hours(24), 100)
+        };
+        let task = begin();
+        let limits = Thresholds { down_after: 1, up_after: 1 };
+        let node = |name: &str| fleet.snapshot().node(name).unwrap().clone();
+        let polled = |name: &str, at_ms| drop(fleet.begin_poll(&node(name)).finish(limits, at_ms));
+        let rooms = async |name: &str| -> Vec<Option<f64>> {
+            let lines = reader.nodes().await.unwrap();
+            lines.iter().filter(|line| line.node.as_str() == name).map(|line| line.room).collect()
+        };
+        // What was never polled may be there or not.
+        task.activate().await.unwrap();
+        assert_eq!(rooms("a").await, []);
+        polled("a", 10);
+        polled("b", 20);
+        task.activate().await.unwrap();
+        // Another process knows nothing of what was told before.
+        begin().activate().await.unwrap();
+        assert_eq!((rooms("a").await, rooms("b").await), (vec![Some(100.0)], vec![Some(200.0)]));
+        node("b").live.poll_failed("gone".to_owned(), limits, 30);
+        fleet.apply(inventory(&[("a", 3.0), ("b", 2.0)]));
+        task.activate().await.unwrap();
+        assert_eq!(rooms("a").await, [Some(100.0), Some(300.0)]);
+        assert_eq!(rooms("b").await, [Some(200.0), None]);
+        polled("b", 40);
+        fleet.apply(inventory(&[("b", 2.0)]));
+        task.activate().await.unwrap();
+        assert_eq!(rooms("a").await, [Some(100.0), Some(300.0), None]);
+        assert_eq!(rooms("b").await, [Some(200.0), None, Some(200.0)]);
+        let times: Vec<u64> = reader.nodes().await.unwrap().iter().map(|line| line.at_ms).collect();
+        assert_eq!(times[..4], [10, 20, 30, 40]);
+    }
+}

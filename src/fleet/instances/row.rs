@@ -57,3 +57,31 @@ impl From<Meeting> for (Row, Xml) {
         (row, xml)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scope;
+
+    #[test]
+    fn what_is_expected_of_a_meeting_is_told_and_an_older_version_tells_nothing() {
+        let row = Row {
+            key: MeetingKey { scope: Scope::parse("acme-5").unwrap(), id: "room".into() },
+            node: NodeName::new("bbb01"),
+            node_meeting_id: "room@acme-5".into(),
+            internal_id: "abc-1".into(),
+            created_at_ms: 5,
+            parent_internal_id: None,
+            extent: Extent { expected_thousandths: 150_000, peak: 60 },
+        };
+        let mut told = serde_json::to_value(&row).unwrap();
+        assert_eq!(serde_json::from_value::<Row>(told.clone()).unwrap(), row);
+        told.as_object_mut().unwrap().remove("extent");
+        let older = serde_json::from_value::<Row>(told.clone()).unwrap();
+        assert_eq!(older, Row { extent: Extent::default(), ..row.clone() });
+        // A later version may tell more, or less.
+        told["extent"] = serde_json::json!({"peak": 60, "shape": "round"});
+        let later = serde_json::from_value::<Row>(told).unwrap().extent;
+        assert_eq!(later, Extent { expected_thousandths: 0, ..row.extent });
+    }
+}
