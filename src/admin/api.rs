@@ -27,6 +27,7 @@ pub(super) mod objects;
 mod own;
 mod page;
 mod placing;
+mod policy;
 mod probe;
 pub(super) mod problem;
 mod record;

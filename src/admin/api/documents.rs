@@ -8,10 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::placing::{PlacementDocument, of_placement};
+use super::policy::{PolicyDocument, of_policy};
 use super::tags::each_once;
 use crate::model::{
-    AssetKind, B3lbFactors, Branding, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node,
-    Object, Policy, RecordingSettings, Rule, RuleMode, Rules, Tenant, TenantSecret,
+    AssetKind, Branding, Cluster, ClusterGroup, Limits, Look, MeetingIds, Node, Object,
+    RecordingSettings, Rule, RuleMode, Rules, Tenant, TenantSecret,
 };
 
 /// A set of nodes that share one load policy.
@@ -32,42 +33,6 @@ pub(super) struct ClusterDocument {
     #[serde(default, skip_serializing_if = "Ignored::is_untold")]
     #[schema(value_type = Option<serde_json::Value>)]
     origin: Ignored,
-}
-
-/// How the load of a node is computed.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum PolicyDocument {
-    /// `predictive`, `b3lb` or `b3scale`.
-    #[schema(example = "predictive")]
-    Word(String),
-    /// B3LB's formula with other factors than its own.
-    B3lb {
-        /// The factors.
-        b3lb: FactorsDocument,
-    },
-}
-
-/// Factors of B3LB's formula.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FactorsDocument {
-    /// Load of one attendee. Default 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
-    attendee_factor: Option<f64>,
-    /// Load of one meeting. Default 30.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
-    meeting_factor: Option<f64>,
-    /// Terms of the CPU polynomial. Default 6.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(maximum = 100)]
-    cpu_iterations: Option<u32>,
-    /// What the CPU polynomial approaches at full load. Default 5000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
-    cpu_max: Option<f64>,
 }
 
 /// A set of clusters; a tenant is given one.
@@ -376,24 +341,6 @@ fn of_cluster(cluster: &Cluster) -> ClusterDocument {
         checksum: Some(cluster.checksum.as_str().to_owned()),
         policy: Some(of_policy(cluster.policy)),
         origin: Ignored,
-    }
-}
-
-pub(super) fn of_policy(policy: Policy) -> PolicyDocument {
-    let word = |word: &str| PolicyDocument::Word(word.to_owned());
-    match policy {
-        Policy::Predictive => word("predictive"),
-        Policy::B3scale => word("b3scale"),
-        Policy::B3lb(B3lbFactors { attendee_factor, meeting_factor, cpu_iterations, cpu_max }) => {
-            PolicyDocument::B3lb {
-                b3lb: FactorsDocument {
-                    attendee_factor: Some(attendee_factor),
-                    meeting_factor: Some(meeting_factor),
-                    cpu_iterations: Some(cpu_iterations),
-                    cpu_max: Some(cpu_max),
-                },
-            }
-        }
     }
 }
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::documents::{
-    self, BrandingDocument, PolicyDocument, RecordingDocument, RulesDocument, SecretLimitsDocument,
+    self, BrandingDocument, RecordingDocument, RulesDocument, SecretLimitsDocument,
     TenantLimitsDocument,
 };
 use super::placing::{PlacementDocument, of_placement};
+use super::policy::{PolicyDocument, of_policy};
 use super::{Desk, time};
 use crate::fleet::Phase;
 use crate::inventory::InForce;
@@ -137,7 +138,7 @@ impl ClusterView {
         Self {
             name: cluster.name.clone(),
             checksum: cluster.checksum.as_str().to_owned(),
-            policy: documents::of_policy(cluster.policy),
+            policy: of_policy(cluster.policy),
             origin,
         }
     }
