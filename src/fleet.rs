@@ -68,7 +68,7 @@ pub use limits::{Figures, Limit, People, Place, Reached, Tally};
 pub use live::Live;
 pub use origin::Origin;
 pub use outlook::{Hints, Outlook};
-pub use placement::{Candidate, Crowd, NoNode, Reservation, Unfit, Wanted};
+pub use placement::{Candidate, NoNode, Reservation, Unfit, Wanted};
 pub use poll_figures::{PollCounters, PollFigures};
 pub use reconcile::{Poll, Polled, Reconciled, Told};
 pub use snapshot::{Node, Snapshot, TenantEntry};

@@ -45,7 +45,7 @@ fn decisions(table: &mut Table, nodes: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         for number in 0..count {
             let key = &keys[number as usize % keys.len()];
-            let expected = fleet.expect(&tenant.tenant, key, Hints::default());
+            let expected = fleet.expect(tenant, key, Hints::default());
             let wanted = Wanted { expected, ..Wanted::new(key) };
             drop(black_box(tenant.place(&wanted).ok().context("a node is free")?));
         }
@@ -150,7 +150,7 @@ fn pool(nodes: usize) -> anyhow::Result<Fleet> {
     let tenant = snapshot.tenant("acme").context("the tenant is there")?;
     for number in 0..nodes * MEETINGS_PER_NODE {
         let key = key(&format!("m-{number}"))?;
-        let expected = fleet.expect(&tenant.tenant, &key, Hints::default());
+        let expected = fleet.expect(tenant, &key, Hints::default());
         let wanted = Wanted { expected, ..Wanted::new(&key) };
         let reservation = tenant.place(&wanted).ok().context("a node is free")?;
         let place = tenant.admit(key.scope.sub).ok().context("there are no limits")?;

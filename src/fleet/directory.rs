@@ -23,7 +23,7 @@ use super::entry::{Entry, Phase};
 use super::identity;
 use super::journal::{self, Journal};
 use super::limits::{Part, Place, Tallies, Tally};
-use super::placement::{Crowd, Reservation};
+use super::placement::Reservation;
 use crate::model::{Meeting, MeetingKey, NodeName, Scope, Slug};
 
 /// An entry that hashes as its key.
@@ -176,7 +176,9 @@ impl Directory {
         tried: Vec<NodeName>,
     ) -> Arc<Entry> {
         let ticket = place.ticket.take();
-        let part = Part::of_new(place);
+        // The meeting counts on its node before its reservation no longer does.
+        let is_main = meeting.parent_internal_id.is_none();
+        let part = Part::of_new(place, is_main.then_some(&meeting.node));
         let entry = self.new_entry(meeting, reservation, false).with_part(part);
         self.insert(entry.tried_on(tried).with_ticket(ticket), true)
     }
@@ -193,17 +195,22 @@ impl Directory {
 
     fn take_up(&self, meeting: Meeting, is_saved: bool, has_key: bool) -> Arc<Entry> {
         let entry = self.new_entry(meeting, None, is_saved);
-        let scope = &entry.key().scope;
-        let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
+        let part = self.part_of(&entry);
         self.insert(entry.with_part(part), has_key)
     }
 
     /// Enters a meeting that has won over another of the same internal id, which `elsewhere` still runs.
     pub(super) fn adopt_twin(&self, meeting: Meeting, elsewhere: NodeName) -> Arc<Entry> {
         let entry = self.new_entry(meeting, None, false).tried_on(vec![elsewhere]);
-        let scope = &entry.key().scope;
-        let part = entry.counts().then(|| Part::of_running(self.tally(&scope.tenant), scope.sub));
+        let part = self.part_of(&entry);
         self.insert(entry.with_part(part), true)
+    }
+
+    /// Of a meeting that runs already, if it counts.
+    fn part_of(&self, entry: &Entry) -> Option<Part> {
+        let scope = &entry.key().scope;
+        let tally = entry.counts().then(|| self.tally(&scope.tenant))?;
+        Some(Part::of_running(tally, scope.sub, entry.main_on()))
     }
 
     /// Puts a known meeting under its key, whatever has it.
@@ -323,15 +330,6 @@ impl Directory {
             .get(node)
             .map(|entries| entries.iter().map(|entry| entry.0.clone()).collect())
             .unwrap_or_default()
-    }
-
-    /// Counts the running meetings of a tenant by their nodes.
-    pub(super) fn count_by_node(&self, tenant: &Slug, crowd: &mut Crowd) {
-        for entry in self.lists.lock().of_tenant.get(tenant).into_iter().flatten() {
-            if entry.0.phase() == Phase::Running {
-                crowd.add(entry.0.node());
-            }
-        }
     }
 
     /// The nodes that meetings are on, whether the inventory has them or not.

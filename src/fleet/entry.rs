@@ -159,6 +159,11 @@ impl Entry {
         &self.key
     }
 
+    /// The node that runs it, if it is a main meeting.
+    pub(super) fn main_on(&self) -> Option<&NodeName> {
+        self.parent_internal_id.is_none().then_some(&self.node)
+    }
+
     /// The node that runs it.
     pub fn node(&self) -> &NodeName {
         &self.node
@@ -274,7 +279,7 @@ impl Entry {
     pub(super) fn set_phase(&self, phase: Phase) {
         let store = || self.phase.store(phase as u8, Ordering::Release);
         match &self.part {
-            Some(part) => part.set(phase == Phase::Running, store),
+            Some(part) => part.set(phase == Phase::Running, self.main_on(), store),
             None => store(),
         }
         // Back, it is weighed with the next poll.
@@ -361,7 +366,7 @@ impl Entry {
     pub(super) fn leave(&self) {
         self.burden.take_off();
         if let Some(part) = &self.part {
-            part.leave();
+            part.leave(self.main_on());
         }
     }
 

@@ -8,6 +8,7 @@
 //! moderator's wish do not, nor are they refused: they are parts of a meeting that was admitted with them, and
 //! whoever is in one is counted in its main meeting already.
 
+mod on_nodes;
 mod totals;
 
 use std::collections::HashMap;
@@ -16,9 +17,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub(super) use on_nodes::Coming;
+
+use on_nodes::OnNodes;
+
 use super::instances::Ticket;
 use super::snapshot::TenantEntry;
-use crate::model::{Limits, Slug, SubId, TenantSecret};
+use crate::model::{Limits, NodeName, Slug, SubId, TenantSecret};
 
 /// Longer meetings were forgotten by everybody; B3LB leaves them out of its durations, too.
 const LONGEST_MEETING_MS: u64 = 12 * 60 * 60 * 1000;
@@ -50,6 +55,8 @@ struct Current {
     parts: HashMap<SubId, Figures>,
     hits: [u64; Limit::ALL.len()],
     begun: u64,
+    /// Main meetings that run on each node, or are being created there.
+    on_nodes: OnNodes,
 }
 
 /// The figures of a tenant or of one of its secrets.
@@ -292,6 +299,11 @@ impl Tally {
         self.0.lock().part(sub)
     }
 
+    /// Main meetings that run on a node, or are being created there.
+    pub(super) fn on_node(&self, node: &NodeName) -> u32 {
+        self.0.lock().on_nodes.count(node)
+    }
+
     fn change(&self, sub: SubId, change: impl Fn(&mut Figures)) {
         self.0.lock().change(sub, change);
     }
@@ -345,9 +357,12 @@ struct Stands {
 }
 
 impl Part {
-    /// That of a meeting whose create holds a place.
-    pub(super) fn of_new(mut place: Place) -> Option<Self> {
+    /// That of a meeting whose create holds a place; a main meeting counts on its node, too.
+    pub(super) fn of_new(mut place: Place, main_on: Option<&NodeName>) -> Option<Self> {
         let (tally, sub) = (place.tally.take()?, place.sub);
+        if let Some(node) = main_on {
+            tally.0.lock().on_nodes.come(node);
+        }
         if !place.is_others {
             tally.begin(sub);
         }
@@ -356,14 +371,19 @@ impl Part {
     }
 
     /// That of a meeting that runs already. Limits do not matter: what runs goes on.
-    pub(super) fn of_running(tally: Arc<Tally>, sub: SubId) -> Self {
+    pub(super) fn of_running(tally: Arc<Tally>, sub: SubId, main_on: Option<&NodeName>) -> Self {
         let part = Self { tally, sub, stands: Mutex::default() };
-        part.set(true, || ());
+        part.set(true, main_on, || ());
         part
     }
 
     /// Makes the meeting count or not, in one step with `meanwhile`.
-    pub(super) fn set(&self, is_counted: bool, meanwhile: impl FnOnce()) {
+    pub(super) fn set(
+        &self,
+        is_counted: bool,
+        main_on: Option<&NodeName>,
+        meanwhile: impl FnOnce(),
+    ) {
         let mut stands = self.stands.lock();
         meanwhile();
         let is_counted = is_counted && !stands.is_out;
@@ -372,7 +392,13 @@ impl Part {
         }
         stands.is_counted = is_counted;
         let people = stands.people;
-        self.tally.change(self.sub, |figures| {
+        let mut current = self.tally.0.lock();
+        match main_on {
+            Some(node) if is_counted => current.on_nodes.come(node),
+            Some(node) => current.on_nodes.go(node),
+            None => {}
+        }
+        current.change(self.sub, |figures| {
             if is_counted {
                 figures.meetings += 1;
                 figures.people = figures.people.zip(people, u32::saturating_add);
@@ -402,8 +428,8 @@ impl Part {
     }
 
     /// The meeting leaves the directory.
-    pub(super) fn leave(&self) {
-        self.set(false, || ());
+    pub(super) fn leave(&self, main_on: Option<&NodeName>) {
+        self.set(false, main_on, || ());
         self.stands.lock().is_out = true;
     }
 
@@ -419,81 +445,4 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SUB: u16 = 5;
-
-    fn limits(meetings: u32, attendees: u32) -> Limits {
-        Limits { meetings, attendees, ..Limits::default() }
-    }
-
-    fn sub() -> SubId {
-        SubId::new(SUB).unwrap()
-    }
-
-    #[test]
-    fn the_first_limit_that_is_reached_answers() {
-        let none = Limits::default();
-        for (tenant, secret, limit) in [
-            (limits(1, 1), limits(1, 1), Some(Limit::TenantMeetings)),
-            (limits(2, 1), limits(1, 1), Some(Limit::SecretMeetings)),
-            (limits(2, 7), limits(2, 1), Some(Limit::TenantAttendees)),
-            (limits(0, 8), limits(0, 7), Some(Limit::SecretAttendees)),
-            (limits(2, 8), limits(2, 8), None),
-            (none, none, None),
-        ] {
-            let tally = Arc::<Tally>::default();
-            let runs = Part::of_running(tally.clone(), sub());
-            runs.see(People { attendees: 7, ..People::default() });
-            let admitted = tally.admit(sub(), tenant, secret);
-            assert_eq!(admitted.as_ref().err().map(|reached| reached.limit), limit);
-            drop(admitted);
-            assert_eq!((tally.whole().meetings, tally.part(sub()).meetings), (1, 1));
-        }
-    }
-
-    #[test]
-    fn a_refusal_by_the_tenants_limit_counts_for_its_main_secret() {
-        let tally = Arc::<Tally>::default();
-        let _runs = Part::of_running(tally.clone(), sub());
-        drop(tally.admit(sub(), limits(1, 0), Limits::default()));
-        drop(tally.admit(sub(), Limits::default(), limits(1, 0)));
-        assert_eq!(tally.part(SubId::MAIN).meeting_limit_hits, 1);
-        assert_eq!(tally.part(sub()).meeting_limit_hits, 1);
-        assert_eq!(tally.whole().meeting_limit_hits, 2);
-        assert_eq!(tally.hits(), [1, 1, 0, 0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn a_place_is_given_back_or_taken_over_and_then_counted_once() {
-        let tally = Arc::<Tally>::default();
-        let admit = || tally.admit(sub(), limits(1, 0), Limits::default());
-        drop(admit().unwrap());
-        let part = Part::of_new(admit().unwrap()).unwrap();
-        assert!(admit().is_err());
-        part.see(People { attendees: 3, ..People::default() });
-        part.set(false, || ());
-        part.set(false, || ());
-        assert_eq!((tally.whole().meetings, tally.whole().people.attendees), (0, 0));
-        part.set(true, || ());
-        assert_eq!((tally.whole().meetings, tally.whole().people.attendees), (1, 3));
-        part.leave();
-        part.set(true, || ());
-        assert_eq!((tally.whole().meetings, tally.whole().people.attendees), (0, 0));
-        assert_eq!(tally.whole().meetings_total, 1);
-    }
-
-    #[test]
-    fn as_many_threads_as_like_get_no_more_than_there_is() {
-        let tally = Arc::<Tally>::default();
-        let admit = || tally.admit(sub(), limits(10, 0), limits(7, 0)).ok();
-        let places: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..16).map(|_| scope.spawn(admit)).collect();
-            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
-        });
-        assert_eq!(places.len(), 7);
-        drop(places);
-        assert_eq!(tally.whole().meetings, 0);
-    }
-}
+mod tests;

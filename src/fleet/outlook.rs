@@ -7,10 +7,9 @@ use arc_swap::ArcSwap;
 
 use super::entry::Seen;
 use super::forecast::{Forecast, Hours};
-use super::placement::Crowd;
 use super::predict::{Ask, Expected};
 use super::{Entry, Fleet, TenantEntry, now_ms};
-use crate::model::{Hour, MeetingKey, Peak, Spread, Tenant};
+use crate::model::{Hour, MeetingKey, Peak};
 
 /// What was learned.
 #[derive(Debug, Default)]
@@ -52,36 +51,19 @@ pub struct Hints {
 
 impl Fleet {
     /// How large a meeting that is created now is expected to become.
-    pub fn expect(&self, tenant: &Tenant, key: &MeetingKey, hints: Hints) -> Expected {
+    pub fn expect(&self, tenant: &TenantEntry, key: &MeetingKey, hints: Hints) -> Expected {
+        let placement = tenant.tenant.placement;
         let lost = self.directory.get_lost(key);
         self.history.expect(&Ask {
             key,
             hour: self.hour_of(self.directory.clock.now_ms()),
             max_participants: hints.max_participants,
             hint: hints.size,
-            default_size: tenant.placement.default_size,
-            cap: tenant.placement.max_size,
+            largest_node: tenant.largest_node(),
+            default_size: placement.default_size,
+            cap: placement.max_size,
             lost: lost.map(|entry| entry.attendees()),
         })
-    }
-
-    /// The meetings that those of a tenant keep off, if it wants them to keep off any.
-    pub fn crowd(&self, tenant: &TenantEntry) -> Option<Crowd> {
-        let mut crowd = Crowd::default();
-        let own = &tenant.tenant.slug;
-        match tenant.tenant.placement.spread {
-            Spread::None => return None,
-            Spread::Meetings => self.directory.count_by_node(own, &mut crowd),
-            Spread::Tenants => {
-                for other in self.snapshot().tenants() {
-                    let keeps_off = other.tenant.placement.spread == Spread::Tenants;
-                    if keeps_off && other.tenant.slug != *own {
-                        self.directory.count_by_node(&other.tenant.slug, &mut crowd);
-                    }
-                }
-            }
-        }
-        Some(crowd)
     }
 
     /// Has it written down that a front end has created a meeting here, and what it said of its size.

@@ -1,18 +1,18 @@
 //! The choice of a node for a new meeting: choosing and reserving are one step.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use log::{Level, debug, log_enabled};
 
+use super::limits::{Coming, Tally};
 use super::live::Counters;
 use super::policy;
 use super::predict::{Burden, Expected};
 use super::snapshot::{Node, TenantEntry};
-use crate::model::{AdminState, Health, MeetingKey, NodeName};
+use crate::model::{AdminState, Health, MeetingKey, NodeName, Spread};
 
 /// A place on a node that weighs from now on. Dropped, it is given back; the directory keeps it until a
 /// poll has counted the meeting.
@@ -22,6 +22,8 @@ pub struct Reservation {
     size: f32,
     /// Weighs on the node until the meeting does.
     burden: Burden,
+    /// Counts there among its tenant's until the meeting does.
+    _coming: Option<Coming>,
 }
 
 /// What of a reservation stands until a poll has counted the meeting: it is one more on its node.
@@ -53,10 +55,11 @@ impl Reservation {
     }
 
     /// Of a placement that another instance has decided, of a meeting of this size.
-    pub(super) fn of_others(node: Arc<Node>, size: f32) -> Self {
+    pub(super) fn of_others(node: Arc<Node>, size: f32, tally: Option<&Arc<Tally>>) -> Self {
+        let coming = tally.map(|tally| Coming::new(tally, node.name()));
         node.live.reserve();
         let burden = Burden::of(&node.live, size.into());
-        Self { seat: Seat(node), size, burden }
+        Self { seat: Seat(node), size, burden, _coming: coming }
     }
 
     /// From here on the meeting itself weighs: its seat, its size, and its weight.
@@ -125,28 +128,12 @@ pub struct Wanted<'a> {
     pub expected: Expected,
     /// Nodes that have failed it already.
     pub tried: &'a [NodeName],
-    /// Meetings that it keeps off, by their nodes.
-    pub crowd: Option<&'a Crowd>,
-}
-
-/// Meetings from which a tenant's keep off, counted by their nodes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Crowd(HashMap<NodeName, u32>);
-
-impl Crowd {
-    pub(super) fn add(&mut self, node: &NodeName) {
-        *self.0.entry(node.clone()).or_default() += 1;
-    }
-
-    fn on(&self, node: &NodeName) -> u32 {
-        self.0.get(node).copied().unwrap_or_default()
-    }
 }
 
 impl<'a> Wanted<'a> {
     /// One of which nothing is known, and that was not tried.
     pub fn new(key: &'a MeetingKey) -> Self {
-        Self { key, expected: Expected::default(), tried: &[], crowd: None }
+        Self { key, expected: Expected::default(), tried: &[] }
     }
 }
 
@@ -198,20 +185,34 @@ impl TenantEntry {
             // Before the meeting weighs there.
             let looked = log_enabled!(Level::Debug).then(|| Looked(self, wanted).to_string());
             // It weighs before the choice stands: whoever sees that it stands sees the weight.
+            let coming = Coming::new(&self.tally, node.name());
             let burden = Burden::of(&node.live, size);
             if node.live.try_reserve(&seen) {
                 if let Some(looked) = looked {
                     let tenant = &wanted.key.scope;
                     debug!("a meeting of tenant {tenant} goes to node {}: {looked}", node.name());
                 }
-                return Ok(Reservation { seat: Seat(node.clone()), size: single(size), burden });
+                let seat = Seat(node.clone());
+                return Ok(Reservation { seat, size: single(size), burden, _coming: Some(coming) });
+            }
+        }
+    }
+
+    /// Meetings on a node that this tenant's keep off, those included that are being created there.
+    fn crowd_on(&self, node: &NodeName) -> u32 {
+        match self.tenant.placement.spread {
+            Spread::None => 0,
+            Spread::Meetings => self.tally.on_node(node),
+            Spread::Tenants => {
+                let others = self.wary.iter().filter(|tally| !Arc::ptr_eq(tally, &self.tally));
+                others.map(|tally| tally.on_node(node)).fold(0, u32::saturating_add)
             }
         }
     }
 
     /// All nodes of the tenant as a choice sees them now, in the order of the inventory.
     pub fn candidates<'a>(&'a self, wanted: &Wanted<'a>) -> impl Iterator<Item = Candidate<'a>> {
-        let (tried, crowd, cautious) = (wanted.tried, wanted.crowd, wanted.expected.cautious);
+        let (tried, cautious) = (wanted.tried, wanted.expected.cautious);
         self.nodes.iter().map(move |node| {
             let seen = node.live.counters();
             // With the meeting on it: among idle nodes the weight decides then.
@@ -220,7 +221,7 @@ impl TenantEntry {
                 Some(unfit) => Err(unfit),
                 None => Ok(policy::load(self.measure, &next, &node.spec)),
             };
-            let crowd = crowd.map_or(0, |crowd| crowd.on(node.name()));
+            let crowd = self.crowd_on(node.name());
             Candidate { node, score, crowd, seen }
         })
     }

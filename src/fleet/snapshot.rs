@@ -11,7 +11,7 @@ use super::live::Live;
 use super::policy;
 use super::uses::Uses;
 use crate::model::{
-    AdminState, Cluster, Health, Inventory, MeetingIds, NodeName, Policy, Slug, Tenant,
+    AdminState, Cluster, Health, Inventory, MeetingIds, NodeName, Policy, Slug, Spread, Tenant,
 };
 
 /// Every request looks into several of them; what stands in them is the operator's.
@@ -62,6 +62,8 @@ pub struct TenantEntry {
     pub measure: Policy,
     /// What it has running, shared over all snapshots.
     pub tally: Arc<Tally>,
+    /// What all tenants have running whose meetings are not to share a node with each other's, this one's too if it is one.
+    pub(super) wary: Arc<[Arc<Tally>]>,
     /// How often its secrets were used, in their order.
     pub uses: Box<[Uses]>,
     /// Gone from the inventory, kept until its last meeting ends.
@@ -69,6 +71,17 @@ pub struct TenantEntry {
 }
 
 impl TenantEntry {
+    /// Attendees that the largest of its nodes is built for; nothing where it has none.
+    pub fn largest_node(&self) -> Option<u32> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast takes what is too large for the largest"
+        )]
+        let room = |node: &Arc<Node>| node.room() as u32;
+        self.nodes.iter().map(room).max()
+    }
+
     /// The same once it is gone from the inventory: it has no nodes, so it begins no meetings.
     #[must_use]
     pub fn retired(&self) -> Self {
@@ -77,6 +90,7 @@ impl TenantEntry {
             nodes: Vec::new(),
             measure: self.measure,
             tally: self.tally.clone(),
+            wary: self.wary.clone(),
             uses: self.uses.clone(),
             is_retired: true,
         }
@@ -162,6 +176,8 @@ impl Snapshot {
             };
             next.insert(Arc::new(Node { spec, cluster, live }));
         }
+        let wary = tenants.iter().filter(|tenant| tenant.placement.spread == Spread::Tenants);
+        let wary: Arc<[_]> = wary.map(|tenant| tally_of(&tenant.slug)).collect();
         for tenant in tenants {
             let group = groups.iter().find(|group| group.name == tenant.cluster_group);
             let clusters: HashSet<&str> =
@@ -185,7 +201,9 @@ impl Snapshot {
                 old.and_then(|old| old.tenant(slug.as_str())).map(|entry| &**entry),
             );
             let measure = measure_of(&nodes);
-            let entry = TenantEntry { tenant, nodes, measure, tally, uses, is_retired: false };
+            let wary = wary.clone();
+            let entry =
+                TenantEntry { tenant, nodes, measure, tally, wary, uses, is_retired: false };
             next.tenants.insert(slug, Arc::new(entry));
         }
         if let Some(old) = old {

@@ -138,9 +138,8 @@ async fn explain(
         max_participants: attendees("max_participants", asked.max_participants)?,
         size: attendees("size_hint", asked.size_hint)?,
     };
-    let expected = desk.fleet.expect(&tenant.tenant, &key, hints);
-    let crowd = desk.fleet.crowd(tenant);
-    let wanted = Wanted { expected, crowd: crowd.as_ref(), ..Wanted::new(&key) };
+    let expected = desk.fleet.expect(tenant, &key, hints);
+    let wanted = Wanted { expected, ..Wanted::new(&key) };
     let mut candidates: Vec<_> = tenant.candidates(&wanted).collect();
     candidates.sort_by(|one, other| one.compare(other, &wanted));
     let best = candidates.first().filter(|best| best.score.is_ok()).cloned();

@@ -127,7 +127,7 @@ impl Player {
         }
         let snapshot = self.fleet.snapshot();
         let tenant = snapshot.tenant(key.scope.tenant.as_str()).context("its tenant is known")?;
-        let expected = self.fleet.expect(&tenant.tenant, &key, hints);
+        let expected = self.fleet.expect(tenant, &key, hints);
         let wanted = Wanted { expected, ..Wanted::new(&key) };
         let reservation = match tenant.place(&wanted) {
             Ok(reservation) => reservation,

@@ -213,7 +213,7 @@ impl<'a> Order<'a> {
         // Nodes may have come and gone while it waited for others.
         let snapshot = edge.fleet.snapshot();
         let tenant = present(&snapshot, asked.caller.tenant);
-        let expected = edge.fleet.expect(&tenant.tenant, &self.key, self.hints);
+        let expected = edge.fleet.expect(&tenant, &self.key, self.hints);
         let wanted = fleet::Wanted { expected, tried, ..fleet::Wanted::new(&self.key) };
         let placed = edge.fleet.place(&tenant, &wanted, place).await;
         match placed.inspect(|reservation| size::tell_if_full(edge, reservation)) {

@@ -269,8 +269,11 @@ impl Fleet {
         let node = snapshot.node(placing.node.as_str()).filter(|_| placing.reserves);
         let scope = &placing.key.scope;
         let tenant = snapshot.tenant(scope.tenant.as_str());
+        let tally = tenant.map(|tenant| &tenant.tally);
         let held = Held {
-            reservation: node.cloned().map(|node| Reservation::of_others(node, placing.size)),
+            reservation: node
+                .cloned()
+                .map(|node| Reservation::of_others(node, placing.size, tally)),
             place: tenant.map(|tenant| Place::of_others(tenant.tally.clone(), scope.sub)),
             claim: Some(self.claims.hold(&placing.key)),
             placing,

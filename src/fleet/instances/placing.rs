@@ -97,8 +97,6 @@ impl Fleet {
         place: &mut Place,
     ) -> Result<Reservation, Unplaced> {
         let key = wanted.key;
-        let crowd = self.crowd(tenant);
-        let wanted = &Wanted { crowd: crowd.as_ref(), ..*wanted };
         if limits_meetings(tenant, key.scope.sub) {
             self.instances.all_is_known().await;
         }
@@ -274,7 +272,7 @@ impl Fleet {
             }
             let (node, reservation) = match &waiting.fixed {
                 Some(node) => (node.clone(), None),
-                None => match waiting.place(self) {
+                None => match waiting.place() {
                     Ok(reservation) => (reservation.node().name().clone(), Some(reservation)),
                     Err(why) => {
                         waiting.refuse(Unplaced::NoNode(why));
@@ -311,14 +309,9 @@ fn limits_meetings(tenant: &TenantEntry, sub: SubId) -> bool {
 }
 
 impl Waiting {
-    fn place(&self, fleet: &Fleet) -> Result<Reservation, NoNode> {
-        let crowd = fleet.crowd(&self.tenant);
-        self.tenant.place(&Wanted {
-            key: &self.key,
-            expected: self.expected,
-            tried: &self.tried,
-            crowd: crowd.as_ref(),
-        })
+    fn place(&self) -> Result<Reservation, NoNode> {
+        let Self { key, expected, tried, .. } = self;
+        self.tenant.place(&Wanted { key, expected: *expected, tried })
     }
 
     fn refuse(self, why: Unplaced) {

@@ -72,11 +72,12 @@ mod tests {
         let (one, other) = (Arc::<Tally>::default(), Arc::<Tally>::default());
         let limits = Limits { meetings: 1, ..Limits::default() };
         let sub = SubId::new(5).unwrap();
-        let part = super::super::Part::of_new(one.admit(sub, limits, limits).unwrap()).unwrap();
+        let part =
+            super::super::Part::of_new(one.admit(sub, limits, limits).unwrap(), None).unwrap();
         drop(one.admit(sub, limits, limits));
         drop(one.admit(sub, Limits::default(), limits));
         part.lasted(7_000);
-        part.leave();
+        part.leave(None);
         let totals = one.totals();
         assert_eq!(totals.len(), 7, "{totals:?}");
         for (sub, name, value) in totals {

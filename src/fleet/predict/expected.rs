@@ -12,6 +12,8 @@ const MOST_COUNTED: u32 = 8;
 const SHRINKAGE: f64 = 0.5;
 /// How far above what is expected a candidate is looked at, in standard deviations.
 const CAUTION: f64 = 2.0;
+/// A hint above as many of the largest nodes is a slip, or malice: all of a meeting is on one.
+const MOST_NODES_HINTED: f64 = 5.0;
 
 /// A meeting that is about to be created.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,8 @@ pub struct Ask<'a> {
     pub max_participants: Option<u32>,
     /// What the front end expects.
     pub hint: Option<u32>,
+    /// Attendees that the largest node is built for which may take it.
+    pub largest_node: Option<u32>,
     /// What the operator says of meetings of this tenant of which nothing is known.
     pub default_size: Option<u32>,
     /// More is not expected of any meeting of this tenant.
@@ -40,6 +44,7 @@ impl<'a> Ask<'a> {
             hour,
             max_participants: None,
             hint: None,
+            largest_node: None,
             default_size: None,
             cap: None,
             lost: None,
@@ -162,12 +167,18 @@ impl History {
             known.iter().any(|(level, moments)| *level == wanted && moments.is_some())
         };
         if !is_known(Level::Room) {
+            // Who says anything must not have a whole pool kept free.
+            let at_most = |said: f64, nodes: f64| {
+                ask.largest_node.map_or(said, |largest| said.min(nodes * f64::from(largest)))
+            };
             if let Some(hint) = ask.hint {
-                (size, deviation, source) = (f64::from(hint), 0.0, Source::Hint);
+                let size_said = at_most(f64::from(hint), MOST_NODES_HINTED);
+                (size, deviation, source) = (size_said, 0.0, Source::Hint);
             } else if let Some(max) = ask.max_participants
                 && !is_known(Level::Tenant)
             {
-                (size, deviation, source) = (f64::from(max) / 2.0, 0.0, Source::MaxParticipants);
+                let size_guessed = at_most(f64::from(max) / 2.0, 1.0);
+                (size, deviation, source) = (size_guessed, 0.0, Source::MaxParticipants);
             }
         }
         if let Some(lost) = ask.lost {
@@ -226,6 +237,11 @@ mod tests {
         assert_eq!(expect(hint), (300.0, 300.0, Source::Hint));
         assert_eq!(expect(Ask { max_participants: None, ..hint }), (700.0, 700.0, Source::Hint));
         assert_eq!(expect(Ask { cap: Some(50), ..hint }), (50.0, 50.0, Source::Hint));
+        // What is said keeps no more free than a few nodes.
+        let small = Ask { largest_node: Some(100), max_participants: None, ..hint };
+        assert_eq!(expect(small), (500.0, 500.0, Source::Hint));
+        let guessed = Ask { hint: None, max_participants: Some(10_000), ..small };
+        assert_eq!(expect(guessed), (100.0, 100.0, Source::MaxParticipants));
         let lost = Ask { lost: Some(33), ..hint };
         assert_eq!(expect(lost), (33.0, 33.0, Source::LostNode));
     }

@@ -105,7 +105,7 @@ impl Day {
     fn place(&self, room: &MeetingKey) -> Option<Reservation> {
         let snapshot = self.fleet.snapshot();
         let tenant = snapshot.tenant("acme").unwrap();
-        let expected = self.fleet.expect(&tenant.tenant, room, Hints::default());
+        let expected = self.fleet.expect(tenant, room, Hints::default());
         tenant.place(&Wanted { expected, ..Wanted::new(room) }).ok()
     }
 

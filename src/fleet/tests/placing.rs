@@ -42,8 +42,7 @@ fn place_as(fleet: &Fleet, tenant: &str, id: &str, expected: Expected) -> String
     let snapshot = fleet.snapshot();
     let key = key(tenant, id);
     let tenant = snapshot.tenant(tenant).unwrap();
-    let crowd = fleet.crowd(tenant);
-    let wanted = Wanted { expected, crowd: crowd.as_ref(), ..Wanted::new(&key) };
+    let wanted = Wanted { expected, ..Wanted::new(&key) };
     let reservation = tenant.place(&wanted).unwrap();
     let name = reservation.node().name().clone();
     let place = tenant.admit(key.scope.sub).unwrap();
@@ -63,6 +62,40 @@ fn loads(fleet: &Fleet) -> Vec<f64> {
 
 fn fullest(fleet: &Fleet) -> f64 {
     loads(fleet).into_iter().fold(0.0, f64::max)
+}
+
+#[test]
+fn who_keeps_off_others_keeps_off_what_they_are_creating_and_breakout_rooms_do_not_count() {
+    let nodes = (0..3).map(|number| named(number, 1.0)).collect();
+    let mut inventory = inventory(nodes, Policy::Predictive);
+    for slug in ["one", "two", "three"] {
+        let mut wary = tenant(slug, &[]);
+        wary.placement.spread = Spread::Tenants;
+        inventory.tenants.push(wary);
+    }
+    let fleet = pool_of(inventory);
+    let snapshot = fleet.snapshot();
+    let coming = ["one", "two", "three"].map(|slug| {
+        let key = key(slug, "m");
+        let wanted = Wanted { expected: Expected::of_size(10), ..Wanted::new(&key) };
+        snapshot.tenant(slug).unwrap().place(&wanted).unwrap()
+    });
+    let mut nodes = coming.each_ref().map(|one| one.node().name().as_str());
+    nodes.sort_unstable();
+    assert_eq!(nodes, ["n0", "n1", "n2"]);
+    drop(coming);
+    let node = place(&fleet, "one", "main", 10);
+    let of = |name: &NodeName| snapshot.tenant("one").unwrap().tally.on_node(name);
+    let main = fleet.directory.on_node(&NodeName::new(node.as_str())).pop().unwrap();
+    let mut breakout = main.to_meeting();
+    breakout.internal_id = "breakout-1".to_owned();
+    breakout.parent_internal_id = Some(main.internal_id().to_owned());
+    fleet.directory.adopt(breakout, true);
+    assert_eq!(of(main.node()), 1);
+    main.mark_ended();
+    assert_eq!(of(main.node()), 0);
+    fleet.directory.remove(&main);
+    assert_eq!(of(main.node()), 0);
 }
 
 #[test]
@@ -262,7 +295,7 @@ proptest! {
             let key = key("acme", &(number % 7).to_string());
             let hour = Hour::new(3).unwrap();
             fleet.history.learn(&Peak { key: key.clone(), hour, attendees: peak }, 1);
-            let expected = fleet.expect(&tenant.tenant, &key, Hints { max_participants, size });
+            let expected = fleet.expect(tenant, &key, Hints { max_participants, size });
             let wanted = Wanted { expected, ..Wanted::new(&key) };
             for candidate in tenant.candidates(&wanted) {
                 let score = candidate.score.unwrap();

@@ -210,7 +210,7 @@ impl Day {
         let tenant = snapshot.tenant(key.scope.tenant.as_str()).expect("its tenant is known");
         let mut place = tenant.admit(key.scope.sub).expect("there are no limits");
         let _claim = fleet.claims.claim(&key).await;
-        let expected = fleet.expect(&tenant.tenant, &key, hints);
+        let expected = fleet.expect(tenant, &key, hints);
         let wanted = Wanted { expected, ..Wanted::new(&key) };
         let reservation = fleet.place(tenant, &wanted, &mut place).await.expect("a node");
         let node = reservation.node().name().clone();
