@@ -189,8 +189,11 @@ impl TenantEntry {
             let burden = Burden::of(&node.live, size);
             if node.live.try_reserve(&seen) {
                 if let Some(looked) = looked {
-                    let tenant = &wanted.key.scope;
-                    debug!("a meeting of tenant {tenant} goes to node {}: {looked}", node.name());
+                    let MeetingKey { scope, id } = wanted.key;
+                    debug!(
+                        "meeting {id:?} of tenant {scope} goes to node {}: {looked}",
+                        node.name()
+                    );
                 }
                 let seat = Seat(node.clone());
                 return Ok(Reservation { seat, size: single(size), burden, _coming: Some(coming) });
@@ -228,6 +231,17 @@ impl TenantEntry {
 }
 
 impl Candidate<'_> {
+    /// Why the node cannot take the meeting, in words.
+    pub fn why_not(&self) -> Option<String> {
+        let live = &self.node.live;
+        match self.score {
+            Ok(_) => None,
+            Err(Unfit::Failed) => Some("it has failed this meeting".to_owned()),
+            Err(Unfit::Closed) => Some(format!("an operator has it {}", live.admin())),
+            Err(Unfit::NotUp) => Some(format!("its health is {}", live.health())),
+        }
+    }
+
     /// Which of two takes the meeting: the lesser one.
     pub fn compare(&self, other: &Self, wanted: &Wanted<'_>) -> Ordering {
         let by_crowd = || self.crowd.cmp(&other.crowd);
@@ -270,12 +284,13 @@ impl fmt::Display for Looked<'_> {
         let Self(tenant, wanted) = self;
         let Expected { size, cautious, source } = wanted.expected;
         write!(f, "{size:.1} attendees expected (from {source}), looked at as {cautious:.1};")?;
-        for Candidate { node, score, crowd, .. } in tenant.candidates(wanted) {
-            match score {
-                Ok(score) => write!(f, " {}: {score:.2}", node.name())?,
-                Err(unfit) => write!(f, " {}: {unfit:?}", node.name())?,
+        for candidate in tenant.candidates(wanted) {
+            let Candidate { node, score, crowd, .. } = &candidate;
+            match (score, candidate.why_not()) {
+                (Ok(score), _) => write!(f, " {}: {score:.2}", node.name())?,
+                (Err(_), why) => write!(f, " {}: {}", node.name(), why.unwrap_or_default())?,
             }
-            if crowd > 0 {
+            if *crowd > 0 {
                 write!(f, " ({crowd} to keep off)")?;
             }
         }

@@ -190,7 +190,7 @@ async fn what_cannot_be_right_is_told_and_changes_nothing() {
         (json!({"tenant": "Acme!"}), "items[1].tenant"),
         (json!({"sub_id": 1000}), "items[1].sub_id"),
         (json!({"deviation": 1}), "items[1].deviation"),
-        (json!({"learned_at": "2999-01-01T00:00:00Z"}), "items[1].learned_at"),
+        (json!({"learned_at": "2999-13-01T00:00:00Z"}), "items[1].learned_at"),
         (json!({}), "items[1]"),
     ] {
         let document = json!({"items": [row(json!({})), row(change)]});
@@ -198,6 +198,10 @@ async fn what_cannot_be_right_is_told_and_changes_nothing() {
         assert_eq!(refused.status, 422, "{}", refused.body);
         assert_eq!(fields(&refused), [named], "{}", refused.body);
     }
+    let past = json!({"items": [{"tenant": "acne", "meeting_id": "m", "created_at": "2026-11-01T09:00:00Z",
+        "attendees": 7}]});
+    let refused = admin.call(Method::POST, "/history/meetings", Some(past)).await;
+    assert_eq!(fields(&refused), ["items[0].tenant"], "{}", refused.body);
     let refused = admin.call(Method::DELETE, "/history", None).await;
     assert_eq!((refused.status.as_u16(), fields(&refused)), (422, vec!["all".to_owned()]));
     for (path, field) in [

@@ -170,7 +170,10 @@ async fn seed_history(
     caller.may_write()?;
     let document: SeedDocument = objects::typed(&body.json().await?)?;
     let hour_of = |created_at_ms| desk.fleet.hour_of(created_at_ms);
-    let past = rows::past(&document.items, now_ms() / 1000, hour_of).map_err(Problem::fields)?;
+    let snapshot = desk.fleet.snapshot();
+    let is_tenant = |slug: &Slug| snapshot.tenant(slug.as_str()).is_some();
+    let past = rows::past(&document.items, now_ms() / 1000, hour_of, is_tenant);
+    let past = past.map_err(Problem::fields)?;
     let empty = past.iter().filter(|past| past.peak.attendees == 0).count();
     let learned = past.len() - empty;
     recall::seed(&desk.fleet, &*desk.store, past).await?;

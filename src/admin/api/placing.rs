@@ -11,7 +11,7 @@ use super::Desk;
 use super::caller::Caller;
 use super::problem::{Problem, Refused};
 use super::request::{Path, Query};
-use crate::fleet::{Candidate, Hints, Unfit, Wanted};
+use crate::fleet::{Candidate, Hints, Wanted};
 use crate::model::{Kind, MOST_ATTENDEES, MeetingKey, ObjectName, SubId, TenantPlacement};
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
@@ -163,9 +163,7 @@ fn wrong(field: &str, why: impl Into<String>) -> Problem {
 fn document(candidate: &Candidate<'_>, best: Option<&Candidate<'_>>) -> CandidateDocument {
     let Candidate { node, score, crowd, .. } = candidate;
     let reason = match (score, best) {
-        (Err(Unfit::Failed), _) => Some("it has failed this meeting".to_owned()),
-        (Err(Unfit::Closed), _) => Some(format!("an operator has it {}", node.live.admin())),
-        (Err(Unfit::NotUp), _) => Some(format!("its health is {}", node.live.health())),
+        (Err(_), _) => candidate.why_not(),
         (Ok(_), Some(best)) if best.node.name() == node.name() => None,
         (Ok(_), Some(best)) if best.crowd < *crowd => {
             Some("it has more meetings that this one keeps off".to_owned())

@@ -1,5 +1,7 @@
 //! What a front end says of the size of its meeting.
 
+use std::borrow::Cow;
+
 use log::{debug, warn};
 
 use crate::bbb::Params;
@@ -9,15 +11,22 @@ use crate::model::{MOST_ATTENDEES, Tenant};
 
 /// Takes the hints of a create, which nodes are not shown where the tenant wants that.
 pub(super) fn hints(edge: &Edge, tenant: &Tenant, params: &mut Params<'_>) -> Hints {
-    let name = edge.settings.size_hint.as_str();
-    let hints = Hints {
-        max_participants: attendees(params, "maxParticipants"),
-        size: attendees(params, name),
-    };
+    let max_participants = attendees(params, "maxParticipants");
+    let names = spelled(params, &edge.settings.size_hint);
+    let size = names.iter().find_map(|name| attendees(params, name));
     if tenant.placement.strip_hints {
-        params.remove(name);
+        for name in &names {
+            params.remove(name);
+        }
     }
-    hints
+    Hints { max_participants, size }
+}
+
+/// A parameter's name as it was sent: nodes lower what stands behind `meta_`.
+fn spelled(params: &Params<'_>, name: &str) -> Vec<String> {
+    let key = |name: &str| name.strip_prefix("meta_").map(str::to_ascii_lowercase);
+    let is_it = |sent: &str| sent == name || key(sent).is_some_and(|sent| key(name) == Some(sent));
+    params.iter().map(|(sent, _)| sent).filter(|sent| is_it(sent)).map(Cow::into_owned).collect()
 }
 
 /// Nobody is refused because nodes are full; the operator is told.
@@ -46,6 +55,21 @@ fn attendees(params: &Params<'_>, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_is_heard_in_whatever_case_nodes_would_hear_it() {
+        for (query, names) in [
+            ("meta_bbb-meeting-size-hint=1", &["meta_bbb-meeting-size-hint"][..]),
+            (
+                "meta_BBB-Meeting-Size-Hint=1&meta_bbb-meeting-size-HINT=2",
+                &["meta_BBB-Meeting-Size-Hint", "meta_bbb-meeting-size-HINT"],
+            ),
+            ("META_bbb-meeting-size-hint=1&bbb-meeting-size-hint=1&meta_bbb=1", &[]),
+        ] {
+            let params = Params::parse(query.as_bytes());
+            assert_eq!(spelled(&params, "meta_bbb-meeting-size-hint"), names, "{query}");
+        }
+    }
 
     #[test]
     fn only_sane_numbers_say_anything() {
