@@ -47,15 +47,20 @@ impl Joins {
     /// A poll was made, so long after the last one: those of ten seconds before it may still be uncounted.
     pub(in crate::fleet) fn polled(&self, after: Duration) {
         self.0.update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            let turned = word << BITS;
-            let kept = if after >= SOON_COUNTED {
-                FIELD << BITS
-            } else {
-                FIELD << BITS | FIELD << (2 * BITS)
-            };
-            turned & kept
+            let latest = within(word & FIELD, SOON_COUNTED, after);
+            let earlier = SOON_COUNTED.saturating_sub(after);
+            let before = within(word >> BITS & FIELD, earlier, after);
+            latest << BITS | before << (2 * BITS)
         });
     }
+}
+
+/// Of so many joins in the course of an interval those that fall into this part of it, its end. Nobody knows when they
+/// were: evenly, which over many meetings is right.
+fn within(joins: u64, part: Duration, interval: Duration) -> u64 {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (part, interval) = (ms(part), ms(interval));
+    if part >= interval { joins } else { (joins * part + interval / 2) / interval }
 }
 
 fn sum(word: u64) -> u32 {
@@ -181,10 +186,19 @@ mod tests {
             1,
             "the first two were signed more than ten seconds before this poll"
         );
-        joins.count();
+        joins.polled(quick);
+        assert_eq!(joins.sum(), 0);
+        (0..30).for_each(|_| _ = joins.count());
         joins.polled(slow);
-        assert_eq!(joins.sum(), 1);
+        assert_eq!(joins.sum(), 10, "the poll has counted those of its first twenty seconds");
         joins.polled(slow);
+        assert_eq!(joins.sum(), 0);
+        (0..30).for_each(|_| _ = joins.count());
+        joins.polled(Duration::from_secs(8));
+        assert_eq!(joins.sum(), 30);
+        joins.polled(Duration::from_secs(8));
+        assert_eq!(joins.sum(), 8, "two of eight seconds");
+        joins.polled(Duration::MAX);
         assert_eq!(joins.sum(), 0);
     }
 
