@@ -22,7 +22,7 @@ use super::journal::Fate;
 use super::limits::People;
 use super::snapshot::{Node, Snapshot};
 use crate::bbb::MeetingInfo;
-use crate::model::{Extent, Meeting, MeetingKey, NodeName, SubId};
+use crate::model::{Extent, MOST_ATTENDEES, Meeting, MeetingKey, NodeName, SubId};
 
 /// Polls in a row that must not show a meeting until it counts as over. One could be a race of the node
 /// with itself: its list is not a snapshot.
@@ -134,9 +134,10 @@ impl Fleet {
         let is_counted = |entry: &&Arc<Entry>| {
             entry.phase() == Phase::Running && entry.parent_internal_id().is_none()
         };
-        let ours = entries.iter().filter(is_counted).map(|entry| entry.attendees()).sum();
+        let ours: u64 =
+            entries.iter().filter(is_counted).map(|entry| u64::from(entry.attendees())).sum();
         let steady_ms = self.directory.clock.steady_ms();
-        let after = node.live.weighed(ours, steady_ms);
+        let after = node.live.weighed(u32::try_from(ours).unwrap_or(u32::MAX), steady_ms);
         for entry in &entries {
             entry.weigh(&node.live, steady_ms, after);
         }
@@ -395,13 +396,14 @@ fn whose(
     }
 }
 
+/// What a node says beyond all measure must not fill whole nodes, and what is learned.
 fn people_in(info: &MeetingInfo<'_>) -> People {
     People {
-        attendees: info.participant_count(),
-        listeners: info.listener_count(),
-        voices: info.voice_participant_count(),
-        videos: info.video_count(),
-        moderators: info.moderator_count(),
+        attendees: info.participant_count().min(MOST_ATTENDEES),
+        listeners: info.listener_count().min(MOST_ATTENDEES),
+        voices: info.voice_participant_count().min(MOST_ATTENDEES),
+        videos: info.video_count().min(MOST_ATTENDEES),
+        moderators: info.moderator_count().min(MOST_ATTENDEES),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::fixture::{fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved};
 use crate::fleet::{Fleet, Wanted, now_ms};
 use crate::model::{
-    AdminState, Extent, HistoryKey, HistoryRow, Meeting, Moments, NodeName, Policy,
+    AdminState, Extent, HistoryKey, HistoryRow, MOST_ATTENDEES, Meeting, Moments, NodeName, Policy,
 };
 
 const MINUTE_MS: u64 = 60_000;
@@ -84,6 +84,17 @@ fn what_a_meeting_has_had_is_learned_at_its_end_whoever_has_counted_it() {
     fleet.directory.remove(&entry);
     fleet.learn_end(&entry);
     assert_eq!(fleet.history.take_unsaved()[0].attendees, 62);
+}
+
+#[test]
+fn what_a_node_says_beyond_all_measure_is_cut() {
+    let fleet = played();
+    let rows: Vec<_> = (0..3).map(|number| saved("a", NOON_MS - number, 20, 1)).collect();
+    fleet.restore(rows.clone(), Vec::new());
+    let list = rows.iter().map(|row| listed(&row.node_meeting_id, row.created_at_ms, u32::MAX));
+    poll(&fleet, "a", list.collect());
+    assert_near(occupied(&fleet, "a"), 3.0 * f64::from(MOST_ATTENDEES));
+    assert!(fleet.grown.take().iter().all(|entry| entry.peak() == MOST_ATTENDEES));
 }
 
 #[test]
