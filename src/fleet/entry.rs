@@ -231,6 +231,13 @@ impl Entry {
         self.peak.load(Ordering::Relaxed)
     }
 
+    /// Attendees as far as is known of a meeting whose node says no more of it: by the last poll and the joins since,
+    /// and where no poll has shown it here, at its fullest.
+    pub(super) fn last_known(&self) -> u32 {
+        let here = self.attendees().saturating_add(self.joins.sum());
+        if self.is_shown() { here } else { here.max(self.peak()) }
+    }
+
     /// Attendees that it was expected to have at its fullest when it was placed; 0 where nobody knows.
     pub fn expected(&self) -> f32 {
         self.expected

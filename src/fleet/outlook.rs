@@ -9,7 +9,11 @@ use super::entry::Seen;
 use super::forecast::{Forecast, Hours};
 use super::predict::{Ask, Expected};
 use super::{Entry, Fleet, TenantEntry, now_ms};
-use crate::model::{Hour, MeetingKey, Peak};
+use crate::model::{Health, Hour, MeetingKey, Peak};
+
+/// Who was in a meeting comes back to it so long after its node went down; from there on the next one of its room is
+/// another one.
+const BACK_WITHIN_MS: u64 = 30 * 60 * 1000;
 
 /// What was learned.
 #[derive(Debug, Default)]
@@ -53,7 +57,6 @@ impl Fleet {
     /// How large a meeting that is created now is expected to become.
     pub fn expect(&self, tenant: &TenantEntry, key: &MeetingKey, hints: Hints) -> Expected {
         let placement = tenant.tenant.placement;
-        let lost = self.directory.get_lost(key);
         self.history.expect(&Ask {
             key,
             hour: self.hour_of(self.directory.clock.now_ms()),
@@ -62,8 +65,19 @@ impl Fleet {
             largest_node: tenant.largest_node(),
             default_size: placement.default_size,
             cap: placement.max_size,
-            lost: lost.map(|entry| entry.attendees()),
+            lost: self.lost_in(key),
         })
+    }
+
+    /// Who is expected back in a meeting whose node has failed; nothing where none is known of.
+    fn lost_in(&self, key: &MeetingKey) -> Option<u32> {
+        let entry = self.directory.get_lost(key)?;
+        let snapshot = self.peek();
+        let live = &snapshot.node(entry.node().as_str())?.live;
+        let (since_ms, _) = live.health_since();
+        let gone_ms = self.directory.clock.now_ms().saturating_sub(since_ms);
+        let is_recent = live.health() != Health::Down || gone_ms < BACK_WITHIN_MS;
+        Some(entry.last_known()).filter(|attendees| is_recent && *attendees > 0)
     }
 
     /// Has it written down that a front end has created a meeting here, and what it said of its size.

@@ -1,7 +1,8 @@
 //! What a fleet knows of running meetings that it takes up after a restart, and what the time of day does to it.
 
 use super::fixture::{fleet, internal_id, inventory, key, listed, meeting, node, poll, reserved};
-use crate::fleet::{Fleet, Wanted, now_ms};
+use crate::fleet::predict::Source;
+use crate::fleet::{Fleet, Hints, Wanted, now_ms};
 use crate::model::{
     AdminState, Extent, HistoryKey, HistoryRow, MOST_ATTENDEES, Meeting, Moments, NodeName, Policy,
 };
@@ -84,6 +85,47 @@ fn what_a_meeting_has_had_is_learned_at_its_end_whoever_has_counted_it() {
     fleet.directory.remove(&entry);
     fleet.learn_end(&entry);
     assert_eq!(fleet.history.take_unsaved()[0].attendees, 62);
+}
+
+/// The node goes down and its meetings are given up.
+fn fail(fleet: &Fleet, name: &str) {
+    let snapshot = fleet.snapshot();
+    for _ in 0..3 {
+        let live = &snapshot.node(name).unwrap().live;
+        live.poll_failed("gone".to_owned(), super::THRESHOLDS, fleet.clock().now_ms());
+    }
+    fleet.lose_meetings_on(&NodeName::new(name));
+}
+
+fn expected(fleet: &Fleet, row: &Meeting, size: u32) -> (f64, Source) {
+    let snapshot = fleet.snapshot();
+    let hints = Hints { max_participants: None, size: Some(size) };
+    let expected = fleet.expect(snapshot.tenant("acme").unwrap(), &row.key, hints);
+    (expected.size, expected.source)
+}
+
+#[test]
+fn who_was_in_a_lost_meeting_is_expected_back_for_half_an_hour_by_whoever_has_counted_them() {
+    // Down before a poll of ours has shown it: after a restart.
+    let fleet = played();
+    let row = saved("a", NOON_MS - 60 * MINUTE_MS, 20, 60);
+    let unknown = saved("a", NOON_MS - 61 * MINUTE_MS, 20, 0);
+    fleet.restore(vec![row.clone(), unknown.clone()], Vec::new());
+    fail(&fleet, "a");
+    assert_eq!(expected(&fleet, &row, 5), (60.0, Source::LostNode));
+    assert_eq!(expected(&fleet, &unknown, 5), (5.0, Source::Hint));
+    // Of those who were there at first, ten were left, and two have come since.
+    let fleet = played();
+    fleet.restore(vec![row.clone()], Vec::new());
+    poll(&fleet, "a", vec![listed(&row.node_meeting_id, row.created_at_ms, 10)]);
+    let entry = fleet.directory.on_node(&row.node).pop().unwrap();
+    (0..2).for_each(|_| entry.count_join());
+    fail(&fleet, "a");
+    assert_eq!(expected(&fleet, &row, 5), (12.0, Source::LostNode));
+    fleet.clock().set(NOON_MS + 29 * MINUTE_MS);
+    assert_eq!(expected(&fleet, &row, 5), (12.0, Source::LostNode));
+    fleet.clock().set(NOON_MS + 31 * MINUTE_MS);
+    assert_eq!(expected(&fleet, &row, 5), (5.0, Source::Hint), "the next one is another meeting");
 }
 
 #[test]
