@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{error, warn};
+use futures::future::join;
+use log::{debug, error, warn};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -254,7 +255,8 @@ impl Edge {
         }
     }
 
-    /// Saves a meeting that was just created, and gives its claim back.
+    /// Saves a meeting that was just created, and gives its claim back. Of the one that had its name `before`, and has
+    /// its row, it is learned what became of it: no poll finds that row any more.
     ///
     /// # Errors
     /// When it could not be saved. Then it is tried again, and the claim kept, until the meeting is saved or over.
@@ -262,27 +264,42 @@ impl Edge {
         &self,
         entry: &Arc<Entry>,
         lease: Option<Lease>,
+        before: Option<Arc<Entry>>,
     ) -> Result<Saving, store::Error> {
         let meeting = entry.to_meeting();
+        let (fleet, store) = (&*self.fleet, &*self.store);
+        let closing = close(fleet, store, before.as_ref());
         let Some(mut lease) = lease else {
-            return self.store.put_meeting(&meeting).await.map(|()| Saving::Kept);
+            return join(closing, store.put_meeting(&meeting)).await.1.map(|()| Saving::Kept);
         };
-        match self.store.put_created(&meeting, &lease.claim).await {
+        match join(closing, store.put_created(&meeting, &lease.claim)).await.1 {
             Ok(saved) => {
                 lease.is_given_back = true;
                 Ok(saved)
             }
             Err(trouble) => {
                 let entry = entry.clone();
-                drop(tokio::spawn(keep_saving(entry, lease)));
+                drop(tokio::spawn(keep_saving(entry, lease, before)));
                 Err(trouble)
             }
         }
     }
 }
 
+/// Takes a meeting that is over out of the store, and learns of it if nobody else has taken it out. To be asked for
+/// before its row is another's: both at once share a transaction, in this order.
+async fn close(fleet: &Fleet, store: &dyn Store, over: Option<&Arc<Entry>>) {
+    let Some(over) = over else { return };
+    match store.remove_meeting(over.key(), over.internal_id()).await {
+        Ok(true) => fleet.learn_end(over),
+        // Or it never was there: a poll finds that it is over.
+        Ok(false) => {}
+        Err(trouble) => debug!("a meeting that is over stays in the store: {}", Chain(&trouble)),
+    }
+}
+
 /// Until the meeting is saved or over. While it goes on, nobody else gets the claim.
-async fn keep_saving(entry: Arc<Entry>, mut lease: Lease) {
+async fn keep_saving(entry: Arc<Entry>, mut lease: Lease, before: Option<Arc<Entry>>) {
     loop {
         sleep(SAVE_AFTER).await;
         let is_current = lease
@@ -293,7 +310,9 @@ async fn keep_saving(entry: Arc<Entry>, mut lease: Lease) {
         if entry.is_saved() || !is_current || entry.phase() == Phase::Ended {
             return;
         }
-        match lease.store.put_created(&entry.to_meeting(), &lease.claim).await {
+        let meeting = entry.to_meeting();
+        let closing = close(&lease.fleet, &*lease.store, before.as_ref());
+        match join(closing, lease.store.put_created(&meeting, &lease.claim)).await.1 {
             Ok(Saving::Kept) => {
                 lease.is_given_back = true;
                 entry.mark_saved();

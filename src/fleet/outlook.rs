@@ -7,9 +7,10 @@ use arc_swap::ArcSwap;
 
 use super::entry::Seen;
 use super::forecast::{Forecast, Hours};
-use super::predict::{Ask, Expected};
+use super::predict::{self, Ask, Expected};
 use super::{Entry, Fleet, TenantEntry, now_ms};
-use crate::model::{Health, Hour, MeetingKey, Peak};
+use crate::model::{Health, Hour, Meeting, MeetingKey, Peak};
+use crate::store::Store;
 
 /// Who was in a meeting comes back to it so long after its node went down; from there on the next one of its room is
 /// another one.
@@ -80,6 +81,26 @@ impl Fleet {
         Some(entry.last_known()).filter(|attendees| is_recent && *attendees > 0)
     }
 
+    /// Enters a meeting that a node has created without being chosen for it: where the one ran before that had the
+    /// name. It is expected to become what any is that is created now, and weighs that at once.
+    pub fn enter_unplaced(
+        &self,
+        tenant: &TenantEntry,
+        mut meeting: Meeting,
+        hints: Hints,
+    ) -> Arc<Entry> {
+        if meeting.parent_internal_id.is_none() {
+            let expected = self.expect(tenant, &meeting.key, hints);
+            meeting.extent.expected_thousandths = predict::thousandths(expected.size);
+        }
+        let entry = self.directory.adopt(meeting, false);
+        if let Some(node) = self.peek().node(entry.node().as_str()) {
+            self.weigh_unpolled(node, &entry);
+        }
+        self.note_created(&entry, hints);
+        entry
+    }
+
     /// Has it written down that a front end has created a meeting here, and what it said of its size.
     pub fn note_created(&self, entry: &Entry, hints: Hints) {
         self.chronicle.created(&self.directory.clock, entry, hints);
@@ -105,6 +126,14 @@ impl Fleet {
             let hour = self.hour_of(entry.created_at_ms());
             let peak = Peak { key: entry.key().clone(), hour, attendees: entry.peak() };
             self.history.learn_and_keep(peak, now_ms / 1000);
+        }
+    }
+
+    /// The same where it is to be known whether it was we who took it out of the store. What never was there nobody
+    /// else can know of, if the store is ours alone.
+    pub fn learn_removed(&self, entry: &Entry, store: &dyn Store, is_removed: bool) {
+        if is_removed || !(entry.is_saved() || store.is_shared()) {
+            self.learn_end(entry);
         }
     }
 

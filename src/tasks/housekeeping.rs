@@ -73,6 +73,7 @@ impl Housekeeping {
                 }
                 let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
                 is_done &= logged("forgetting a meeting", &removed);
+                self.fleet.learn_removed(&entry, &*self.store, removed.unwrap_or_default());
                 let hooks_of =
                     self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id());
                 hooks_of.await;
@@ -149,7 +150,7 @@ mod tests {
                 internal_id: "m-1".to_owned(),
                 created_at_ms,
                 parent_internal_id: None,
-                extent: Extent::default(),
+                extent: Extent { peak: 7, ..Extent::default() },
                 xml: Box::from(*b"<meeting/>"),
             };
             store.put_meeting(&meeting).await.unwrap();
@@ -189,6 +190,8 @@ mod tests {
             assert_eq!(left.is_kept_by(false).await, (true, true));
             left.down_since(now_ms() - hours * HOUR_MS);
             assert_eq!(left.is_kept_by(false).await, (is_kept, is_kept), "{hours} hours");
+            let learned = left.tidy.fleet.history.take_unsaved();
+            assert_eq!(learned.len(), usize::from(!is_kept), "what is forgotten is learned");
         }
     }
 

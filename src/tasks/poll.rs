@@ -249,7 +249,11 @@ impl Poll {
         let told = self.ends.tell(&over).await;
         self.forget(told.iter().filter(|entry| !is_ended(entry))).await;
         for row in outdated {
-            self.remove(&row.key, &row.internal_id).await;
+            let is_removed = self.remove(&row.key, &row.internal_id).await;
+            // Once its row is gone, no later poll can tell that it is over.
+            if is_removed && let Some(entry) = self.fleet.directory.get_internal(&row.internal_id) {
+                self.fleet.learn_end(&entry);
+            }
         }
         self.save(node).await;
         // The other process of an upgrade may know that what we take for the double is the newer one.
@@ -262,10 +266,7 @@ impl Poll {
     async fn forget<'a>(&self, over: impl Iterator<Item = &'a Arc<Entry>> + Send) {
         for entry in over {
             let is_removed = self.remove(entry.key(), entry.internal_id()).await;
-            // What never was in the store nobody else can know of, if it is ours alone.
-            if is_removed || !(entry.is_saved() || self.store.is_shared()) {
-                self.fleet.learn_end(entry);
-            }
+            self.fleet.learn_removed(entry, &*self.store, is_removed);
         }
     }
 

@@ -93,7 +93,7 @@ impl Poll {
     /// The store has another meeting of this key.
     pub(super) async fn yield_to(&self, row: Meeting, entry: &Entry) {
         let known = self.fleet.directory.get_internal(&row.internal_id);
-        let is_given_up = known.is_some_and(|known| known.phase() != Phase::Running);
+        let is_given_up = known.as_ref().is_some_and(|known| known.phase() != Phase::Running);
         // A node runs one meeting of a name: the younger one.
         let is_outdated = row.node == *entry.node() && row.created_at_ms < entry.created_at_ms();
         if !is_given_up && !is_outdated {
@@ -101,7 +101,13 @@ impl Poll {
             return;
         }
         let saved = match self.store.remove_meeting(&row.key, &row.internal_id).await {
-            Ok(_) => self.put(entry).await,
+            Ok(is_removed) => {
+                // Once its row is gone, no poll can tell any more that it is over.
+                if is_removed && let Some(known) = known {
+                    self.fleet.learn_end(&known);
+                }
+                self.put(entry).await
+            }
             Err(error) => Err(error),
         };
         match saved {

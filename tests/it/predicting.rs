@@ -112,6 +112,56 @@ async fn what_became_of_a_room_is_remembered_also_after_a_crash() {
 }
 
 #[tokio::test]
+async fn what_became_of_a_room_is_learned_also_where_the_next_meeting_has_its_row() {
+    for is_lost in [false, true] {
+        let config = config(Tenant::new("acme")).set("polling.interval", "1s");
+        let config = config.set("polling.down_after", 1).set("polling.node_down_grace", "100ms");
+        let pool = Pool::start(config).await;
+        let acme = pool.tenant("acme");
+        acme.create("algebra").await.success();
+        let node = node_of(&pool, "algebra");
+        pool.node(node).add_attendees("algebra@acme", 60);
+        let metric = "portico_tenant_attendees{tenant=\"acme\"}";
+        let counted = async || pool.metrics().await.get(metric) > 59.0;
+        eventually("a poll has counted them", counted).await;
+        if is_lost {
+            pool.node(node).set_fault(Some(Fault::Refuse));
+            let given_up = async || acme.listed().await.is_empty();
+            eventually("the node is given up", given_up).await;
+        } else {
+            acme.get("end", "meetingID=algebra").await.success();
+        }
+        // Before a poll can show that the first one is over.
+        acme.create("algebra").await.success();
+        let path = pool.dir().join("data/portico.db");
+        let learned = || {
+            let store = rusqlite::Connection::open(&path).expect("the store");
+            let mean =
+                "SELECT count(*), coalesce(avg(mean), 0) FROM history WHERE room = 'algebra'";
+            store.query_row(mean, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("numbers")
+        };
+        eventually("it is learned", async || learned() == (2_i64, 60.0_f64)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_creates_anew_weighs_what_is_expected_of_it() {
+    let pool = Pool::start(config(Tenant::new("acme")).set("polling.interval", NEVER)).await;
+    let acme = pool.tenant("acme");
+    acme.create("webinar").await.success();
+    let node = node_of(&pool, "webinar");
+    // No poll sees it.
+    pool.node(node).restart();
+    let query = "name=name&meetingID=webinar&meta_bbb-meeting-size-hint=150";
+    acme.get("create", query).await.success();
+    let told = explained(&pool, "meeting_id=next&size_hint=10").await;
+    let name = pool.node(node).name();
+    let all = told["candidates"].as_array().expect("candidates");
+    let one = all.iter().find(|one| one["node"] == *name).expect("the node");
+    assert_eq!(one["occupied"].as_f64(), Some(150.0), "{told}");
+}
+
+#[tokio::test]
 async fn what_is_expected_of_a_running_meeting_survives_a_crash() {
     let mut pool = Pool::start(config(Tenant::new("acme")).set("polling.interval", NEVER)).await;
     let acme = pool.tenant("acme");

@@ -48,10 +48,13 @@ impl Desk {
             // Others may still serve it.
             if !self.fleet.judges_alone(&*self.store) {
                 let removed = self.store.remove_meeting(entry.key(), entry.internal_id()).await;
-                if let Err(trouble) = removed {
-                    // It stays with its node until the store can be told.
-                    warn!("API: a lost meeting is not forgotten: {}", Chain(&trouble));
-                    continue;
+                match removed {
+                    Ok(is_removed) => self.fleet.learn_removed(&entry, &*self.store, is_removed),
+                    Err(trouble) => {
+                        // It stays with its node until the store can be told.
+                        warn!("API: a lost meeting is not forgotten: {}", Chain(&trouble));
+                        continue;
+                    }
                 }
                 self.fleet.remove_hooks_of(&*self.store, entry.key(), entry.internal_id()).await;
             }

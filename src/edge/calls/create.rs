@@ -176,13 +176,18 @@ impl<'a> Order<'a> {
 
     /// What is to be claimed in the store.
     fn wish(&self, edge: &Edge) -> Wish {
-        let directory = &edge.fleet.directory;
         let Self { key, node_meeting_id, parent, .. } = self;
         let internal_id = parent.as_ref().map(|_| node_meeting_id.clone());
-        let known = directory.get(&key.scope, &key.id).or_else(|| directory.get_lost(key));
-        let is_over = |entry: &Arc<Entry>| parent.is_none() && entry.phase() != Phase::Running;
-        let over = known.filter(is_over).map(|entry| entry.internal_id().to_owned());
+        let over = self.over(edge).map(|entry| entry.internal_id().to_owned());
         Wish { key: key.clone(), internal_id, over: over.into_iter().collect() }
+    }
+
+    /// What has had its name, and is over or lost.
+    fn over(&self, edge: &Edge) -> Option<Arc<Entry>> {
+        let Self { key, parent, .. } = self;
+        let directory = &edge.fleet.directory;
+        let known = directory.get(&key.scope, &key.id).or_else(|| directory.get_lost(key));
+        known.filter(|entry| parent.is_none() && entry.phase() != Phase::Running)
     }
 
     /// The meeting, if it runs already. One that was ended does not count: its id is free.
@@ -273,8 +278,10 @@ async fn again(
                 Err(_unknown) => None,
             };
             edge.fleet.end(entry);
-            let entry = edge.fleet.directory.adopt(meeting, false);
-            if let Some(other) = save(edge, node, &entry, &issued, &answer, lease).await? {
+            let (before, tenant) = (entry.clone(), asked.caller.tenant);
+            let entry = edge.fleet.enter_unplaced(tenant, meeting, order.hints);
+            let saved = save(edge, node, &entry, &issued, &answer, lease, Some(before));
+            if let Some(other) = saved.await? {
                 return again_elsewhere(edge, asked, order, &other).await;
             }
             edge.fleet.tell_created(&entry).await;
@@ -393,10 +400,12 @@ async fn anew(
             Ok(answer) => match edge.usable(&node, asked.call, order.meeting(&answer, &node)) {
                 Ok(meeting) => {
                     edge.metrics.placed(&node, order.parent.is_some(), !tried.is_empty());
+                    let before = order.over(edge);
                     let entry = edge.fleet.directory.enter(meeting, reservation, place, tried);
                     edge.fleet.note_created(&entry, order.hints);
                     let lease = right.flatten();
-                    if let Some(other) = save(edge, &node, &entry, &issued, &answer, lease).await? {
+                    let saved = save(edge, &node, &entry, &issued, &answer, lease, before);
+                    if let Some(other) = saved.await? {
                         return again_elsewhere(edge, asked, order, &other).await;
                     }
                     edge.fleet.tell_created(&entry).await;

@@ -214,7 +214,11 @@ impl Day {
             let weighs = |(internal_id, run): (&String, &Run)| {
                 let live = f64::from(run.attendees);
                 let entry = self.fleet.directory.get_internal(internal_id);
-                match entry.filter(|entry| entry.phase() == Phase::Running) {
+                // What is created again in the same millisecond elsewhere has the same id.
+                let is_here = |entry: &Arc<Entry>| {
+                    entry.phase() == Phase::Running && entry.node().as_str() == name
+                };
+                match entry.filter(is_here) {
                     Some(entry) => {
                         let age_ms = self.now_ms - run.created_ms;
                         predict::occupied(live, entry.expected().into(), age_ms)

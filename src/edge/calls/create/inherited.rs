@@ -43,8 +43,10 @@ pub(super) async fn take_up(
     let found = left_behind(edge, asked, order).await?;
     inherited.settle();
     let Some(meeting) = found else { return Ok(None) };
-    let entry = edge.fleet.directory.adopt(meeting, false);
-    let saved = edge.save_created(&entry, lease.take()).await;
+    let before = order.over(edge);
+    let tenant = asked.caller.tenant;
+    let entry = edge.fleet.enter_unplaced(tenant, meeting, order.hints);
+    let saved = edge.save_created(&entry, lease.take(), before).await;
     if let Some(other) = saved_instead(edge, &entry, saved).await? {
         // The next poll of its node finds the two.
         return Ok(Some(other));

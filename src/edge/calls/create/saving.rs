@@ -19,8 +19,8 @@ use crate::store::{self, Saving};
 /// The end of a meeting of which nobody was told is waited for no longer.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes a meeting survive us. Returns another one of this name that was created while we were cut off from
-/// the store: that one holds, and the next poll ends ours as the double that it is.
+/// Makes a meeting survive us, in place of the one that had its name `before`. Returns another one of this name that was
+/// created while we were cut off from the store: that one holds, and the next poll ends ours as the double that it is.
 ///
 /// A store that fails does not fail the create: the meeting runs, its node remembers whose it is, and
 /// it is tried again to save it.
@@ -34,6 +34,7 @@ pub(super) async fn save(
     issued: &Issued<'_>,
     answer: &Answer,
     lease: Option<Lease>,
+    before: Option<Arc<Entry>>,
 ) -> Result<Option<Arc<Entry>>, Refusal> {
     // What the node had already has the callbacks of a create whose answer was lost: those are untied.
     let is_new = answer.message_key().as_deref() != Some("duplicateWarning");
@@ -43,7 +44,7 @@ pub(super) async fn save(
             issued.bind(edge, entry.internal_id()).await;
         }
     };
-    let (saved, ()) = join(edge.save_created(entry, lease), bound).await;
+    let (saved, ()) = join(edge.save_created(entry, lease, before), bound).await;
     let instead = saved_instead(edge, entry, saved).await;
     if instead.is_err() && is_new {
         take_back(edge, node, entry, issued).await;
