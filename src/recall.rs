@@ -16,23 +16,27 @@ use crate::store::{Error, Forgotten, Sought, Store};
 /// Rows that are read at once; some 200 KiB.
 const PAGE: u32 = 2_000;
 
+/// Told to the store at once, which takes all of it or none.
+const PORTION: usize = 200;
+
 /// What of the store's rows is in force in memory, held by one at a time.
 pub type InForce<'f> = MutexGuard<'f, Option<u64>>;
 
-/// Tells the store what was learned.
+/// Tells the store what was learned, each meeting once.
 ///
 /// # Errors
-/// Where the store cannot be written: it is told another time.
+/// Where the store cannot be written: it is told the rest another time.
 pub async fn tell(fleet: &Fleet, store: &dyn Store, _held: &InForce<'_>) -> Result<(), Error> {
-    let peaks = fleet.history.take_unsaved();
-    if peaks.is_empty() {
-        return Ok(());
+    loop {
+        let peaks = fleet.history.take_some_unsaved(PORTION);
+        if peaks.is_empty() {
+            return Ok(());
+        }
+        if let Err(trouble) = store.learn(&peaks, fleet.clock().now_ms() / 1000).await {
+            fleet.history.give_back_unsaved(peaks);
+            return Err(trouble);
+        }
     }
-    let told = store.learn(&peaks, fleet.clock().now_ms() / 1000).await;
-    if told.is_err() {
-        fleet.history.give_back_unsaved(peaks);
-    }
-    told
 }
 
 /// Takes up all that is in the store, in place of what is known. Says how many rows cannot be right.
@@ -144,5 +148,42 @@ async fn each_page(
         take_up(&page.rows);
         let Some(last) = page.last else { return Ok(skipped) };
         sought.after = Some(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AdminState, Hour, Inventory, MeetingKey, Peak, Scope};
+    use crate::store::{Embedded, Histories};
+
+    #[tokio::test]
+    async fn what_the_store_has_learned_is_not_told_again_when_the_rest_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path()).unwrap();
+        let fleet = Fleet::new(Inventory::default(), |_| AdminState::Ready);
+        for number in 0..2 * PORTION + 50 {
+            let key =
+                MeetingKey { scope: Scope::parse("acme").unwrap(), id: format!("room-{number}") };
+            let peak = Peak { key, hour: Hour::new(9).unwrap(), attendees: 10 };
+            fleet.history.learn_and_keep(peak, 1000);
+        }
+        let seen = async || {
+            let first = Sought { limit: 1, ..Sought::default() };
+            store.history(&first).await.unwrap().rows[0].moments.seen as usize
+        };
+        let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+        let refuse = format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON history WHEN NEW.room = 'room-{}'
+                BEGIN SELECT RAISE(ABORT, 'a test'); END",
+            PORTION + 7
+        );
+        other.execute_batch(&refuse).unwrap();
+        let in_force = fleet.history.in_force().await;
+        tell(&fleet, &store, &in_force).await.unwrap_err();
+        assert_eq!(seen().await, PORTION);
+        other.execute_batch("DROP TRIGGER refuse").unwrap();
+        tell(&fleet, &store, &in_force).await.unwrap();
+        assert_eq!(seen().await, 2 * PORTION + 50);
     }
 }

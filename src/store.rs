@@ -59,7 +59,7 @@ pub use deliveries::Deliveries;
 pub use embedded::{Embedded, EmbeddedChronicle};
 pub use error::Error;
 pub use health::Health;
-pub use history::{Forgotten, Histories, Learned, Mark, NoMark, Sought};
+pub use history::{Aged, Forgotten, Histories, Learned, Mark, NoMark, Sought};
 pub use inventory::{
     Applied, Applying, Inventories, Part, SavedInventory, digest_of, digest_with, marks,
 };

@@ -41,6 +41,20 @@ pub struct Learned {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark(pub(super) Place);
 
+/// What of the history has had its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aged {
+    /// What was last learned before, in seconds since 1970.
+    pub before_s: u64,
+    /// What there is beyond so many rows, from what was learned first on.
+    pub most: u64,
+    /// The time, in seconds since 1970. What seems to be learned later was learned by a clock that was ahead: where there
+    /// are too many rows it counts as learned now, and does not outlast all that is learned from here on.
+    pub now_s: u64,
+    /// So many rows at once, so that nobody waits long for the store meanwhile.
+    pub limit: u32,
+}
+
 /// What is to be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forgotten {
@@ -65,8 +79,8 @@ pub enum Forgotten {
 /// of it is out of date.
 #[async_trait]
 pub trait Histories: Send + Sync {
-    /// Learns from meetings that are over. What several instances learn at the same time adds up; what was given to
-    /// it in vain may have been learned in part.
+    /// Learns from meetings that are over, a few hundred at most, all or none. What several instances learn at the
+    /// same time adds up.
     async fn learn(&self, peaks: &[Peak], at_s: u64) -> Result<(), Error>;
 
     /// Learns from meetings that were over before anybody has looked, in their order, all or none; tells the new
@@ -82,9 +96,8 @@ pub trait Histories: Send + Sync {
     /// Forgets what is known; says how many rows that were.
     async fn reset_history(&self, what: &Forgotten) -> Result<u64, Error>;
 
-    /// Forgets what was last learned before, in seconds since 1970, and of the rest what was learned first where
-    /// there are more rows than that; says how many went.
-    async fn forget_history(&self, before_s: u64, most: u64) -> Result<u64, Error>;
+    /// Forgets some of what has had its time; says how many rows went. There may be more where that is the limit.
+    async fn forget_history(&self, aged: &Aged) -> Result<u64, Error>;
 
     /// How often the history was changed otherwise than by learning and forgetting; 0 where it never was.
     async fn history_generation(&self) -> Result<u64, Error>;

@@ -18,7 +18,7 @@ use crate::chain::Chain;
 use crate::fleet::Fleet;
 use crate::recall::{self, InForce};
 use crate::sparing::Sparing;
-use crate::store::{Error, Store};
+use crate::store::{Aged, Error, Store};
 
 /// A crash loses no more.
 const EVERY: Duration = Duration::from_secs(5);
@@ -27,6 +27,10 @@ const HEAR_EVERY: Duration = Duration::from_mins(5);
 /// Clocks differ, and what was written last may be seen late.
 const HEARD_TWICE_S: u64 = 10 * 60;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// Forgotten at once: others use the store in between.
+const PORTION: u32 = 2_000;
+/// And no more than so many each time; the rest goes a moment later.
+const PORTIONS: usize = 10;
 
 /// See the module.
 pub struct History {
@@ -105,13 +109,36 @@ impl History {
         if !self.is_due(forgot_at, FORGET_EVERY) {
             return Ok(());
         }
-        let before_s = self.now_s().saturating_sub(self.keep.as_secs());
-        let gone = self.store.forget_history(before_s, self.max_rows as u64).await?;
-        if gone > 0 {
-            info!("{gone} rows of the history of meetings are forgotten");
-        }
+        // What fails is not tried again at once either: it may be what the store is too slow for.
         *self.forgot_at.lock() = Some(self.fleet.clock().steady_ms());
+        let now_s = self.now_s();
+        let before_s = now_s.saturating_sub(self.keep.as_secs());
+        self.fleet.history.forget(before_s);
+        let aged = Aged { before_s, most: self.max_rows as u64, now_s, limit: PORTION };
+        let mut all = 0;
+        let mut is_done = false;
+        for _ in 0..PORTIONS {
+            let gone = self.store.forget_history(&aged).await?;
+            all += gone;
+            is_done = gone < u64::from(PORTION);
+            if is_done {
+                break;
+            }
+        }
+        if all > 0 {
+            info!("{all} rows of the history of meetings are forgotten");
+        }
+        if !is_done {
+            *self.forgot_at.lock() = None;
+        }
         Ok(())
+    }
+
+    async fn keep_in_step(&self) -> Result<(), Error> {
+        let mut in_force = self.fleet.history.in_force().await;
+        // What is known before is not to be learned again on top of what is taken up.
+        recall::tell(&self.fleet, &*self.store, &in_force).await?;
+        self.hear(&mut in_force).await
     }
 }
 
@@ -122,20 +149,87 @@ impl Task for History {
     }
 
     async fn activate(&self) -> Result<(), Failed> {
-        let done = async {
-            peaks::keep(&self.fleet, self.store.as_ref()).await?;
-            let mut in_force = self.fleet.history.in_force().await;
-            // What is known before is not to be learned again on top of what is taken up.
-            recall::tell(&self.fleet, &*self.store, &in_force).await?;
-            self.hear(&mut in_force).await?;
-            self.forget().await
-        };
-        done.await.map_err(|trouble| {
+        // What fails keeps none of the others from being done.
+        let kept = peaks::keep(&self.fleet, self.store.as_ref()).await;
+        let in_step = self.keep_in_step().await;
+        let forgotten = self.forget().await;
+        kept.and(in_step).and(forgotten).map_err(|trouble| {
             if let Some(left_out) = self.away.turn() {
                 let why = Chain(&trouble);
                 warn!("the history of meetings is not kept for now: {why}{left_out}");
             }
             Failed
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AdminState, Hour, Inventory, MeetingKey, Peak, Scope};
+    use crate::store::{Embedded, Sought};
+
+    const NOON_S: u64 = 1_795_000_000;
+    const DAY_S: u64 = 24 * 60 * 60;
+
+    /// One that keeps what it knows for ten days, at noon.
+    fn begin(dir: &std::path::Path) -> History {
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir).unwrap());
+        let fleet = Fleet::new(Inventory::default(), |_| AdminState::Ready).simulated();
+        fleet.clock().set(NOON_S * 1000);
+        History::new(Arc::new(fleet), store, Duration::from_hours(10 * 24), 100_000)
+    }
+
+    async fn rows(task: &History) -> usize {
+        let sought = Sought { limit: 100_000, ..Sought::default() };
+        task.store.history(&sought).await.unwrap().rows.len()
+    }
+
+    #[tokio::test]
+    async fn memory_and_store_forget_what_is_old_and_no_more_when_the_clock_is_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = begin(dir.path());
+        let learn = |id: &str| {
+            let key = MeetingKey { scope: Scope::parse("acme").unwrap(), id: id.to_owned() };
+            let peak = Peak { key, hour: Hour::new(9).unwrap(), attendees: 10 };
+            task.fleet.history.learn_and_keep(peak, task.now_s());
+        };
+        learn("old");
+        task.activate().await.unwrap();
+        assert_eq!((task.fleet.history.len(), rows(&task).await), (4, 4));
+        for (after_days, id) in [(9, "new"), (11, "newer")] {
+            task.fleet.clock().set((NOON_S + after_days * DAY_S) * 1000);
+            learn(id);
+        }
+        task.activate().await.unwrap();
+        assert_eq!((task.fleet.history.len(), rows(&task).await), (6, 6), "without the old room");
+        for back_days in [100, 99] {
+            task.fleet.clock().set((NOON_S - back_days * DAY_S) * 1000);
+            task.activate().await.unwrap();
+        }
+        assert_eq!((task.fleet.history.len(), rows(&task).await), (6, 6));
+    }
+
+    #[tokio::test]
+    async fn much_is_forgotten_in_portions_and_what_fails_is_not_tried_again_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = begin(dir.path());
+        let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+        let most = PORTION as usize * PORTIONS;
+        let fill = format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {})
+            INSERT INTO history SELECT 'acme', 0, 'room-' || i, -1, 1, 10, 0, 1000 FROM n;
+            CREATE TRIGGER refuse BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT, 'a test'); END",
+            most + 5
+        );
+        other.execute_batch(&fill).unwrap();
+        task.activate().await.unwrap_err();
+        task.activate().await.unwrap();
+        other.execute_batch("DROP TRIGGER refuse").unwrap();
+        task.fleet.clock().set((NOON_S + 3601) * 1000);
+        task.activate().await.unwrap();
+        assert_eq!(rows(&task).await, 5);
+        task.activate().await.unwrap();
+        assert_eq!(rows(&task).await, 0);
     }
 }

@@ -132,12 +132,25 @@ impl History {
         std::mem::take(&mut *self.unsaved.lock())
     }
 
+    /// The first of it.
+    pub fn take_some_unsaved(&self, most: usize) -> Vec<Peak> {
+        let mut unsaved = self.unsaved.lock();
+        let most = most.min(unsaved.len());
+        unsaved.drain(..most).collect()
+    }
+
     /// Gives back what could not be kept.
     pub fn give_back_unsaved(&self, peaks: Vec<Peak>) {
         let mut unsaved = self.unsaved.lock();
         let newer = std::mem::replace(&mut *unsaved, peaks);
         unsaved.extend(newer);
         unsaved.truncate(MAX_UNSAVED);
+    }
+
+    /// Forgets what was last learned before, in seconds since 1970.
+    pub fn forget(&self, before_s: u64) {
+        let before_s = u32::try_from(before_s).unwrap_or(u32::MAX);
+        self.known.lock().retain(|_, known| known.learned_at_s >= before_s);
     }
 
     /// The generation of the store's rows that was taken up, if any was. Whoever tells the store, reads from it or

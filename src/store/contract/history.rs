@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::{
     HistoryKey, HistoryRow, Hour, MeetingKey, Moments, Past, Peak, Scope, Slug, SubId,
 };
-use crate::store::{Forgotten, Sought, Store};
+use crate::store::{Aged, Forgotten, Sought, Store};
 
 fn key(scope: &str, id: &str) -> MeetingKey {
     MeetingKey { scope: Scope::parse(scope).unwrap(), id: id.to_owned() }
@@ -85,18 +85,50 @@ pub(in crate::store) async fn history_is_read_in_pages_and_forgotten(store: &dyn
     store.put_history(&whole).await.unwrap();
     assert_eq!(all(store).await, whole);
 
-    assert_eq!(
-        store.forget_history(200, 1000).await.unwrap(),
-        4,
-        "two rooms, at any time and at nine"
-    );
+    // Two rooms, at any time and at nine.
+    let old = Aged { before_s: 200, most: 1000, now_s: 1000, limit: 3 };
+    for gone in [3, 1, 0] {
+        assert_eq!(store.forget_history(&old).await.unwrap(), gone, "three at a time");
+    }
     // Of the youngest, as many as there may be.
-    store.forget_history(0, 7).await.unwrap();
+    let many = Aged { before_s: 0, most: 7, ..old };
+    for gone in [3, 1, 0] {
+        assert_eq!(store.forget_history(&many).await.unwrap(), gone, "three at a time");
+    }
     let left = all(store).await;
     assert_eq!(left.len(), 7);
     assert!(left.iter().all(|row| row.learned_at_s == 300), "{left:?}");
     assert_eq!(store.reset_history(&Forgotten::All).await.unwrap(), 7);
     assert_eq!(all(store).await, []);
+    what_was_learned_by_a_clock_ahead_goes_as_well(store).await;
+    a_tenants_rows_are_read_from_any_place(store).await;
+}
+
+async fn what_was_learned_by_a_clock_ahead_goes_as_well(store: &dyn Store) {
+    store.learn(&[peak("acme", "ahead", 9, 10)], 5000).await.unwrap();
+    let full = Aged { before_s: 0, most: 3, now_s: 1000, limit: 100 };
+    assert_eq!(store.forget_history(&full).await.unwrap(), 1);
+    store.learn(&[peak("acme", "good", 9, 10)], 1500).await.unwrap();
+    store.forget_history(&Aged { most: 4, now_s: 2000, ..full }).await.unwrap();
+    let left: Vec<_> = all(store).await.iter().map(|row| row.learned_at_s).collect();
+    assert_eq!(left, [1500; 4]);
+    store.reset_history(&Forgotten::All).await.unwrap();
+}
+
+async fn a_tenants_rows_are_read_from_any_place(store: &dyn Store) {
+    for scope in ["acme", "acme-5", "beta", "gamma"] {
+        store.learn(&[peak(scope, "m", 9, 10)], 100).await.unwrap();
+    }
+    let rows = async |tenant: &str, after: &str| {
+        let (tenant, after) = (tenant.parse().ok(), after.parse().ok());
+        let sought = Sought { tenant, after, limit: 1000, ..Sought::default() };
+        store.history(&sought).await.unwrap().rows.len()
+    };
+    // Behind nothing, others before it, its first row, others behind it; and what nobody was ever told.
+    assert_eq!((rows("acme", "").await, rows("beta", "61636d65 5 6d 9").await), (5, 3));
+    assert_eq!((rows("beta", "62657461 -1  -1").await, rows("beta", "67 0 6d 9").await), (2, 0));
+    assert_eq!(rows("beta", "0061 0 006d 9").await, 3);
+    store.reset_history(&Forgotten::All).await.unwrap();
 }
 
 fn room(tenant: &Slug, sub: Option<u16>, id: &str) -> Forgotten {
@@ -110,7 +142,7 @@ pub(in crate::store) async fn what_operators_change_counts_up(store: &dyn Store)
     for scope in ["acme", "acme-5", "acme-6", "beta"] {
         store.learn(&[peak(scope, "m", 9, 10)], 100).await.unwrap();
     }
-    store.forget_history(0, 1000).await.unwrap();
+    store.forget_history(&Aged { before_s: 0, most: 1000, now_s: 100, limit: 9 }).await.unwrap();
     assert_eq!(store.history_generation().await.unwrap(), 0, "learning and forgetting do not");
     let whole = all(store).await;
 

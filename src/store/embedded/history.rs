@@ -1,15 +1,17 @@
 //! The SQL of what is learned of the size of meetings.
 
+use std::cmp::Ordering;
+
 use async_trait::async_trait;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
 use super::Embedded;
-use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak, Slug};
+use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak};
 use crate::store::Error;
 use crate::store::counters::to_column;
 use crate::store::history::{
-    Forgotten, Histories, Kept, Learned, Place, Sought, after, learned, of_forgotten, since,
+    Aged, Forgotten, Histories, Kept, Learned, Place, Sought, after, learned, of_forgotten, since,
     to_columns,
 };
 
@@ -26,10 +28,18 @@ const LEARN: &str = "INSERT INTO history VALUES (?1, ?2, ?3, ?4, 1, ?5, 0, ?7)
 
 const PUT: &str = "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-const LIST: &str = "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
-    WHERE learned_at_s >= ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR room = ?3 AND sub_id >= 0)
-        AND (tenant, sub_id, room, hour) > (?4, ?5, ?6, ?7)
-    ORDER BY tenant, sub_id, room, hour LIMIT ?8";
+const LIST: &str =
+    "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
+    WHERE learned_at_s >= ?1 AND (?2 IS NULL OR room = ?2 AND sub_id >= 0)
+        AND (tenant, sub_id, room, hour) > (?3, ?4, ?5, ?6)
+    ORDER BY tenant, sub_id, room, hour LIMIT ?7";
+
+/// The same of one tenant: it begins and ends with that tenant's rows, however many others there are.
+const LIST_OF: &str =
+    "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
+    WHERE learned_at_s >= ?1 AND (?2 IS NULL OR room = ?2 AND sub_id >= 0)
+        AND tenant = ?3 AND (sub_id, room, hour) > (?4, ?5, ?6)
+    ORDER BY sub_id, room, hour LIMIT ?7";
 
 const RESET: &str = "DELETE FROM history WHERE (?1 IS NULL OR tenant = ?1)
     AND (?2 IS NULL OR room = ?2 AND sub_id >= 0) AND (?3 IS NULL OR sub_id = ?3)";
@@ -39,10 +49,16 @@ const BUMP: &str = "INSERT INTO history_generation VALUES (0, 1)
 
 const GENERATION: &str = "SELECT coalesce(max(number), 0) FROM history_generation";
 
-const FORGET_OLD: &str = "DELETE FROM history WHERE learned_at_s < ?1";
+const FORGET_OLD: &str = "DELETE FROM history WHERE (tenant, sub_id, room, hour) IN
+    (SELECT tenant, sub_id, room, hour FROM history WHERE learned_at_s < ?1 ORDER BY learned_at_s LIMIT ?2)";
+
+const SET_RIGHT: &str = "UPDATE history SET learned_at_s = ?1 WHERE (tenant, sub_id, room, hour) IN
+        (SELECT tenant, sub_id, room, hour FROM history WHERE learned_at_s > ?1 ORDER BY learned_at_s DESC LIMIT ?3)
+    AND (SELECT count(*) FROM history) > ?2";
 
 const FORGET_MORE: &str = "DELETE FROM history WHERE (tenant, sub_id, room, hour) IN
-    (SELECT tenant, sub_id, room, hour FROM history ORDER BY learned_at_s DESC LIMIT -1 OFFSET ?1)";
+    (SELECT tenant, sub_id, room, hour FROM history ORDER BY learned_at_s
+        LIMIT min(?2, max((SELECT count(*) FROM history) - ?1, 0)))";
 
 #[async_trait]
 impl Histories for Embedded {
@@ -85,12 +101,16 @@ impl Histories for Embedded {
         self.read(move |db| in_one(db, reset)).await
     }
 
-    async fn forget_history(&self, before_s: u64, most: u64) -> Result<u64, Error> {
-        let (before_s, most) = (to_column(before_s), to_column(most));
+    async fn forget_history(&self, aged: &Aged) -> Result<u64, Error> {
+        let [before_s, most, now_s] = [aged.before_s, aged.most, aged.now_s].map(to_column);
+        let limit = i64::from(aged.limit);
         let gone = move |db: &Connection| {
-            Ok(db.execute(FORGET_OLD, [before_s])? + db.execute(FORGET_MORE, [most])?)
+            let old = db.execute(FORGET_OLD, [before_s, limit])? as u64;
+            db.execute(SET_RIGHT, [now_s, most, limit])?;
+            let left = limit.saturating_sub(to_column(old));
+            Ok(old + db.execute(FORGET_MORE, [most, left])? as u64)
         };
-        Ok(self.read(gone).await? as u64)
+        self.read(gone).await
     }
 
     async fn history_generation(&self) -> Result<u64, Error> {
@@ -149,12 +169,21 @@ impl ToSql for Text<'_> {
 }
 
 fn list(db: &Connection, sought: &Sought) -> rusqlite::Result<Learned> {
-    let Place { tenant, sub, room, hour } = after(sought.after.as_ref());
+    let mut place = after(sought.after.as_ref());
+    let mut sql = LIST;
+    if let Some(of) = sought.tenant.as_ref().map(|slug| slug.as_str().as_bytes()) {
+        sql = LIST_OF;
+        match place.tenant.as_slice().cmp(of) {
+            Ordering::Less => place = Place { tenant: of.to_vec(), ..after(None) },
+            Ordering::Equal => {}
+            Ordering::Greater => return Ok(Learned::default()),
+        }
+    }
+    let Place { tenant, sub, room, hour } = place;
     let [tenant, room] = [&tenant, &room].map(|bytes| Text(bytes));
-    let of = sought.tenant.as_ref().map(Slug::as_str);
     let since_s = since(sought.since_s);
-    let mut statement = db.prepare_cached(LIST)?;
-    let wanted = params![since_s, of, sought.room, tenant, sub, room, hour, sought.limit];
+    let mut statement = db.prepare_cached(sql)?;
+    let wanted = params![since_s, sought.room, tenant, sub, room, hour, sought.limit];
     let rows = statement.query_map(wanted, kept)?;
     let kept: Vec<Kept> = rows.collect::<Result<_, _>>()?;
     Ok(learned(&kept, sought.limit, str::to_owned))
@@ -165,4 +194,25 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let place = Place { tenant: bytes(0)?, sub: row.get(1)?, room: bytes(2)?, hour: row.get(3)? };
     let [mean, variance] = [row.get(5)?, row.get(6)?];
     Ok(Kept { place, seen: row.get(4)?, mean, variance, learned_at_s: row.get(7)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_tenant_are_found_by_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Embedded::open(dir.path()).unwrap());
+        let db = Connection::open(Embedded::file(dir.path())).unwrap();
+        let plan = |sql: &str| -> String {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let wanted = params![0, None::<String>, "acme", i64::MIN, "", i64::MIN, 10];
+            statement.query_row(wanted, |row| row.get("detail")).unwrap()
+        };
+        let of = plan(LIST_OF);
+        assert!(of.contains("PRIMARY KEY (tenant=? AND (sub_id,room,hour)>(?,?,?))"), "{of}");
+        let all = plan(LIST);
+        assert!(all.contains("PRIMARY KEY"), "{all}");
+    }
 }

@@ -15,12 +15,11 @@ use crate::store::Error;
 use crate::store::counters::to_column;
 use crate::store::health::Asking;
 use crate::store::history::{
-    Columns, Forgotten, Histories, Kept, Learned, Place, Sought, after, learned, of_forgotten,
-    since, to_columns,
+    Aged, Columns, Forgotten, Histories, Kept, Learned, Place, Sought, after, learned,
+    of_forgotten, since, to_columns,
 };
 
-/// The rows of one meeting, in the order of their keys, so that two instances never wait for each other in a circle.
-/// The latest one counts for its share, and the first ones alike. What cannot be right is begun anew. Only what was
+/// The rows of one meeting. The latest one counts for its share, and the first ones alike. What cannot be right is begun anew. Only what was
 /// seen by others later, until $9, is not made older.
 const LEARN: &str = "INSERT INTO history AS known
     SELECT tenant, sub_id, room, hour, 1, $5::float8, 0, $6::bigint
@@ -65,20 +64,31 @@ const BUMP: &str = "INSERT INTO history_generation AS known VALUES (0, 1)
 
 const GENERATION: &str = "SELECT coalesce(max(number), 0)::bigint FROM history_generation";
 
-const FORGET: &str = "WITH gone AS (DELETE FROM history WHERE learned_at_s < $1
-        OR (tenant, sub_id, room, hour) IN (SELECT tenant, sub_id, room, hour FROM history
-            ORDER BY learned_at_s DESC OFFSET $2) RETURNING 1)
-    SELECT count(*) FROM gone";
+/// The same where nothing is to be taken up anew: whoever writes to the history waits for the others here, and so never
+/// in a circle, however many rows they write in whatever order.
+const HOLD: &str = "INSERT INTO history_generation AS known VALUES (0, 0)
+    ON CONFLICT (id) DO UPDATE SET number = known.number RETURNING number";
+
+const FORGET_OLD: &str = "DELETE FROM history WHERE (tenant, sub_id, room, hour) IN
+    (SELECT tenant, sub_id, room, hour FROM history WHERE learned_at_s < $1 ORDER BY learned_at_s LIMIT $2)";
+
+const SET_RIGHT: &str = "UPDATE history SET learned_at_s = $1 WHERE (tenant, sub_id, room, hour) IN
+        (SELECT tenant, sub_id, room, hour FROM history WHERE learned_at_s > $1 ORDER BY learned_at_s DESC LIMIT $3)
+    AND (SELECT count(*) FROM history) > $2";
+
+const FORGET_MORE: &str = "DELETE FROM history WHERE (tenant, sub_id, room, hour) IN
+    (SELECT tenant, sub_id, room, hour FROM history ORDER BY learned_at_s
+        LIMIT least($2::bigint, greatest((SELECT count(*) FROM history) - $1::bigint, 0)))";
 
 #[async_trait]
 impl Histories for Postgres {
     async fn learn(&self, peaks: &[Peak], at_s: u64) -> Result<(), Error> {
-        let reader = self.reader().await?;
-        for peak in peaks.iter().filter(|peak| peak.attendees > 0) {
-            let lesson = Lesson::new(peak);
-            reader.rows(LEARN, &lesson.values(&to_column(at_s), &to_column(at_s))).await?;
-        }
-        Ok(())
+        let at_s = to_column(at_s);
+        let peaks = peaks.iter().filter(|peak| peak.attendees > 0);
+        let lessons: Vec<_> = peaks.map(Lesson::new).collect();
+        let values: Vec<_> = lessons.iter().map(|lesson| lesson.values(&at_s, &at_s)).collect();
+        let each: Vec<_> = values.iter().map(|values| &values[..]).collect();
+        self.change_history(HOLD, LEARN, &each).await.map(drop)
     }
 
     async fn seed_history(&self, past: &[Past], now_s: u64) -> Result<u64, Error> {
@@ -89,13 +99,14 @@ impl Histories for Postgres {
         let values: Vec<_> =
             lessons.iter().map(|(lesson, at_s)| lesson.values(at_s, &now_s)).collect();
         let each: Vec<_> = values.iter().map(|values| &values[..]).collect();
-        Ok(self.change_history(LEARN, &each).await?.0)
+        Ok(self.change_history(BUMP, LEARN, &each).await?.0)
     }
 
     async fn history(&self, sought: &Sought) -> Result<Learned, Error> {
         let place = after(sought.after.as_ref());
-        // Whatever stands there is UTF-8.
-        let [tenant, room] = [&place.tenant, &place.room].map(|word| String::from_utf8_lossy(word));
+        // Whatever stands there is UTF-8 without NUL; what somebody makes up is no failure of the store.
+        let [tenant, room] = [&place.tenant, &place.room]
+            .map(|word| String::from_utf8_lossy(word).replace('\0', "\u{1}"));
         let [sub, hour] = [place.sub, place.hour].map(clamped);
         let of = sought.tenant.as_ref().map(Slug::as_str);
         let named = sought.room.as_deref().map(text);
@@ -116,18 +127,23 @@ impl Histories for Postgres {
         let ages: Vec<i64> = rows.iter().map(|row| to_column(row.learned_at_s)).collect();
         let values: [&(dyn ToSql + Sync); 8] =
             [&tenants, &subs, &rooms, &hours, &seen, &means, &variances, &ages];
-        Ok(self.change_history(PUT, &[&values]).await?.0)
+        Ok(self.change_history(BUMP, PUT, &[&values]).await?.0)
     }
 
     async fn reset_history(&self, what: &Forgotten) -> Result<u64, Error> {
         let (tenant, room, sub) = of_forgotten(what);
         let room = room.map(text);
-        Ok(self.change_history(RESET, &[&[&tenant, &room, &sub]]).await?.1)
+        Ok(self.change_history(BUMP, RESET, &[&[&tenant, &room, &sub]]).await?.1)
     }
 
-    async fn forget_history(&self, before_s: u64, most: u64) -> Result<u64, Error> {
-        let (before_s, most) = (to_column(before_s), to_column(most));
-        Ok(count(&self.reader().await?.rows(FORGET, &[&before_s, &most]).await?))
+    async fn forget_history(&self, aged: &Aged) -> Result<u64, Error> {
+        let [before_s, most, now_s] = [aged.before_s, aged.most, aged.now_s].map(to_column);
+        let limit = i64::from(aged.limit);
+        let old = self.change_history(HOLD, FORGET_OLD, &[&[&before_s, &limit]]).await?.1;
+        self.change_history(HOLD, SET_RIGHT, &[&[&now_s, &most, &limit]]).await?;
+        let left = limit.saturating_sub(to_column(old));
+        let more = self.change_history(HOLD, FORGET_MORE, &[&[&most, &left]]).await?.1;
+        Ok(old + more)
     }
 
     async fn history_generation(&self) -> Result<u64, Error> {
@@ -137,10 +153,11 @@ impl Histories for Postgres {
 }
 
 impl Postgres {
-    /// Changes it by a statement, once with each of these values, and counts up the generation: all of it or nothing.
-    /// Tells which generation that is, and of how many rows the statement speaks.
+    /// Changes it by a statement, once with each of these values, behind the one that counts up the generation or holds
+    /// it: all of it or nothing. Tells which generation that is, and of how many rows the statement speaks.
     async fn change_history(
         &self,
+        first: &str,
         sql: &str,
         each: &[&[&(dyn ToSql + Sync)]],
     ) -> Result<(u64, u64), Error> {
@@ -148,7 +165,7 @@ impl Postgres {
         let (health, target) = (reader.health.clone(), reader.target.clone());
         let changing = async {
             let moment = reader.db.transaction().await?;
-            let number: i64 = moment.query_one(BUMP, &[]).await?.try_get(0)?;
+            let number: i64 = moment.query_one(first, &[]).await?.try_get(0)?;
             let statement = moment.prepare_cached(sql).await?;
             let mut rows = 0;
             for values in each {

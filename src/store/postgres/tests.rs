@@ -1,5 +1,6 @@
 //! The contract over real PostgreSQL, and what only it can do wrong.
 
+mod history;
 mod opening;
 mod outbox;
 
@@ -9,7 +10,7 @@ use super::*;
 use crate::model::InstanceId;
 use crate::store::test_postgres::Postgres as Server;
 use crate::store::{
-    Arbiter, Claiming, Saving, Sought, contract, contract_callbacks, contract_deliveries,
+    Aged, Arbiter, Claiming, Saving, Sought, contract, contract_callbacks, contract_deliveries,
 };
 use crate::wait::eventually;
 
