@@ -20,6 +20,8 @@ use crate::model::{Counted, MeetingLine, spacing_ms};
 const MAX_WAITING: usize = 100_000;
 /// Counts in them.
 const MAX_COUNTS: usize = 1_000_000;
+/// Bytes of an internal id: real ones have 54, and no store has keys of any length.
+const MAX_ID: usize = 300;
 
 /// See the module. It is silent until it is opened.
 #[derive(Debug, Default)]
@@ -95,6 +97,10 @@ impl Chronicle {
         if !self.is_open.load(Ordering::Relaxed) || entry.parent_internal_id().is_some() {
             return;
         }
+        // What no BigBlueButton has given it is not written down.
+        if entry.internal_id().len() > MAX_ID {
+            return;
+        }
         let due_ms = clock.steady_ms().saturating_add(due_in_ms);
         let mut buffer = self.buffer.lock();
         let known = buffer.waiting.get_mut(entry.internal_id());
@@ -130,6 +136,11 @@ impl Chronicle {
             }
         }
         taken
+    }
+
+    /// Gives up what the store will never take.
+    pub fn give_up(&self, lines: &[Line]) {
+        self.dropped.fetch_add(lines.len() as u64, Ordering::Relaxed);
     }
 
     /// Gives back what the store did not take; it is due at once.
@@ -286,6 +297,18 @@ mod tests {
         let counts: usize =
             fleet.chronicle.take(None, 100).iter().map(|line| line.told.counts.len()).sum();
         assert_eq!(counts, MAX_COUNTS);
+    }
+
+    #[test]
+    fn what_no_key_can_hold_is_not_written_down() {
+        let fleet = pool();
+        let id = "m".repeat(MAX_ID + 1);
+        let mut meeting = meeting(&key("acme", "m"), &NodeName::new("a"), "m@acme", NOON_MS);
+        meeting.internal_id = id;
+        let entry = fleet.directory.adopt(meeting, true);
+        fleet.note_created(&entry, Hints::default());
+        fleet.learn_end(&entry);
+        assert_eq!(fleet.chronicle.waiting(), 0);
     }
 
     #[test]

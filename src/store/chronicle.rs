@@ -22,8 +22,9 @@ pub trait Chronicles: Send + Sync {
     async fn write_nodes(&self, lines: &[NodeLine]) -> Result<(), Error>;
 
     /// Forgets meetings that were created before, in ms since 1970, and of the others the oldest where there are
-    /// more than that; of what nodes were before, the last. Says how many meetings went.
-    async fn forget_chronicle(&self, before_ms: u64, most: u64) -> Result<u64, Error>;
+    /// more than that; of what nodes were before, the last. At most `limit` of each go at once, so that nobody waits
+    /// long for the store meanwhile; says how many meetings went.
+    async fn forget_chronicle(&self, before_ms: u64, most: u64, limit: u32) -> Result<u64, Error>;
 }
 
 /// Reads what was written down, beside whoever writes it.

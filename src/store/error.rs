@@ -106,6 +106,11 @@ impl Error {
             || matches!(self, Self::Full(_) | Self::Postgres(ReadOnly { .. } | Full { .. }))
     }
 
+    /// Whether it may be about what was to be kept, rather than about the store.
+    pub fn may_be_about_rows(&self) -> bool {
+        matches!(self, Self::Other { .. } | Self::Postgres(super::Trouble::Other { .. }))
+    }
+
     pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.into()),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::driver::{Failed, Metrics, Task, activate, run};
 use crate::bus::Duties;
 use crate::chain::Chain;
-use crate::fleet::{Fleet, Node, now_ms};
+use crate::fleet::{Fleet, Line, Node, now_ms};
 use crate::model::{Health, NodeLine, NodeName};
 use crate::store::{Error, Store};
 
@@ -30,6 +30,10 @@ const PORTIONS: usize = 8;
 /// While we stop, all that waits is told.
 const PORTIONS_AT_THE_END: usize = 200;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// Forgotten at once: others use the store in between.
+const FORGET_PORTION: u32 = 1_000;
+/// And no more than so many each time; the rest goes a moment later.
+const FORGET_PORTIONS: usize = 10;
 
 /// See the module.
 pub struct Chronicle {
@@ -74,11 +78,46 @@ impl Chronicle {
                 break;
             }
             let told: Vec<_> = lines.iter().map(|line| line.told.clone()).collect();
-            if let Err(trouble) = self.store.write_meetings(&told).await {
-                self.fleet.chronicle.give_back(lines);
-                return Err(trouble);
+            match self.store.write_meetings(&told).await {
+                Ok(()) => {}
+                Err(trouble) if trouble.may_be_about_rows() => self.tell_singly(lines).await?,
+                Err(trouble) => {
+                    self.fleet.chronicle.give_back(lines);
+                    return Err(trouble);
+                }
             }
         }
+        Ok(())
+    }
+
+    /// One line that the store cannot take is not to keep all others from it: it is dropped where others are taken.
+    async fn tell_singly(&self, lines: Vec<Line>) -> Result<(), Error> {
+        let (count, mut bad, mut why) = (lines.len(), Vec::new(), None);
+        let mut lines = lines.into_iter();
+        while let Some(line) = lines.next() {
+            match self.store.write_meetings(std::slice::from_ref(&line.told)).await {
+                Ok(()) => {}
+                Err(trouble) if trouble.may_be_about_rows() => {
+                    bad.push(line);
+                    why = Some(trouble);
+                }
+                Err(trouble) => {
+                    bad.push(line);
+                    bad.extend(lines);
+                    self.fleet.chronicle.give_back(bad);
+                    return Err(trouble);
+                }
+            }
+        }
+        let Some(trouble) = why else { return Ok(()) };
+        if bad.len() == count {
+            // It may be about the store after all.
+            self.fleet.chronicle.give_back(bad);
+            return Err(trouble);
+        }
+        let why = Chain(&trouble);
+        warn!("the store takes all of the chronicle but {}, which is given up: {why}", bad.len());
+        self.fleet.chronicle.give_up(&bad);
         Ok(())
     }
 
@@ -117,13 +156,27 @@ impl Chronicle {
         if self.forgot_at.lock().is_some_and(|at| at.elapsed() < FORGET_EVERY) {
             return Ok(());
         }
+        // What fails is not tried again at once either: it may be what the store is too slow for.
+        *self.forgot_at.lock() = Some(Instant::now());
         let keep_ms = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
         let before_ms = now_ms().saturating_sub(keep_ms);
-        let gone = self.store.forget_chronicle(before_ms, self.max_meetings as u64).await?;
-        if gone > 0 {
-            info!("forgotten of the chronicle, in meetings: {gone}");
+        let mut all = 0;
+        let mut is_done = false;
+        for _ in 0..FORGET_PORTIONS {
+            let most = self.max_meetings as u64;
+            let gone = self.store.forget_chronicle(before_ms, most, FORGET_PORTION).await?;
+            all += gone;
+            is_done = gone < u64::from(FORGET_PORTION);
+            if is_done {
+                break;
+            }
         }
-        *self.forgot_at.lock() = Some(Instant::now());
+        if all > 0 {
+            info!("forgotten of the chronicle, in meetings: {all}");
+        }
+        if !is_done {
+            *self.forgot_at.lock() = None;
+        }
         Ok(())
     }
 }
@@ -147,12 +200,12 @@ impl Task for Chronicle {
     }
 
     async fn activate(&self) -> Result<(), Failed> {
-        let done = async {
-            self.tell_nodes().await?;
-            self.tell_meetings(Some(self.fleet.clock().steady_ms()), PORTIONS).await?;
-            self.forget().await
-        };
-        done.await.map_err(|trouble| {
+        // What fails keeps none of the others from being done.
+        let nodes = self.tell_nodes().await;
+        let until_ms = self.fleet.clock().steady_ms();
+        let meetings = self.tell_meetings(Some(until_ms), PORTIONS).await;
+        let forgotten = self.forget().await;
+        nodes.and(meetings).and(forgotten).map_err(|trouble| {
             warn!("what happens to meetings is not written down for now: {}", Chain(&trouble));
             Failed
         })
@@ -162,8 +215,10 @@ impl Task for Chronicle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Thresholds;
-    use crate::model::{AdminState, Cluster, Inventory, Secret};
+    use crate::fleet::{Hints, Thresholds};
+    use crate::model::{
+        AdminState, Cluster, Extent, Inventory, Meeting, MeetingKey, Scope, Secret,
+    };
     use crate::store::{ChronicleReader, Embedded};
 
     fn inventory(weights: &[(&str, f64)]) -> Inventory {
@@ -182,6 +237,55 @@ mod tests {
             nodes: weights.iter().map(node).collect(),
             ..Inventory::default()
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_the_store_cannot_take_keeps_no_other_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+        let reader = Embedded::chronicle(dir.path()).unwrap();
+        let fleet = Arc::new(Fleet::new(inventory(&[("a", 1.0)]), |_| AdminState::Ready));
+        let keep = Duration::from_hours(24);
+        let task = Chronicle::new(fleet.clone(), store, Duties::all(), keep, 100);
+        let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON chronicle WHEN NEW.internal_id = 'bad'
+                BEGIN SELECT RAISE(ABORT, 'a test'); END;
+            CREATE TRIGGER nodes BEFORE INSERT ON chronicle_nodes
+                BEGIN SELECT RAISE(ABORT, 'a test'); END";
+        other.execute_batch(refuse).unwrap();
+        let limits = Thresholds { down_after: 1, up_after: 1 };
+        let node = fleet.snapshot().node("a").unwrap().clone();
+        drop(fleet.begin_poll(&node).finish(limits, 10));
+        let enter = |id: &str| {
+            let key = MeetingKey { scope: Scope::parse("acme").unwrap(), id: id.to_owned() };
+            let meeting = Meeting {
+                key,
+                node: NodeName::new("a"),
+                node_meeting_id: format!("{id}@acme"),
+                internal_id: id.to_owned(),
+                created_at_ms: now_ms(),
+                parent_internal_id: None,
+                extent: Extent::default(),
+                xml: Box::from(*b"<meeting/>"),
+            };
+            fleet.note_created(&fleet.directory.adopt(meeting, true), Hints::default());
+        };
+        enter("bad");
+        // Alone it may be about the store. That of the node is another matter.
+        task.activate().await.unwrap_err();
+        assert_eq!((fleet.chronicle.waiting(), fleet.chronicle.dropped()), (1, 0));
+        enter("good");
+        enter("other");
+        other.execute_batch("DROP TRIGGER nodes").unwrap();
+        task.activate().await.unwrap();
+        assert_eq!((fleet.chronicle.waiting(), fleet.chronicle.dropped()), (0, 1));
+        assert_eq!(reader.creates().await.unwrap().len(), 2);
+        // What is told of nodes fails, what is told of meetings does not.
+        other.execute_batch(refuse.split_once("END;").unwrap().1).unwrap();
+        node.live.poll_failed("gone".to_owned(), limits, 30);
+        enter("later");
+        task.activate().await.unwrap_err();
+        assert_eq!(reader.creates().await.unwrap().len(), 3);
     }
 
     #[tokio::test]

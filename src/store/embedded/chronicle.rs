@@ -25,14 +25,18 @@ const WRITE_NODE: &str = "INSERT INTO chronicle_nodes SELECT ?1, ?2, ?3
         WHERE at_ms > ?2 OR room IS ?3)
     ON CONFLICT DO UPDATE SET room = excluded.room";
 
-const FORGET_OLD: &str = "DELETE FROM chronicle WHERE created_at_ms < ?1";
+const FORGET_OLD: &str = "DELETE FROM chronicle WHERE internal_id IN
+    (SELECT internal_id FROM chronicle WHERE created_at_ms < ?1 ORDER BY created_at_ms, internal_id LIMIT ?2)";
 
 const FORGET_MORE: &str = "DELETE FROM chronicle WHERE internal_id IN
-    (SELECT internal_id FROM chronicle ORDER BY created_at_ms DESC, internal_id DESC LIMIT -1 OFFSET ?1)";
+    (SELECT internal_id FROM chronicle ORDER BY created_at_ms, internal_id
+        LIMIT min(?2, max((SELECT count(*) FROM chronicle) - ?1, 0)))";
 
-const FORGET_NODES: &str = "DELETE FROM chronicle_nodes WHERE at_ms < ?1 AND EXISTS
-    (SELECT 1 FROM chronicle_nodes AS later
-        WHERE later.node = chronicle_nodes.node AND later.at_ms > chronicle_nodes.at_ms AND later.at_ms < ?1)";
+const FORGET_NODES: &str = "DELETE FROM chronicle_nodes WHERE (node, at_ms) IN
+    (SELECT node, at_ms FROM chronicle_nodes AS old WHERE at_ms < ?1 AND EXISTS
+        (SELECT 1 FROM chronicle_nodes AS later
+            WHERE later.node = old.node AND later.at_ms > old.at_ms AND later.at_ms < ?1)
+        LIMIT ?2)";
 
 const MEETINGS: &str =
     "SELECT tenant, sub_id, meeting_id, internal_id, node, created_at_ms, max_participants,
@@ -63,13 +67,15 @@ impl Chronicles for Embedded {
         .await
     }
 
-    async fn forget_chronicle(&self, before_ms: u64, most: u64) -> Result<u64, Error> {
-        let (before_ms, most) = (to_column(before_ms), to_column(most));
+    async fn forget_chronicle(&self, before_ms: u64, most: u64, limit: u32) -> Result<u64, Error> {
+        let (before_ms, most, limit) = (to_column(before_ms), to_column(most), i64::from(limit));
         let gone = move |db: &Connection| {
-            db.execute(FORGET_NODES, [before_ms])?;
-            Ok(db.execute(FORGET_OLD, [before_ms])? + db.execute(FORGET_MORE, [most])?)
+            db.execute(FORGET_NODES, [before_ms, limit])?;
+            let old = db.execute(FORGET_OLD, [before_ms, limit])? as u64;
+            let left = limit.saturating_sub(to_column(old));
+            Ok(old + db.execute(FORGET_MORE, [most, left])? as u64)
         };
-        Ok(self.read(gone).await? as u64)
+        self.read(gone).await
     }
 }
 

@@ -35,14 +35,22 @@ const WRITE_NODE: &str = "INSERT INTO chronicle_nodes SELECT $1::text, $2::bigin
         WHERE last.at_ms > $2 OR last.room IS NOT DISTINCT FROM $3)
     ON CONFLICT (node, at_ms) DO UPDATE SET room = excluded.room";
 
-const FORGET: &str = "WITH gone AS (DELETE FROM chronicle WHERE created_at_ms < $1
-        OR internal_id IN (SELECT internal_id FROM chronicle
-            ORDER BY created_at_ms DESC, internal_id DESC OFFSET $2) RETURNING 1)
+const FORGET_OLD: &str = "WITH gone AS (DELETE FROM chronicle WHERE internal_id IN
+        (SELECT internal_id FROM chronicle WHERE created_at_ms < $1 ORDER BY created_at_ms, internal_id LIMIT $2)
+        RETURNING 1)
     SELECT count(*) FROM gone";
 
-const FORGET_NODES: &str = "DELETE FROM chronicle_nodes AS old WHERE at_ms < $1 AND EXISTS
-    (SELECT FROM chronicle_nodes AS later
-        WHERE later.node = old.node AND later.at_ms > old.at_ms AND later.at_ms < $1)";
+const FORGET_MORE: &str = "WITH gone AS (DELETE FROM chronicle WHERE internal_id IN
+        (SELECT internal_id FROM chronicle ORDER BY created_at_ms, internal_id
+            LIMIT least($2::bigint, greatest((SELECT count(*) FROM chronicle) - $1::bigint, 0)))
+        RETURNING 1)
+    SELECT count(*) FROM gone";
+
+const FORGET_NODES: &str = "DELETE FROM chronicle_nodes WHERE (node, at_ms) IN
+    (SELECT node, at_ms FROM chronicle_nodes AS old WHERE at_ms < $1 AND EXISTS
+        (SELECT FROM chronicle_nodes AS later
+            WHERE later.node = old.node AND later.at_ms > old.at_ms AND later.at_ms < $1)
+        LIMIT $2)";
 
 const MEETINGS: &str =
     "SELECT tenant, sub_id, meeting_id, internal_id, node, created_at_ms, max_participants,
@@ -94,13 +102,17 @@ impl Chronicles for Postgres {
         Ok(())
     }
 
-    async fn forget_chronicle(&self, before_ms: u64, most: u64) -> Result<u64, Error> {
-        let (before_ms, most) = (to_column(before_ms), to_column(most));
+    async fn forget_chronicle(&self, before_ms: u64, most: u64, limit: u32) -> Result<u64, Error> {
+        let (before_ms, most, limit) = (to_column(before_ms), to_column(most), i64::from(limit));
+        let count = |rows: &[Row]| -> i64 {
+            rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default()
+        };
         let reader = self.reader().await?;
-        reader.rows(FORGET_NODES, &[&before_ms]).await?;
-        let gone = reader.rows(FORGET, &[&before_ms, &most]).await?;
-        let gone: Option<i64> = gone.first().and_then(|row| row.try_get(0).ok());
-        Ok(gone.map_or(0, i64::unsigned_abs))
+        reader.rows(FORGET_NODES, &[&before_ms, &limit]).await?;
+        let old = count(&reader.rows(FORGET_OLD, &[&before_ms, &limit]).await?);
+        let left = limit.saturating_sub(old);
+        let more = count(&reader.rows(FORGET_MORE, &[&most, &left]).await?);
+        Ok(old.saturating_add(more).unsigned_abs())
     }
 }
 
