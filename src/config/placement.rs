@@ -39,8 +39,9 @@ pub(super) fn read(item: &Item<'_>) -> Option<Placement> {
             .optional("timezone")
             .parse("a time zone such as Europe/Berlin or UTC", |text| TimeZone::get(text).ok());
         let size_hint = fields.optional("size_hint").parse(
-            "the name of a parameter of create: letters, digits, dots, dashes and underscores",
-            |text| is_parameter(text).then(|| text.to_owned()),
+            "a parameter of create for this alone: its name begins with meta_, then come up to 95 letters, digits, dots, \
+             dashes and underscores; no address to call back",
+            |text| is_for_hints(text).then(|| text.to_owned()),
         );
         let chronicle = chronicle::read(&fields.optional("chronicle"));
         let (keep, max_rows) = history(&fields.optional("history"))?;
@@ -62,9 +63,14 @@ fn history(item: &Item<'_>) -> Option<(Duration, usize)> {
     })
 }
 
-fn is_parameter(text: &str) -> bool {
+/// Whether nothing else is lost where `strip_hints` takes this from a create: the others of its parameters, without
+/// `meta_`, have a meaning already, and so do addresses that are to be called.
+fn is_for_hints(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    (1..=100).contains(&text.len()) && text.bytes().all(allowed)
+    let name = text.strip_prefix("meta_").unwrap_or_default();
+    let lower = name.to_ascii_lowercase();
+    let is_address = ["callbackurl", "-url"].iter().any(|end| lower.ends_with(end));
+    (1..=95).contains(&name.len()) && name.bytes().all(allowed) && !is_address
 }
 
 /// What a tenant says of its meetings.
@@ -89,4 +95,23 @@ pub(super) fn of_tenant(item: &Item<'_>) -> Option<TenantPlacement> {
             strip_hints: strip_hints.unwrap_or_default(),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_has_a_parameter_of_its_own() {
+        for fit in [DEFAULT_HINT, "meta_size", "meta_curl"] {
+            assert!(is_for_hints(fit), "{fit}");
+        }
+        let others = ["meetingID", "name", "maxParticipants", "checksum", "size", "Meta_size"];
+        let calls =
+            ["meta_endCallbackUrl", "meta_bbb-recording-ready-url", "meta_analytics-callback-url"];
+        for unfit in others.iter().chain(&calls).chain(&["", "meta_", "meta_a b", "meta_a&b"]) {
+            assert!(!is_for_hints(unfit), "{unfit}");
+        }
+        assert!(!is_for_hints(&format!("meta_{}", "x".repeat(96))));
+    }
 }
