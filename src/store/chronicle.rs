@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Error;
-use crate::model::{Counted, MeetingLine, NodeLine};
+use crate::model::{Counted, MOST_ATTENDEES, MeetingLine, NodeLine};
 
 /// Counts that a meeting has at most, in bytes of their text: a thousand or so, which takes weeks.
 pub(super) const MAX_COUNTS_BYTES: i64 = 16 * 1024;
@@ -52,11 +52,13 @@ pub(super) fn to_text(counts: &[Counted]) -> String {
     counts.iter().map(one).collect()
 }
 
-/// Counts in their order, each once. What is none is passed over.
+/// Counts in their order, each once. What is none is passed over, and no count is higher than can be: whoever reads
+/// them may make up so many people.
 pub(super) fn from_text(text: &str) -> Vec<Counted> {
     let one = |word: &str| {
         let (after_s, attendees) = word.split_once(':')?;
-        Some(Counted { after_s: after_s.parse().ok()?, attendees: attendees.parse().ok()? })
+        let attendees: u32 = attendees.parse().ok()?;
+        Some(Counted { after_s: after_s.parse().ok()?, attendees: attendees.min(MOST_ATTENDEES) })
     };
     let mut counts: Vec<_> = text.split_ascii_whitespace().filter_map(one).collect();
     counts.sort_by_key(|count| count.after_s);
@@ -75,11 +77,12 @@ mod tests {
         let counts = from_text("5:1 12:3 5:1 x:1 7: :9 20:-1 9 12:3 10:2 ");
         let read: Vec<_> = counts.iter().map(|count| (count.after_s, count.attendees)).collect();
         assert_eq!(read, [(5, 1), (10, 2), (12, 3)]);
+        assert_eq!(from_text("1:4294967295 ")[0].attendees, MOST_ATTENDEES);
     }
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(mut counts in prop::collection::vec((any::<u32>(), any::<u32>()), 0..20)) {
+        fn what_was_written_is_read(mut counts in prop::collection::vec((any::<u32>(), 0..=MOST_ATTENDEES), 0..20)) {
             counts.sort_unstable();
             counts.dedup_by_key(|count| count.0);
             let counts: Vec<_> =

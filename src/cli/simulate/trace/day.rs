@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use sha2::Sha256;
 
 use crate::cli::check::counted;
-use crate::model::{MeetingKey, MeetingLine, NodeLine, NodeName, spacing_ms};
+use crate::model::{MOST_ATTENDEES, MeetingKey, MeetingLine, NodeLine, NodeName, spacing_ms};
 use crate::trace::{Room, Row, What};
 
 /// Attendees that a node of weight 1 is built for, as traces say.
@@ -120,7 +120,7 @@ impl Day {
             if line.peak > 0 {
                 let what = What::Past {
                     room: self.names.room(&line.key),
-                    peak: line.peak,
+                    peak: line.peak.min(MOST_ATTENDEES),
                     duration_s: (end_ms - created_ms) / 1000,
                 };
                 self.rows.push(Row { at_ms: self.local(created_ms), what });
@@ -133,9 +133,14 @@ impl Day {
             begin_ms: created_ms,
             end_ms: end_ms.min(self.span.to_ms),
             is_cut,
-            max_participants: line.max_participants,
-            hint: line.size_hint,
-            counts: line.counts.iter().map(|count| (at(count.after_s), count.attendees)).collect(),
+            // More is read in no trace.
+            max_participants: line.max_participants.min(MOST_ATTENDEES),
+            hint: line.size_hint.min(MOST_ATTENDEES),
+            counts: line
+                .counts
+                .iter()
+                .map(|count| (at(count.after_s), count.attendees.min(MOST_ATTENDEES)))
+                .collect(),
         };
         self.placed_on.insert(line.node);
         self.found.entry(line.key).or_default().push(found);
