@@ -12,7 +12,7 @@ use super::live::Counters;
 use super::policy;
 use super::predict::{Burden, Expected};
 use super::snapshot::{Node, TenantEntry};
-use crate::model::{AdminState, Health, MeetingKey, NodeName, Spread};
+use crate::model::{AdminState, Health, MeetingKey, NodeName, Policy, Spread};
 
 /// A place on a node that weighs from now on. Dropped, it is given back; the directory keeps it until a
 /// poll has counted the meeting.
@@ -23,7 +23,10 @@ pub struct Reservation {
     /// Weighs on the node until the meeting does.
     burden: Burden,
     /// Counts there among its tenant's until the meeting does.
-    _coming: Option<Coming>,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    coming: Option<Coming>,
+    /// Whether no other node would be less full, by attendees.
+    is_on_least_full: bool,
 }
 
 /// What of a reservation stands until a poll has counted the meeting: it is one more on its node.
@@ -40,12 +43,13 @@ impl Reservation {
         self.size
     }
 
-    /// What the node carries with it and what it is built for, in attendees, where that is less.
+    /// What the node carries with it and what it is built for, in attendees, where that is less and no other node has
+    /// more room: one that was not chosen by its room may be full while others are empty.
     pub fn too_much(&self) -> Option<(f64, f64)> {
         let node = self.node();
         let (carries, built_for) =
             (node.live.occupied(), f64::from(node.spec.capacity) * node.spec.weight);
-        (carries > built_for).then_some((carries, built_for))
+        (self.is_on_least_full && carries > built_for).then_some((carries, built_for))
     }
 
     /// What it weighs on the node, in thousandths of attendees.
@@ -59,7 +63,7 @@ impl Reservation {
         let coming = tally.map(|tally| Coming::new(tally, node.name()));
         node.live.reserve();
         let burden = Burden::of(&node.live, size.into());
-        Self { seat: Seat(node), size, burden, _coming: coming }
+        Self { seat: Seat(node), size, burden, coming, is_on_least_full: false }
     }
 
     /// From here on the meeting itself weighs: its seat, its size, and its weight.
@@ -195,8 +199,11 @@ impl TenantEntry {
                         node.name()
                     );
                 }
-                let seat = Seat(node.clone());
-                return Ok(Reservation { seat, size: single(size), burden, _coming: Some(coming) });
+                let is_spread = self.tenant.placement.spread != Spread::None;
+                let is_on_least_full = self.measure == Policy::Predictive && !is_spread;
+                let (seat, size) = (Seat(node.clone()), single(size));
+                let coming = Some(coming);
+                return Ok(Reservation { seat, size, burden, coming, is_on_least_full });
             }
         }
     }

@@ -156,6 +156,28 @@ fn mixed(policies: [Policy; 2]) -> Inventory {
     inventory
 }
 
+/// By another measure, or to keep off others, a meeting may go to a full node while others are empty.
+#[test]
+fn that_the_pool_is_full_is_only_said_where_the_node_with_the_most_room_was_chosen() {
+    for (policy, spread, is_told) in [
+        (Policy::Predictive, Spread::None, true),
+        (Policy::Predictive, Spread::Meetings, false),
+        (Policy::B3scale, Spread::None, false),
+        (Policy::B3lb(B3lbFactors::default()), Spread::None, false),
+    ] {
+        let mut inventory = inventory(vec![named(0, 1.0)], policy);
+        let mut wary = tenant("wary", &[]);
+        wary.placement.spread = spread;
+        inventory.tenants.push(wary);
+        let fleet = pool_of(inventory);
+        let snapshot = fleet.snapshot();
+        let key = key("wary", "m");
+        let wanted = Wanted { expected: Expected::of_size(300), ..Wanted::new(&key) };
+        let reservation = snapshot.tenant("wary").unwrap().place(&wanted).unwrap();
+        assert_eq!(reservation.too_much().is_some(), is_told, "{policy:?}, {spread:?}");
+    }
+}
+
 /// By B3LB's formula a node of one meeting is at 30 and more: next to a node whose loads are of attendees that are
 /// expected it would stay empty.
 #[test]
