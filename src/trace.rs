@@ -10,11 +10,16 @@ use std::io::Read;
 
 pub use write::Writer;
 
+use crate::model::MOST_ATTENDEES;
+
 /// The header of a trace.
 pub const HEADER: [&str; 8] =
     ["time_ms", "event", "tenant", "meeting_id", "user", "node", "a", "b"];
 /// What may stand in the second column.
 const EVENTS: &str = "past, node_up, node_down, create, join, leave, end or count";
+
+/// Some 100 years: no trace is of so long a time, and nothing overflows within it.
+const FARTHEST_MS: i64 = 100 * 366 * 24 * 3_600_000;
 
 /// What has happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,7 +224,10 @@ impl Fields<'_> {
         if found != HEADER.len() {
             return Err(Error::Columns { line, found });
         }
-        let at_ms = self.number(0, "it has to be a whole number of milliseconds")?;
+        let at_ms = self.time(
+            0,
+            "it has to be a whole number of milliseconds, 100 years before or behind 0 at most",
+        )?;
         let what = match self.text(1) {
             "past" => What::Past {
                 room: self.room()?,
@@ -238,7 +246,10 @@ impl Fields<'_> {
                 user: self.some(4)?.to_owned(),
                 counted_after_ms: match self.text(6) {
                     "" => None,
-                    _ => Some(self.number(6, "it has to be a number of milliseconds, or nothing")?),
+                    _ => Some(self.time(
+                        6,
+                        "it has to be a number of milliseconds, 100 years at most, or nothing",
+                    )?),
                 },
             },
             "leave" => What::Leave { room: self.room()?, user: self.some(4)?.to_owned() },
@@ -277,7 +288,16 @@ impl Fields<'_> {
     }
 
     fn attendees(&self, column: usize) -> Result<u32, Error> {
-        self.number(column, "it has to be a number of attendees, 0 or more")
+        let expected = "it has to be a number of attendees, from 0 to 100000";
+        let attendees: u32 = self.number(column, expected)?;
+        let is_sane = attendees <= MOST_ATTENDEES;
+        is_sane.then_some(attendees).ok_or_else(|| self.wrong(column, expected))
+    }
+
+    fn time(&self, column: usize, expected: &'static str) -> Result<i64, Error> {
+        let time: i64 = self.number(column, expected)?;
+        let is_sane = (-FARTHEST_MS..=FARTHEST_MS).contains(&time);
+        is_sane.then_some(time).ok_or_else(|| self.wrong(column, expected))
     }
 
     fn room(&self) -> Result<Room, Error> {
@@ -350,7 +370,31 @@ mod tests {
             ),
             (
                 "5,create,t,m,,,-1,0\n",
-                "line 1: a is \"-1\"; it has to be a number of attendees, 0 or more",
+                "line 1: a is \"-1\"; it has to be a number of attendees, from 0 to 100000",
+            ),
+            (
+                "5,create,t,m,,,100000,0\n6,create,t,n,,,100001,0\n",
+                "line 2: a is \"100001\"; it has to be a number of attendees, from 0 to 100000",
+            ),
+            (
+                "5,create,t,m,,,0,4294967295\n",
+                "line 1: b is \"4294967295\"; it has to be a number of attendees, from 0 to 100000",
+            ),
+            (
+                "-5,past,t,m,,,100001,60\n",
+                "line 1: a is \"100001\"; it has to be a number of attendees, from 0 to 100000",
+            ),
+            (
+                "5,count,t,m,,n0,100001,\n",
+                "line 1: a is \"100001\"; it has to be a number of attendees, from 0 to 100000",
+            ),
+            (
+                "5,join,t,m,7,,9223372036854775807,\n",
+                "line 1: a is \"9223372036854775807\"; it has to be a number of milliseconds, 100 years at most, or nothing",
+            ),
+            (
+                "-9223372036854775808,create,t,m,,,0,0\n",
+                "line 1: time_ms is \"-9223372036854775808\"; it has to be a whole number of milliseconds, 100 years before or behind 0 at most",
             ),
             ("5,end,,m,,,,\n", "line 1: tenant is \"\"; it must not be empty here"),
             (
@@ -363,7 +407,7 @@ mod tests {
             ),
             (
                 "0,end,t,m,,,,\nx,end,t,m,,,,\n",
-                "line 2: time_ms is \"x\"; it has to be a whole number of milliseconds",
+                "line 2: time_ms is \"x\"; it has to be a whole number of milliseconds, 100 years before or behind 0 at most",
             ),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), told);

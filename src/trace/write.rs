@@ -91,8 +91,9 @@ fn columns(what: &What) -> [String; 6] {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Rows;
+    use super::super::{FARTHEST_MS, Rows};
     use super::*;
+    use crate::model::MOST_ATTENDEES;
 
     fn name() -> impl Strategy<Value = String> {
         "[a-zA-Z0-9 @ü._-]{1,12}"
@@ -102,11 +103,8 @@ mod tests {
         let room = || (name(), name()).prop_map(|(tenant, meeting_id)| Room { tenant, meeting_id });
         let some = || prop::option::of(1..100_000_u32);
         prop_oneof![
-            (room(), any::<u32>(), any::<u64>()).prop_map(|(room, peak, duration_s)| What::Past {
-                room,
-                peak,
-                duration_s
-            }),
+            (room(), 0..=MOST_ATTENDEES, any::<u64>())
+                .prop_map(|(room, peak, duration_s)| What::Past { room, peak, duration_s }),
             (name(), prop::option::of(0.001..1000.0))
                 .prop_map(|(node, weight)| What::NodeUp { node, weight }),
             name().prop_map(|node| What::NodeDown { node }),
@@ -115,12 +113,12 @@ mod tests {
                 max_participants,
                 hint
             }),
-            (room(), name(), prop::option::of(any::<i64>())).prop_map(
+            (room(), name(), prop::option::of(-FARTHEST_MS..=FARTHEST_MS)).prop_map(
                 |(room, user, counted_after_ms)| What::Join { room, user, counted_after_ms }
             ),
             (room(), name()).prop_map(|(room, user)| What::Leave { room, user }),
             room().prop_map(|room| What::End { room }),
-            (room(), name(), any::<u32>()).prop_map(|(room, node, attendees)| What::Count {
+            (room(), name(), 0..=MOST_ATTENDEES).prop_map(|(room, node, attendees)| What::Count {
                 room,
                 node,
                 attendees
@@ -130,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(rows in prop::collection::vec((any::<i64>(), what()), 0..40)) {
+        fn what_was_written_is_read(rows in prop::collection::vec((-FARTHEST_MS..=FARTHEST_MS, what()), 0..40)) {
             let mut rows: Vec<_> = rows.into_iter().map(|(at_ms, what)| Row { at_ms, what }).collect();
             rows.sort_by_key(|row| row.at_ms);
             let mut writer = Writer::new(Vec::new()).unwrap();

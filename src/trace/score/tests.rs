@@ -52,7 +52,7 @@ fn placements_of_another_day_are_refused() {
     );
     let nobody = Day::of(&rows("5,node_up,,,,n0,1,\n")).unwrap();
     assert_eq!(nobody.score(&[]).unwrap_err(), Error::Nobody);
-    let (late, far) = (rows("9000000000000,node_up,,,,n0,1,\n"), Error::Time(9_000_000_000_000));
+    let (late, far) = (rows("3000000000000,node_up,,,,n0,1,\n"), Error::Time(3_000_000_000_000));
     assert_eq!(Day::of(&late).unwrap_err(), far);
 }
 
