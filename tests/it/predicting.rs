@@ -73,6 +73,24 @@ async fn hints_are_capped_taken_off_and_passed_over_where_they_make_no_sense() {
 }
 
 #[tokio::test]
+async fn hints_that_make_no_sense_count_for_nothing_where_no_size_is_set() {
+    let pool = Pool::start(config(Tenant::new("acme")).set("polling.interval", NEVER)).await;
+    let acme = pool.tenant("acme");
+    let hints = ["1000000", "100001", "-7", "NaN", "inf", "1e9", "4294967296", "many", ""];
+    for (number, hint) in hints.iter().enumerate() {
+        for parameter in ["meta_bbb-meeting-size-hint", "maxParticipants"] {
+            let query = format!("name=name&meetingID={number}-{parameter}&{parameter}={hint}");
+            acme.get("create", &query).await.success();
+        }
+    }
+    let told = explained(&pool, "meeting_id=new").await;
+    assert_eq!(told["expected"]["attendees"], 20.0, "as of one of which nothing is known");
+    let candidates = told["candidates"].as_array().expect("candidates");
+    let occupied: f64 = candidates.iter().filter_map(|one| one["occupied"].as_f64()).sum();
+    assert!((occupied - 18.0 * 20.0).abs() < 1.0, "{told}");
+}
+
+#[tokio::test]
 async fn what_became_of_a_room_is_remembered_also_after_a_crash() {
     let config = config(Tenant::new("acme")).set("polling.interval", "50ms");
     let mut pool = Pool::start(config).await;

@@ -30,6 +30,10 @@ use crate::traces::traces;
 
 /// How much worse two may be than one, on average.
 const TOLERANCE: f64 = 1.05;
+/// And on any one day. Its worst moments hang on a few large meetings: which of two equal nodes takes the first of them
+/// is by lot, and the lot changes with what an instance has heard so far, so a day is better or worse by some percent
+/// without anything being wrong. An instance that does not know of the other's meetings is far beyond.
+const TOLERANCE_OF_A_DAY: f64 = 1.15;
 /// Those that every run of the tests plays; all of them where `PORTICO_ALL_TRACES` is set.
 const PLAYED: [&str; 3] = ["failure-n10-u75-s1", "school-n8-u80-s1", "university-n10-u80-s1"];
 const OTHERS: [&str; 3] = ["hetero-n6-u80-s1", "hosting-n5-u80-s1", "webinar-n5-u75-s1"];
@@ -152,6 +156,7 @@ async fn two_instances_place_a_day_as_well_as_one_does() {
     let count = f64::from(u32::try_from(ratios.len()).expect("a few"));
     let mean = ratios.iter().sum::<f64>() / count;
     assert!(mean <= TOLERANCE, "{mean}: {ratios:?}");
+    assert!(ratios.iter().all(|ratio| *ratio <= TOLERANCE_OF_A_DAY), "{ratios:?}");
 }
 
 /// What is learned while a clock stands back is heard by others, and forgotten by nobody.
