@@ -60,6 +60,14 @@ async fn inventory(pool: &Pool) -> String {
     Shell(pool).out("export").await
 }
 
+/// Tenants of loads of whose meetings something is known.
+async fn remembered(pool: &Pool) -> Vec<Value> {
+    let mut known = Shell(pool).json("history list").await;
+    let known = known.as_array_mut().expect("a list").iter_mut();
+    let tenants = known.map(|row| row["tenant"].take());
+    tenants.filter(|tenant| tenant.as_str().is_some_and(|slug| slug.starts_with("load-"))).collect()
+}
+
 #[tokio::test]
 async fn a_day_is_played_scored_and_taken_away_again() {
     let pool = {
@@ -114,6 +122,7 @@ async fn a_day_is_played_scored_and_taken_away_again() {
             assert!(lines.iter().any(|line| line.starts_with(&created)), "{created}: {log}");
         }
         assert_eq!(inventory(&pool).await, before);
+        assert_eq!(remembered(&pool).await, Vec::<Value>::new());
         // Those of the node that failed are there again.
         let failed = lines.iter().filter(|line| {
             let at_ms = line.split(',').next().and_then(|time| time.parse::<i64>().ok());
@@ -127,28 +136,31 @@ async fn a_day_is_played_scored_and_taken_away_again() {
 }
 
 /// A load that has begun, and takes as long as the day does.
-async fn begun(pool: &Pool) -> Child {
+async fn begun(pool: &Pool, options: &[&str]) -> Child {
     let path = trace(pool, &day());
-    let child = Command::new(env!("CARGO_BIN_EXE_portico"))
+    let placed = async || pool.metrics().await.sum("portico_placements_total", &[]);
+    let before = placed().await;
+    // Whoever runs the tests may have SIGHUP ignored, as nohup does.
+    let child = Command::new("env")
+        .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_portico")])
         .args(["simulate", "load", path.to_str().expect("UTF-8"), "--speed", "1", "-o", "json"])
         .args(["-c", Shell(pool).file()])
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("portico starts");
-    eventually("a meeting runs", async || {
-        pool.metrics().await.sum("portico_placements_total", &[]) > 0.5
-    })
-    .await;
+    eventually("a meeting runs", async || placed().await > before + 0.5).await;
+    assert!(!remembered(pool).await.is_empty(), "one of the tenants has a past");
     child
 }
 
-/// Ctrl-C: its exit code, the figures, and what it says.
-async fn stopped(child: Child) -> (i32, Value, String) {
+/// A signal, as by Ctrl-C: its exit code, the figures, and what it says.
+async fn stopped(child: Child, signal: &str) -> (i32, Value, String) {
     let id = child.id().expect("it runs").to_string();
-    let sent = Command::new("kill").args(["-INT", &id]).status().await;
+    let sent = Command::new("kill").args([signal, &id]).status().await;
     assert!(sent.expect("kill").success());
     let output = timeout(PATIENCE, child.wait_with_output()).await;
     let output = output.expect("it ends").expect("its output");
@@ -161,30 +173,38 @@ async fn stopped(child: Child) -> (i32, Value, String) {
 async fn whoever_stops_it_is_told_what_was_played_and_nothing_is_left() {
     let pool = Pool::start(config()).await;
     let before = inventory(&pool).await;
-    let (code, value, told) = stopped(begun(&pool).await).await;
-    assert_eq!((code, &value["complete"]), (130, &false.into()), "{told}");
-    assert!(told.contains("the scores are of what was played"), "{told}");
-    assert_eq!(inventory(&pool).await, before);
+    for signal in ["-INT", "-HUP"] {
+        let (code, value, told) = stopped(begun(&pool, &[]).await, signal).await;
+        assert_eq!((code, &value["complete"]), (130, &false.into()), "{signal}: {told}");
+        assert!(told.contains("the scores are of what was played"), "{signal}: {told}");
+        assert_eq!(inventory(&pool).await, before, "{signal}");
+        assert_eq!(remembered(&pool).await, Vec::<Value>::new(), "{signal}: {told}");
+    }
 }
 
 #[tokio::test]
 async fn what_cannot_be_taken_away_is_told_with_what_does_it() {
     let mut pool = Pool::start(config()).await;
     let before = inventory(&pool).await;
-    let child = begun(&pool).await;
+    // Also where the log cannot be written.
+    let child = begun(&pool, &["--log", "/dev/full"]).await;
     pool.kill9();
-    let (code, value, told) = stopped(child).await;
+    let (code, value, told) = stopped(child, "-INT").await;
     assert_eq!((code, &value["complete"]), (1, &false.into()), "{told}");
+    assert!(told.contains("/dev/full: "), "{told}");
     let commands: Vec<_> =
         told.lines().filter_map(|line| line.strip_prefix("  portico ")).collect();
-    assert_eq!(commands.len(), 6, "{told}");
+    let is_reset = |command: &&&str| command.starts_with("history reset --tenant load-");
+    let resets = commands.iter().filter(is_reset).count();
+    assert!((1..=2).contains(&resets), "{told}");
+    assert_eq!(commands.len() - resets, 6, "{told}");
     pool.restart().await;
     // Its nodes are gone, and a meeting on them is only given up when they have been down for long enough.
     eventually("all of it is gone", async || {
         for command in &commands {
             Shell(&pool).run(command).await;
         }
-        inventory(&pool).await == before
+        inventory(&pool).await == before && remembered(&pool).await.is_empty()
     })
     .await;
 }

@@ -11,7 +11,10 @@ mod script;
 mod stage;
 mod tally;
 
+use std::fmt::Display;
 use std::fs::File;
+use std::future::pending;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +38,7 @@ const INTERRUPTED: u8 = 130;
 const MINUTE_MS: i64 = 60_000;
 const MAX_SPEED: f64 = 10_000.0;
 const MAX_RATE: f64 = 100_000.0;
+const MOST_TIME: Duration = Duration::from_hours(7 * 24);
 
 /// What is played, and how.
 #[derive(Debug, Args)]
@@ -59,7 +63,7 @@ pub(in crate::cli) struct Wanted {
     #[arg(long, value_name = "N/s", default_value = "500/s", value_parser = rate)]
     rate: f64,
     /// Stop after so long, however far it is
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = max_time)]
     max_time: Duration,
     /// The policy of the cluster that is made for it
     #[arg(long, value_enum, default_value_t)]
@@ -81,6 +85,12 @@ fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     let rate = number.parse().ok().filter(|rate| (0.1..=MAX_RATE).contains(rate));
     rate.ok_or_else(|| format!("write a number from 0.1 to {MAX_RATE}, such as 500/s"))
+}
+
+fn max_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let is_sane = time <= MOST_TIME;
+    is_sane.then_some(time).ok_or_else(|| "write a time of 7 days or less, such as 2h".to_owned())
 }
 
 /// Milliseconds since the trace's time 0.
@@ -132,19 +142,20 @@ pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<u8, Failure>
     let played = match built {
         Ok(Some(learned)) => {
             if learned.is_none() && !script.past.is_empty() {
-                eprintln!(
+                say(
                     "rooms have no history: this Portico takes none, and what it expects of meetings is what it \
-                     learns from now on"
+                     learns from now on",
                 );
             }
             let all = Player::new(&script, stage.nodes(), front, wanted.speed, wanted.rate);
             let played = Box::pin(all.play(wanted.max_time, stop.asked())).await;
+            stage.note_placed(&played.placements);
             Ok(Some((played, learned)))
         }
         Ok(None) => Ok(None),
         Err(failure) => Err(failure),
     };
-    eprintln!("taking nodes and tenants of the load away");
+    say("taking nodes and tenants of the load away");
     let cleared = tokio::select! {
         cleared = Box::pin(stage.clear()) => cleared,
         () = stop.asked() => Err(stage.left()),
@@ -162,22 +173,27 @@ pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<u8, Failure>
     }) else {
         return cleared.map(|()| INTERRUPTED);
     };
-    if let Some((path, file)) = log {
-        write_log(path, file, &played.placements)?;
-    }
+    let logged = log.map_or(Ok(()), |(path, file)| write_log(path, file, &played.placements));
     let code = match played.ended {
         Ended::AtTheEnd => DONE,
         Ended::ByTime => {
-            eprintln!("--max-time is over: the scores are of what was played");
+            say("--max-time is over: the scores are of what was played");
             FAILED
         }
         Ended::BySignal => {
-            eprintln!("stopped: the scores are of what was played");
+            say("stopped: the scores are of what was played");
             INTERRUPTED
         }
     };
-    told(access, wanted, policy, learned, &played)?;
-    cleared.map(|()| code)
+    let told = told(access, wanted, policy, learned, &played);
+    // Whatever else went wrong, what is left in Portico is told.
+    let failures = [logged, told, cleared].into_iter().filter_map(Result::err).collect();
+    Failure::together(failures).map(|()| code)
+}
+
+/// Says it to whoever looks on. A terminal that is gone must not keep us from taking things away.
+fn say(line: impl Display) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 /// What came of it.
@@ -214,29 +230,50 @@ fn write_log(path: &Path, file: File, placements: &[Placement]) -> Result<(), Fa
         let at_ms = at_ms.to_string();
         csv.write_record([&at_ms, &room.tenant, &room.meeting_id, node]).map_err(failed)?;
     }
-    csv.flush()?;
-    Ok(())
+    csv.flush().map_err(|error| failed(error.into()))
 }
 
 /// Whoever wants us to stop.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal is closed.
+    hangup: Option<Signal>,
 }
 
 impl Stop {
     fn listen() -> Result<Self, Failure> {
         let interrupt = signal(SignalKind::interrupt())?;
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { interrupt, terminate })
+        let hangup = (!outlives_terminal()).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { interrupt, terminate, hangup })
     }
 
     async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = hung_up(self.hangup.as_mut()) => {}
         }
     }
+}
+
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// Whether we were started so, as by `nohup`: to listen to the signal would undo it.
+fn outlives_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is of signal 1.
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]
@@ -253,6 +290,10 @@ mod tests {
         assert_eq!((rate("500/s"), rate("2.5"), speed("60")), (Ok(500.0), Ok(2.5), Ok(60.0)));
         for wrong in ["0", "-1", "NaN", "inf", "1e9", "x", ""] {
             assert!(rate(wrong).is_err() && speed(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(max_time("7days"), Ok(MOST_TIME));
+        for wrong in ["8days", "1000000years", "18446744073709551615s", "-1s", "1", ""] {
+            assert!(max_time(wrong).is_err(), "{wrong}");
         }
         assert!(reachable("127.0.0.1").is_ok() && reachable("::1").is_ok());
         assert!(reachable("0.0.0.0").is_err() && reachable("here").is_err());

@@ -6,6 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
+use super::say;
+
 const BAR_EVERY: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const TEMPLATE: &str = "{msg:>9} [{bar:32}] {percent:>3}% {prefix}, done in {eta}";
@@ -47,7 +49,7 @@ impl Progress {
             bar.set_prefix(state);
         } else if self.lined.elapsed() >= LINE_EVERY {
             self.lined = Instant::now();
-            eprintln!("{time}: {rows} of {} rows, {state}", self.total);
+            say(format_args!("{time}: {rows} of {} rows, {state}", self.total));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a load needs in Portico: nodes, a cluster and a group of its own, and tenants; all of it is taken away again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::front::Front;
+use super::say;
 use super::script::Script;
 use crate::cli::client::failure::Failure;
 use crate::cli::client::objects::{CLUSTERS, GROUPS, NODES, Noun, TENANTS};
@@ -18,6 +19,7 @@ use crate::cli::client::secrets::generate;
 use crate::cli::client::{Api, api, output};
 use crate::fleet::now_ms;
 use crate::sim;
+use crate::trace::score::Placement;
 use crate::trace::{Row, What};
 
 /// By then Portico has polled new nodes, and other instances know new tenants.
@@ -42,13 +44,18 @@ pub(super) struct Stage {
     name: String,
     /// What is, or may be, in Portico: in the order in which it came.
     made: Vec<(&'static Noun, String)>,
+    /// What the trace calls tenants, and we.
+    slugs: HashMap<String, String>,
+    /// Tenants, as we call them, of whose meetings Portico knows something, or may.
+    learned: BTreeSet<String>,
     nodes: Vec<(String, sim::Node)>,
 }
 
 impl Stage {
     pub(super) fn new(api: Api) -> Self {
         let name = format!("load-{}", hex::encode(rand::random::<[u8; 4]>()));
-        Self { api, name, made: Vec::new(), nodes: Vec::new() }
+        let (slugs, learned) = (HashMap::new(), BTreeSet::new());
+        Self { api, name, made: Vec::new(), slugs, learned, nodes: Vec::new() }
     }
 
     /// The nodes, by what the trace calls them.
@@ -80,11 +87,11 @@ impl Stage {
             })?;
             self.nodes.push((node.clone(), started));
         }
-        eprintln!(
+        say(format_args!(
             "adding {} nodes and {} tenants to Portico; their names begin with {name}",
             script.nodes.len(),
             script.tenants.len()
-        );
+        ));
         self.add(&CLUSTERS, &name, "", json!({"name": name, "policy": policy})).await?;
         self.add(&GROUPS, &name, "", json!({"name": name, "clusters": [name]})).await?;
         for (index, (_, weight)) in script.nodes.iter().enumerate() {
@@ -100,36 +107,44 @@ impl Stage {
             let document = json!({"slug": slug, "cluster_group": name, "secrets": secrets});
             self.add(&TENANTS, &slug, "", document).await?;
             front.add(tenant, &slug, secret);
+            self.slugs.insert(tenant.clone(), slug);
         }
         self.becomes_ready(script, front).await?;
         self.teach(script).await
     }
 
     /// Lets Portico learn from the former meetings of the trace, as if the trace began now.
-    async fn teach(&self, script: &Script) -> Result<Option<usize>, Failure> {
-        let slugs = script.tenants.iter().enumerate();
-        let slugs: HashMap<&str, String> = slugs
-            .map(|(index, tenant)| (tenant.as_str(), format!("{}-t{index}", self.name)))
-            .collect();
+    async fn teach(&mut self, script: &Script) -> Result<Option<usize>, Failure> {
         let now_ms = i64::try_from(now_ms()).unwrap_or_default();
         let item = |row: &Row| {
             let What::Past { room, peak, .. } = &row.what else { return None };
             let created_ms = now_ms.saturating_sub(script.begin_ms.saturating_sub(row.at_ms));
             let created_at = Timestamp::from_millisecond(created_ms).ok()?.to_string();
-            let tenant = slugs.get(room.tenant.as_str())?;
+            let tenant = self.slugs.get(&room.tenant)?;
             Some(json!({
                 "tenant": tenant, "meeting_id": room.meeting_id, "created_at": created_at, "attendees": peak,
             }))
         };
         let items: Vec<Value> = script.past.iter().filter_map(item).collect();
+        let taught = items.iter().filter_map(|item| item["tenant"].as_str());
+        self.learned.extend(taught.map(str::to_owned));
         for part in items.chunks(SEEDED_AT_ONCE) {
             match self.api.post("/history/meetings", &json!({"items": part})).await {
                 Ok(_learned) => {}
-                Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => return Ok(None),
+                Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => {
+                    self.learned.clear();
+                    return Ok(None);
+                }
                 Err(failure) => return Err(failure.of("the history of the rooms is refused")),
             }
         }
         Ok(Some(items.len()))
+    }
+
+    /// Portico learns from these meetings when they are over.
+    pub(super) fn note_placed(&mut self, placements: &[Placement]) {
+        let slugs = placements.iter().filter_map(|placed| self.slugs.get(&placed.room.tenant));
+        self.learned.extend(slugs.cloned());
     }
 
     async fn add(
@@ -185,23 +200,25 @@ impl Stage {
             let ours = self.made.iter().filter(|(known, _)| known.kind == noun.kind);
             let names: Vec<String> = ours.map(|(_, name)| name.clone()).collect();
             let api = &self.api;
+            let force = if is_forced(noun) { "?force=true" } else { "" };
             let removing = names.into_iter().map(|name| async move {
-                let is_gone = is_removed(api, noun, &name).await;
+                let path = format!("{}{force}", api::path(noun.collection, &name));
+                let is_gone = is_removed(api, &path, &[StatusCode::NOT_FOUND]).await;
                 (name, is_gone)
             });
             let removed: Vec<_> = stream::iter(removing).buffer_unordered(AT_ONCE).collect().await;
             if noun.kind == TENANTS.kind {
                 // Portico takes a meeting that is over out of its lists when polls no longer find it.
                 drop(timeout(UNLISTED_WITHIN, self.becomes_empty()).await);
-                // Behind the last that is learned of them.
-                self.forget(&removed).await;
             }
             self.made.retain(|(known, name)| {
                 let is_gone = |(gone, is_gone): &(String, bool)| *is_gone && gone == name;
                 known.kind != noun.kind || !removed.iter().any(is_gone)
             });
         }
-        if self.made.is_empty() { Ok(()) } else { Err(self.left()) }
+        // Behind the last that is learned of them.
+        self.forget().await;
+        if self.made.is_empty() && self.learned.is_empty() { Ok(()) } else { Err(self.left()) }
     }
 
     /// Waits until no meeting of ours is listed, or nobody tells.
@@ -214,13 +231,20 @@ impl Stage {
         }
     }
 
-    /// What was learned of tenants that nobody will hear of again; it would go by itself, in time.
-    async fn forget(&self, removed: &[(String, bool)]) {
-        for (slug, _) in removed.iter().filter(|(_, is_gone)| *is_gone) {
+    /// What was learned of tenants that are gone; of others there may be more. Each time Portico reads again all that it
+    /// knows: one after the other, and only where there can be anything.
+    async fn forget(&mut self) {
+        let is_there = |slug: &str| {
+            self.made.iter().any(|(noun, name)| noun.kind == TENANTS.kind && name == slug)
+        };
+        let gone: Vec<_> = self.learned.iter().filter(|slug| !is_there(slug)).cloned().collect();
+        for slug in gone {
             let query = api::query([("tenant", Some(slug.as_str()))]);
-            let query = query.trim_start_matches('&');
-            if self.api.delete(&format!("/history?{query}")).await.is_err() {
-                return;
+            let path = format!("/history?{}", query.trim_start_matches('&'));
+            // Nothing was learned where nobody came: then the filter names what is not there.
+            let absent = [StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY];
+            if is_removed(&self.api, &path, &absent).await {
+                self.learned.remove(&slug);
             }
         }
     }
@@ -234,6 +258,8 @@ impl Stage {
             let word = noun.collection.trim_start_matches('/').trim_end_matches('s');
             format!("  portico {word} delete {name}{force} --yes")
         }));
+        let forgetting = |slug| format!("  portico history reset --tenant {slug} --yes");
+        lines.extend(self.learned.iter().map(forgetting));
         Failure::failed(lines.join("\n"))
     }
 
@@ -251,17 +277,17 @@ fn is_forced(noun: &Noun) -> bool {
 }
 
 /// Whether it is gone, by us or by somebody else.
-async fn is_removed(api: &Api, noun: &Noun, name: &str) -> bool {
-    let force = if is_forced(noun) { "?force=true" } else { "" };
-    let path = format!("{}{force}", api::path(noun.collection, name));
+async fn is_removed(api: &Api, path: &str, absent: &[StatusCode]) -> bool {
     for attempt in 0..REMOVALS {
         if attempt > 0 {
             sleep(REMOVED_AGAIN_AFTER).await;
         }
-        match api.delete_for(&path).await {
+        match api.delete_for(path).await {
             // A node stays, retired, while anything is left on it.
             Ok(told) if told["left"].as_array().is_none_or(Vec::is_empty) => return true,
-            Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => return true,
+            Err(failure) if failure.status.is_some_and(|status| absent.contains(&status)) => {
+                return true;
+            }
             Ok(_) | Err(_) => {}
         }
     }
