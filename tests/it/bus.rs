@@ -47,9 +47,10 @@ async fn time_of(cluster: &Cluster, count: usize) -> Duration {
 async fn each_node_is_polled_by_one_instance_and_taken_over_when_that_dies() {
     let mut cluster = two_instances().await;
     in_touch(&cluster, 2.0).await;
-    // Two rounds of one: two instances that poll everything need half the time.
-    let took = time_of(&cluster, 2 * NODES).await;
-    assert!(took > INTERVAL * 3 / 2, "{took:?}");
+    // Four rounds of one: two instances that poll everything need half the time. A busy machine makes up for what
+    // was late.
+    let took = time_of(&cluster, 4 * NODES).await;
+    assert!(took > INTERVAL * 5 / 2, "{took:?}");
     let ready = cluster.instance(0).metrics().await;
     let commands = ready.sum("portico_bus_commands_total", &["command=\"beat\""]);
     assert!(commands >= 2.0, "{commands}");
