@@ -122,7 +122,10 @@ impl Fleet {
         let now_ms = self.directory.clock.now_ms();
         self.chronicle.ended(&self.directory.clock, entry);
         entry.count_end(now_ms);
-        if entry.counts() && entry.parent_internal_id().is_none() {
+        // Whoever is gone from the inventory needs no history, and what was forgotten of it stays so.
+        let tenant = self.peek().tenant(entry.key().scope.tenant.as_str()).cloned();
+        let is_there = tenant.is_some_and(|tenant| !tenant.is_retired);
+        if is_there && entry.counts() && entry.parent_internal_id().is_none() {
             let hour = self.hour_of(entry.created_at_ms());
             let peak = Peak { key: entry.key().clone(), hour, attendees: entry.peak() };
             self.history.learn_and_keep(peak, now_ms / 1000);
