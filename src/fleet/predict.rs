@@ -2,7 +2,7 @@
 //!
 //! A meeting never moves, so what counts at its create is what it will be, not what it is. Rooms repeat
 //! themselves by the week: a [`History`] keeps what became of earlier meetings, from which an [`Ask`] gets what is
-//! [`Expected`]. From then on a [`Burden`] weighs on the meeting's node, what is expected first, and ever more what
+//! [`Expected`]. From then on a `Burden` weighs on the meeting's node, what is expected first, and ever more what
 //! is there. Pure but for the counters of nodes: the time is passed in, and everything is in attendees.
 
 mod burden;
