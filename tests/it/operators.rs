@@ -338,7 +338,10 @@ async fn an_instance_tells_of_the_others() {
     eventually("both are seen", async || seen(&cluster, "instance.seen").await == 2).await;
     cluster.instance_mut(1).kill9();
     eventually("one is gone", async || seen(&cluster, "instance.gone").await == 1).await;
-    let log = cluster.instance(0).log();
-    let gone = log.lines().filter(|line| line.contains("instance ") && line.contains(" is gone"));
-    assert_eq!(gone.count(), 1, "{log}");
+    eventually("it is logged once", async || {
+        let log = cluster.instance(0).log();
+        let is_meant = |line: &&str| line.contains("instance ") && line.contains(" is gone");
+        log.lines().filter(is_meant).count() == 1
+    })
+    .await;
 }
