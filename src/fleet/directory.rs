@@ -7,6 +7,7 @@
 mod pages;
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl Equivalent<ByKey> for KeyRef<'_> {
 /// An entry that hashes as its internal id, which is unique in the world but for breakout rooms, whose
 /// ids carry their scope.
 #[derive(Clone)]
-struct ByInternal(Arc<Entry>);
+pub(super) struct ByInternal(pub(super) Arc<Entry>);
 
 impl Hash for ByInternal {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -77,6 +78,18 @@ impl PartialEq for ByInternal {
 }
 
 impl Eq for ByInternal {}
+
+impl PartialOrd for ByInternal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByInternal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.internal_id().cmp(other.0.internal_id())
+    }
+}
 
 impl Borrow<str> for ByInternal {
     fn borrow(&self) -> &str {

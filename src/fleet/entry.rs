@@ -319,8 +319,12 @@ impl Entry {
             part.see(people);
         }
         self.missed.store(0, Ordering::Relaxed);
-        self.is_shown.store(true, Ordering::Relaxed);
-        Seen { is_other: others != people.attendees, is_more: before < people.attendees }
+        // How many were in it when we began is not known, but where there never was anybody.
+        let is_first = !self.is_shown.swap(true, Ordering::Relaxed) && before > 0;
+        Seen {
+            is_other: others != people.attendees || is_first,
+            is_more: before < people.attendees,
+        }
     }
 
     /// Whether the last poll that could has shown it.

@@ -102,7 +102,7 @@ impl Fleet {
     }
 
     /// Has it written down that a front end has created a meeting here, and what it said of its size.
-    pub fn note_created(&self, entry: &Entry, hints: Hints) {
+    pub fn note_created(&self, entry: &Arc<Entry>, hints: Hints) {
         self.chronicle.created(&self.directory.clock, entry, hints);
     }
 
@@ -118,7 +118,7 @@ impl Fleet {
 
     /// Learns how large a meeting that is over has become. Of all instances the one does that has taken it out of
     /// the store.
-    pub fn learn_end(&self, entry: &Entry) {
+    pub fn learn_end(&self, entry: &Arc<Entry>) {
         let now_ms = self.directory.clock.now_ms();
         self.chronicle.ended(&self.directory.clock, entry);
         entry.count_end(now_ms);
@@ -134,7 +134,7 @@ impl Fleet {
 
     /// The same where it is to be known whether it was we who took it out of the store. What never was there nobody
     /// else can know of, if the store is ours alone.
-    pub fn learn_removed(&self, entry: &Entry, store: &dyn Store, is_removed: bool) {
+    pub fn learn_removed(&self, entry: &Arc<Entry>, store: &dyn Store, is_removed: bool) {
         if is_removed || !(entry.is_saved() || store.is_shared()) {
             self.learn_end(entry);
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Fleet;
 use super::doubles::{Double, Here};
-use super::entry::{Entry, Phase, Seen};
+use super::entry::{Entry, Phase};
 use super::health::{Change, Thresholds};
 use super::identity;
 use super::instances::event::Counts;
@@ -299,8 +299,8 @@ impl Poll<'_> {
                     meeting.extent = extent;
                     let holder = fleet.directory.get(&meeting.key.scope, &meeting.key.id);
                     let entry = fleet.directory.adopt(meeting, is_saved);
-                    let is_more = entry.see(entry.xml(), people).is_more;
-                    fleet.note_seen(&entry, &Seen { is_other: true, is_more });
+                    let seen = entry.see(entry.xml(), people);
+                    fleet.note_seen(&entry, &seen);
                     if holder.is_some_and(|holder| holder.phase() == Phase::Running) {
                         fleet.tell_moved(&entry, None);
                     }

@@ -77,7 +77,7 @@ impl Chronicle {
             if lines.is_empty() {
                 break;
             }
-            let told: Vec<_> = lines.iter().map(|line| line.told.clone()).collect();
+            let told: Vec<_> = lines.iter().map(Line::to_meeting).collect();
             match self.store.write_meetings(&told).await {
                 Ok(()) => {}
                 Err(trouble) if trouble.may_be_about_rows() => self.tell_singly(lines).await?,
@@ -95,7 +95,7 @@ impl Chronicle {
         let (count, mut bad, mut why) = (lines.len(), Vec::new(), None);
         let mut lines = lines.into_iter();
         while let Some(line) = lines.next() {
-            match self.store.write_meetings(std::slice::from_ref(&line.told)).await {
+            match self.store.write_meetings(&[line.to_meeting()]).await {
                 Ok(()) => {}
                 Err(trouble) if trouble.may_be_about_rows() => {
                     bad.push(line);
