@@ -42,6 +42,20 @@ struct Pending {
     ticket: Option<Box<Ticket>>,
 }
 
+/// What few meetings have.
+struct Rare {
+    /// What it was created as on the node, where that is not `{id}@{scope}`.
+    other_name: Option<Box<str>>,
+    /// For a breakout room, the internal id of its parent.
+    parent_internal_id: Option<Box<str>>,
+    /// Nodes on which its create failed.
+    tried: Vec<NodeName>,
+}
+
+impl Rare {
+    const NONE: Self = Self { other_name: None, parent_internal_id: None, tried: Vec::new() };
+}
+
 /// What a poll has shown of how many are in a meeting.
 pub(super) struct Seen {
     /// Not as many as the poll before.
@@ -54,10 +68,9 @@ pub(super) struct Seen {
 pub struct Entry {
     key: MeetingKey,
     node: NodeName,
-    /// What it was created as on the node, where that is not `{id}@{scope}`.
-    other_name: Option<Box<str>>,
     internal_id: Box<str>,
-    parent_internal_id: Option<Box<str>>,
+    /// Where it has something of it.
+    rare: Option<Box<Rare>>,
     created_at_ms: u64,
     /// The same by the fleet's steady clock.
     began_ms: u64,
@@ -74,11 +87,9 @@ pub struct Entry {
     phase: AtomicU8,
     /// What it holds until a poll has counted it.
     pending: Mutex<Pending>,
-    /// Nodes on which its create failed.
-    tried: Box<[NodeName]>,
     /// What it counts for among its tenant's meetings, if it [counts](Self::counts).
     part: Option<Part>,
-    origin: OnceLock<Origin>,
+    origin: OnceLock<Box<Origin>>,
     /// The store has it as it is.
     is_saved: AtomicBool,
     /// A poll has counted it, or could have.
@@ -109,12 +120,16 @@ impl Entry {
         // There may be a hundred thousand of them.
         key.id.shrink_to_fit();
         let is_usual = meeting.node_meeting_id == identity::scoped(&key.scope, &key.id);
+        let rare = (!is_usual || meeting.parent_internal_id.is_some()).then(|| Rare {
+            other_name: (!is_usual).then(|| meeting.node_meeting_id.into()),
+            parent_internal_id: meeting.parent_internal_id.map(Into::into),
+            ..Rare::NONE
+        });
         Self {
             key,
             node: meeting.node,
-            other_name: (!is_usual).then(|| meeting.node_meeting_id.into()),
             internal_id: meeting.internal_id.into(),
-            parent_internal_id: meeting.parent_internal_id.map(Into::into),
+            rare: rare.map(Box::new),
             created_at_ms: meeting.created_at_ms,
             began_ms,
             expected,
@@ -125,7 +140,6 @@ impl Entry {
             attendees: AtomicU32::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             pending: Mutex::new(Pending { seat, ticket: None }),
-            tried: Box::default(),
             part: None,
             origin: OnceLock::new(),
             is_saved: AtomicBool::new(is_saved),
@@ -145,13 +159,21 @@ impl Entry {
         Self { part, ..self }
     }
 
-    pub(super) fn tried_on(self, nodes: Vec<NodeName>) -> Self {
-        Self { tried: nodes.into(), ..self }
+    pub(super) fn tried_on(mut self, nodes: Vec<NodeName>) -> Self {
+        if !nodes.is_empty() {
+            self.rare.get_or_insert_with(|| Box::new(Rare::NONE)).tried = nodes;
+        }
+        self
+    }
+
+    fn rare(&self) -> &Rare {
+        static NOTHING: Rare = Rare::NONE;
+        self.rare.as_deref().unwrap_or(&NOTHING)
     }
 
     /// Whether its create failed on this node before it came where it is.
     pub(super) fn was_tried_on(&self, node: &NodeName) -> bool {
-        self.tried.contains(node)
+        self.tried().contains(node)
     }
 
     /// Whose it is, and what the front end calls it.
@@ -161,7 +183,7 @@ impl Entry {
 
     /// The node that runs it, if it is a main meeting.
     pub(super) fn main_on(&self) -> Option<&NodeName> {
-        self.parent_internal_id.is_none().then_some(&self.node)
+        self.parent_internal_id().is_none().then_some(&self.node)
     }
 
     /// The node that runs it.
@@ -172,8 +194,8 @@ impl Entry {
     /// `meetingID` for calls to the node about this meeting. A plain id or a breakout room's could be the
     /// beginning of another meeting's internal id, which a node would take instead.
     pub fn node_meeting_id(&self) -> Cow<'_, str> {
-        let is_breakout = self.parent_internal_id.is_some();
-        match &self.other_name {
+        let is_breakout = self.parent_internal_id().is_some();
+        match &self.rare().other_name {
             None if !is_breakout => self.name().into(),
             Some(digest) if !is_breakout && identity::owner(digest).is_some() => (&**digest).into(),
             _ => (&*self.internal_id).into(),
@@ -182,7 +204,7 @@ impl Entry {
 
     /// What it was created as on its node.
     fn name(&self) -> String {
-        match &self.other_name {
+        match &self.rare().other_name {
             None => identity::scoped(&self.key.scope, &self.key.id),
             Some(name) => name.to_string(),
         }
@@ -190,15 +212,15 @@ impl Entry {
 
     /// What the front end created this breakout room as, if it did.
     pub fn created_as(&self) -> Option<&str> {
-        self.parent_internal_id.as_ref()?;
-        let (owner, id) = identity::owner(self.other_name.as_ref()?)?;
+        self.parent_internal_id()?;
+        let (owner, id) = identity::owner(self.rare().other_name.as_ref()?)?;
         (owner == self.key.scope).then_some(id)
     }
 
     /// Whether it counts among its tenant's meetings. A breakout room does if a front end has created it; one
     /// that its node has made is a part of its main meeting, and so are its people.
     pub fn counts(&self) -> bool {
-        self.parent_internal_id.is_none() || self.created_as().is_some()
+        self.parent_internal_id().is_none() || self.created_as().is_some()
     }
 
     /// BigBlueButton's internal id.
@@ -208,7 +230,7 @@ impl Entry {
 
     /// For a breakout room, the internal id of its parent.
     pub fn parent_internal_id(&self) -> Option<&str> {
-        self.parent_internal_id.as_deref()
+        self.rare().parent_internal_id.as_deref()
     }
 
     /// When it was placed, or first seen, ms since 1970.
@@ -255,7 +277,7 @@ impl Entry {
     /// Weighs on its node what it weighs now. It was last weighed so long ago.
     pub(super) fn weigh(&self, live: &Arc<Live>, steady_ms: u64, after: Duration) {
         self.joins.polled(after);
-        if self.phase() != Phase::Running || self.parent_internal_id.is_some() {
+        if self.phase() != Phase::Running || self.parent_internal_id().is_some() {
             return self.burden.lift();
         }
         let here = f64::from(self.attendees().saturating_add(self.joins.sum()));
@@ -348,7 +370,7 @@ impl Entry {
 
     /// Nodes on which its create failed.
     pub(super) fn tried(&self) -> &[NodeName] {
-        &self.tried
+        &self.rare().tried
     }
 
     /// Counts a poll that does not show it; returns how many there were in a row. What was counted during
@@ -370,7 +392,7 @@ impl Entry {
 
     /// Where it was made, as its front end says. Looked up once, when somebody asks.
     pub fn origin(&self) -> &Origin {
-        self.origin.get_or_init(|| Origin::of(&self.xml()))
+        self.origin.get_or_init(|| Box::new(Origin::of(&self.xml())))
     }
 
     /// No longer counts for its tenant: it leaves the directory.
@@ -405,7 +427,7 @@ impl Entry {
             node_meeting_id: self.name(),
             internal_id: self.internal_id.to_string(),
             created_at_ms: self.created_at_ms,
-            parent_internal_id: self.parent_internal_id.as_deref().map(str::to_owned),
+            parent_internal_id: self.parent_internal_id().map(str::to_owned),
             extent: Extent {
                 expected_thousandths: predict::thousandths(self.expected.into()),
                 peak: self.peak(),
@@ -421,7 +443,7 @@ mod tests {
 
     #[test]
     fn an_entry_stays_within_the_allocators_class() {
-        // With the two counts of its Arc; the next class is 448 bytes.
-        assert!(size_of::<Entry>() + 16 <= 384, "{}", size_of::<Entry>());
+        // With the two counts of its Arc; the next class is 384 bytes.
+        assert!(size_of::<Entry>() + 16 <= 320, "{}", size_of::<Entry>());
     }
 }
