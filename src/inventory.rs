@@ -7,6 +7,7 @@ pub mod branding;
 mod choosing;
 mod comparing;
 mod keeper;
+mod mixed;
 mod record;
 mod seen;
 

@@ -24,7 +24,7 @@ mod undelivered;
 pub use branding::{Asset, AssetKey, AssetKind, Branding, Look, LostFile};
 pub use callback::{Callback, CallbackKind, CallbackToken, Delivery, NewDelivery, Settled};
 pub use chronicle::{Counted, MeetingLine, NodeLine, spacing_ms};
-pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Policy};
+pub use cluster::{B3lbFactors, Cluster, ClusterGroup, Mixed, Policy};
 pub use command::Command;
 pub use history::{
     HistoryKey, HistoryRow, Hour, Moments, Past, Peak, SHARE_OF_MANY, SHARE_OF_ROOM,

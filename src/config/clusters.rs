@@ -66,29 +66,12 @@ pub(super) fn groups(item: &Item<'_>, known: &Section) -> (Vec<ClusterGroup>, Na
     let mut names = Names::new("cluster group");
     let groups = item.list(|item| {
         let group = item.fields(|fields| group(fields, &known.names, &mut names))?;
-        warn_if_mixed(item, &group, &known.clusters);
+        if let Some(mixed) = group.mixed(&known.clusters) {
+            item.warn(mixed);
+        }
         Some(group)
     });
     (groups, names)
-}
-
-/// Loads by different policies are of different units.
-fn warn_if_mixed(item: &Item<'_>, group: &ClusterGroup, clusters: &[Cluster]) {
-    let of = |name: &String| clusters.iter().find(|cluster| cluster.name == *name);
-    let members: Vec<&Cluster> = group.clusters.iter().filter_map(of).collect();
-    if members.windows(2).all(|two| two[0].policy == two[1].policy) {
-        return;
-    }
-    let named: Vec<String> = members
-        .iter()
-        .map(|cluster| format!("{} ({})", cluster.name, cluster.policy.as_str()))
-        .collect();
-    item.warn(format_args!(
-        "cluster group {:?} has clusters of different load policies: {}; their loads cannot be compared, so meetings of \
-         its tenants are placed as by `predictive`: give its clusters the same policy, or each a group of its own",
-        group.name,
-        named.join(", ")
-    ));
 }
 
 pub(super) fn group(

@@ -7,6 +7,7 @@ use humantime::format_rfc3339_seconds;
 use log::{info, warn};
 
 use super::branding;
+use super::mixed;
 use super::record;
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
@@ -57,6 +58,7 @@ pub async fn choose(
                 warn_of(applied);
                 settings.inventory = known;
             }
+            mixed::warn_of_new(&settings.inventory, &[&of_file]);
             seen.put(file);
             return Ok(applied.clone());
         }
@@ -82,6 +84,7 @@ pub async fn choose(
         }
         if let Some(applied) = applied {
             branding::forget_unused(&settings.inventory, store).await;
+            mixed::warn_of_new(&settings.inventory, &[&of_file]);
             seen.put(file);
             return Ok(applied);
         }

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::branding;
 use super::choosing::{TRIES, is_shared, name_of, refusal_of, resolved, save_nodes, warn_of};
+use super::mixed;
 use super::record;
 use super::seen::{Seen, print_of};
 use crate::chain::Chain;
@@ -136,6 +137,7 @@ impl Keeper {
                 Err(trouble) => self.is_there(&next, base).await.ok_or(trouble)?,
             };
             info!("{} of {} by {by}", change.action, change.object);
+            mixed::warn_of_new(&next, &[inventory]);
             self.put_in_force(applied, next, true).await;
             branding::forget_unused(&self.in_force().inventory, self.store.as_ref()).await;
             return Ok((told, self.in_force()));
@@ -187,6 +189,7 @@ impl Keeper {
         let of_file = &settings.inventory;
         match self.tell(of_file).await {
             Ok((applied, whole)) => {
+                mixed::warn_of_new(&whole, &[&self.in_force().inventory, of_file]);
                 self.put_in_force(applied, whole, true).await;
                 seen.put(file);
             }
@@ -213,6 +216,7 @@ impl Keeper {
                     );
                     return false;
                 }
+                mixed::warn_of_new(&whole, &[inventory, of_file]);
                 self.put_in_force(applied.clone(), whole, false).await;
                 error!(
                     "the file is in force here but not saved, other instances do not know it: send SIGHUP \
@@ -405,6 +409,7 @@ impl Keeper {
             "clusters, nodes and tenants are in force as {} has applied them, revision {}",
             applied.by, applied.revision
         );
+        mixed::warn_of_new(&inventory, &[&here.inventory]);
         self.put_in_force(applied, inventory, true).await;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Clusters: sets of nodes that share one load policy, and groups of clusters for tenants.
 
+use std::fmt;
+
 use crate::bbb::Algorithm;
 
 /// A named set of nodes that share one load policy.
@@ -69,4 +71,42 @@ pub struct ClusterGroup {
     pub name: String,
     /// Names of its clusters.
     pub clusters: Vec<String>,
+}
+
+impl ClusterGroup {
+    /// What is to be said of it where its clusters, which are among these, have different policies.
+    pub fn mixed(&self, clusters: &[Cluster]) -> Option<Mixed> {
+        let of = |name: &String| clusters.iter().find(|cluster| cluster.name == *name);
+        let members: Vec<&Cluster> = self.clusters.iter().filter_map(of).collect();
+        if members.windows(2).all(|two| two[0].policy == two[1].policy) {
+            return None;
+        }
+        let clusters =
+            members.iter().map(|cluster| (cluster.name.clone(), cluster.policy.as_str()));
+        Some(Mixed { group: self.name.clone(), clusters: clusters.collect() })
+    }
+}
+
+/// A cluster group whose clusters have different load policies: loads by these are of different units. As a text it
+/// is a warning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mixed {
+    group: String,
+    /// With the words for their policies.
+    clusters: Vec<(String, &'static str)>,
+}
+
+impl fmt::Display for Mixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<_> =
+            self.clusters.iter().map(|(name, policy)| format!("{name} ({policy})")).collect();
+        write!(
+            f,
+            "cluster group {:?} has clusters of different load policies: {}; their loads cannot be compared, so \
+             meetings of its tenants are placed as by `predictive`: give its clusters the same policy, or each a group \
+             of its own",
+            self.group,
+            named.join(", ")
+        )
+    }
 }

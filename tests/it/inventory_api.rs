@@ -106,3 +106,49 @@ async fn a_key_is_replaced_and_nothing_of_the_api_is_lost() {
     assert_eq!(pool.ended().await.code(), Some(1));
     assert!(pool.log().contains("store.former_key"), "{}", pool.log());
 }
+
+#[tokio::test]
+async fn a_group_of_different_policies_is_warned_of_once_whoever_makes_it_so() {
+    let mut pool = Pool::start(config()).await;
+    let admin = Operator::of(&pool, "admin").await;
+    let said = |pool: &Pool, clusters: &str| {
+        let has = "has clusters of different load policies:";
+        pool.log().matches(&format!("cluster group \"both\" {has} {clusters};")).count()
+    };
+    let (first, other) = ("main (predictive), old (b3lb)", "main (predictive), old (b3scale)");
+    let posted = [
+        ("/clusters", json!({"name": "old", "policy": "b3lb"})),
+        ("/cluster-groups", json!({"name": "both", "clusters": ["main", "old"]})),
+        ("/clusters", json!({"name": "apart", "policy": "b3scale"})),
+    ];
+    for (path, document) in posted {
+        assert_eq!(admin.call(Method::POST, path, Some(document)).await.status, 201);
+    }
+    eventually("it is warned of", async || said(&pool, first) == 1).await;
+    for policy in ["predictive", "b3scale"] {
+        let patch = json!({"policy": policy});
+        assert_eq!(admin.call(Method::PATCH, "/clusters/old", Some(patch)).await.status, 200);
+    }
+    eventually("that is another one", async || said(&pool, other) == 1).await;
+    // Read again, it is the same as before; and what a file says is told with its line, as ever.
+    let yaml = pool.config_yaml();
+    pool.reload(&yaml).await;
+    assert_eq!((said(&pool, first), said(&pool, other)), (1, 1), "{}", pool.log());
+    let main = "  - name: main\n";
+    let third = yaml.replace(main, &format!("{main}    policy: b3lb\n"));
+    pool.reload(&third).await;
+    assert_eq!(said(&pool, "main (b3lb), old (b3scale)"), 1, "{}", pool.log());
+    let (clusters, groups) = ("clusters:\n", "cluster_groups:\n");
+    let of_file = yaml
+        .replace(clusters, &format!("{clusters}  - {{ name: new, policy: b3lb }}\n"))
+        .replace(groups, &format!("{groups}  - {{ name: both, clusters: [main, new] }}\n"));
+    pool.reload(&of_file).await;
+    assert_eq!(said(&pool, "main (predictive), new (b3lb)"), 1, "{}", pool.log());
+    // A start says it again.
+    pool.reload(&yaml).await;
+    let both = json!({"name": "both", "clusters": ["main", "old"]});
+    assert_eq!(admin.call(Method::POST, "/cluster-groups", Some(both)).await.status, 201);
+    eventually("it is so again", async || said(&pool, other) == 2).await;
+    pool.restart().await;
+    assert_eq!(said(&pool, other), 3, "{}", pool.log());
+}
