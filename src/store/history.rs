@@ -1,5 +1,6 @@
 //! What is learned of the size of meetings.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -132,10 +133,21 @@ pub(super) struct Place {
     pub(super) hour: i64,
 }
 
-/// Where to go on; before all rows where nothing is told.
-pub(super) fn after(mark: Option<&Mark>) -> Place {
-    let first = || Place { tenant: Vec::new(), sub: i64::MIN, room: Vec::new(), hour: i64::MIN };
-    mark.map_or_else(first, |mark| mark.0.clone())
+/// Before all rows.
+const FIRST: Place = Place { tenant: Vec::new(), sub: i64::MIN, room: Vec::new(), hour: i64::MIN };
+
+/// Behind which place the rows are that are sought. Those of one tenant begin and end among these, however many others
+/// there are; none where all of them are before the mark.
+pub(super) fn begin(sought: &Sought) -> Option<Place> {
+    let place = sought.after.as_ref().map_or(FIRST, |mark| mark.0.clone());
+    let Some(of) = sought.tenant.as_ref().map(|slug| slug.as_str().as_bytes()) else {
+        return Some(place);
+    };
+    match place.tenant.as_slice().cmp(of) {
+        Ordering::Less => Some(Place { tenant: of.to_vec(), ..FIRST }),
+        Ordering::Equal => Some(place),
+        Ordering::Greater => None,
+    }
 }
 
 /// From when on, as a column has it; all rows are also those of times that cannot be.
@@ -234,7 +246,7 @@ mod tests {
             Place { tenant: b"acme".to_vec(), sub: -7, room: vec![0xff, 0, b' '], hour: 999 };
         let mark = Mark(place);
         assert_eq!(mark.to_string().parse(), Ok(mark));
-        let whole = Mark(after(None));
+        let whole = Mark(FIRST);
         assert_eq!(whole.to_string().parse(), Ok(whole));
         for odd in ["", "a", "61 0 61", "61 0 61 0 0", "6 0 61 0", "61 x 61 0", "61 0 zz 0"] {
             assert_eq!(odd.parse::<Mark>(), Err(NoMark), "{odd}");

@@ -1,7 +1,5 @@
 //! The SQL of what is learned of the size of meetings.
 
-use std::cmp::Ordering;
-
 use async_trait::async_trait;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
@@ -11,7 +9,7 @@ use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak};
 use crate::store::Error;
 use crate::store::counters::to_column;
 use crate::store::history::{
-    Aged, Forgotten, Histories, Kept, Learned, Place, Sought, after, learned, of_forgotten, since,
+    Aged, Forgotten, Histories, Kept, Learned, Place, Sought, begin, learned, of_forgotten, since,
     to_columns,
 };
 
@@ -169,17 +167,10 @@ impl ToSql for Text<'_> {
 }
 
 fn list(db: &Connection, sought: &Sought) -> rusqlite::Result<Learned> {
-    let mut place = after(sought.after.as_ref());
-    let mut sql = LIST;
-    if let Some(of) = sought.tenant.as_ref().map(|slug| slug.as_str().as_bytes()) {
-        sql = LIST_OF;
-        match place.tenant.as_slice().cmp(of) {
-            Ordering::Less => place = Place { tenant: of.to_vec(), ..after(None) },
-            Ordering::Equal => {}
-            Ordering::Greater => return Ok(Learned::default()),
-        }
-    }
-    let Place { tenant, sub, room, hour } = place;
+    let Some(Place { tenant, sub, room, hour }) = begin(sought) else {
+        return Ok(Learned::default());
+    };
+    let sql = if sought.tenant.is_some() { LIST_OF } else { LIST };
     let [tenant, room] = [&tenant, &room].map(|bytes| Text(bytes));
     let since_s = since(sought.since_s);
     let mut statement = db.prepare_cached(sql)?;

@@ -10,13 +10,13 @@ use super::ledger::get;
 use super::rows::Unreadable;
 use super::text::{from_column, to_column as text};
 use super::{Postgres, WITHIN};
-use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak, SHARE_OF_MANY, SHARE_OF_ROOM, Slug};
+use crate::model::{HistoryRow, MOST_ATTENDEES, Past, Peak, SHARE_OF_MANY, SHARE_OF_ROOM};
 use crate::store::Error;
 use crate::store::counters::to_column;
 use crate::store::health::Asking;
 use crate::store::history::{
-    Aged, Columns, Forgotten, Histories, Kept, Learned, Place, Sought, after, learned,
-    of_forgotten, since, to_columns,
+    Aged, Columns, Forgotten, Histories, Kept, Learned, Place, Sought, begin, learned,
+    of_forgotten, to_columns,
 };
 
 /// The rows of one meeting. The latest one counts for its share, and the first ones alike. What cannot be right is begun anew. Only what was
@@ -47,13 +47,6 @@ const PUT: &str = "INSERT INTO history
         ORDER BY tenant COLLATE \"C\", sub_id, room COLLATE \"C\", hour
     ON CONFLICT (tenant, sub_id, room, hour) DO UPDATE SET seen = excluded.seen, mean = excluded.mean,
         variance = excluded.variance, learned_at_s = excluded.learned_at_s";
-
-const LIST: &str =
-    "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
-    WHERE learned_at_s >= $1 AND ($2::text IS NULL OR tenant = $2)
-        AND ($3::text IS NULL OR room = $3 AND sub_id >= 0)
-        AND (tenant, sub_id, room, hour) > ($4, $5::int, $6, $7::int)
-    ORDER BY tenant, sub_id, room, hour LIMIT $8";
 
 const RESET: &str = "DELETE FROM history WHERE ($1::text IS NULL OR tenant = $1)
     AND ($2::text IS NULL OR room = $2 AND sub_id >= 0) AND ($3::int IS NULL OR sub_id = $3)";
@@ -103,18 +96,20 @@ impl Histories for Postgres {
     }
 
     async fn history(&self, sought: &Sought) -> Result<Learned, Error> {
-        let place = after(sought.after.as_ref());
+        let Some(place) = begin(sought) else { return Ok(Learned::default()) };
         // Whatever stands there is UTF-8 without NUL; what somebody makes up is no failure of the store.
         let [tenant, room] = [&place.tenant, &place.room]
             .map(|word| String::from_utf8_lossy(word).replace('\0', "\u{1}"));
         let [sub, hour] = [place.sub, place.hour].map(clamped);
-        let of = sought.tenant.as_ref().map(Slug::as_str);
         let named = sought.room.as_deref().map(text);
-        let (since_s, limit) = (since(sought.since_s), i64::from(sought.limit));
-        let values: [&(dyn ToSql + Sync); 8] =
-            [&since_s, &of, &named, &tenant, &sub, &room, &hour, &limit];
+        let (since_s, limit) = (to_column(sought.since_s), i64::from(sought.limit));
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&tenant, &sub, &room, &hour, &limit];
+        values.extend(named.as_ref().map(|named| named as &(dyn ToSql + Sync)));
+        if is_of_late(sought) {
+            values.push(&since_s);
+        }
         let reader = self.reader().await?;
-        let rows = reader.rows(LIST, &values).await?;
+        let rows = reader.rows(&list(sought), &values).await?;
         Ok(learned(&reader.read_all(&rows, kept)?, sought.limit, from_column))
     }
 
@@ -183,6 +178,34 @@ impl Postgres {
         };
         health.timed(Asking::Ask, changing).await
     }
+}
+
+/// The rows that are sought, behind a place: `$1` to `$4`; at most `$5`; of a room, and learned since then, where that is
+/// wanted. Nothing else stands in it: what is prepared is soon planned once for all values, and then without an index
+/// that helps with some of them only.
+pub(super) fn list(sought: &Sought) -> String {
+    let (place, order) = if sought.tenant.is_some() {
+        ("tenant = $1 AND (sub_id, room, hour) > ($2, $3, $4)", "sub_id, room, hour")
+    } else {
+        ("(tenant, sub_id, room, hour) > ($1, $2, $3, $4)", "tenant, sub_id, room, hour")
+    };
+    let (of_room, since) = match (sought.room.is_some(), is_of_late(sought)) {
+        (false, false) => ("", ""),
+        (true, false) => (OF_ROOM, ""),
+        (false, true) => ("", " AND learned_at_s >= $6"),
+        (true, true) => (OF_ROOM, " AND learned_at_s >= $7"),
+    };
+    format!(
+        "SELECT tenant, sub_id, room, hour, seen, mean, variance, learned_at_s FROM history
+            WHERE {place}{of_room}{since} ORDER BY {order} LIMIT $5"
+    )
+}
+
+const OF_ROOM: &str = " AND room = $6 AND sub_id >= 0";
+
+/// Whether not all rows are wanted, those of times that cannot be among them.
+fn is_of_late(sought: &Sought) -> bool {
+    sought.since_s > 0
 }
 
 /// What a meeting teaches, in columns.

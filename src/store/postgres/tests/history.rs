@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::{Hour, MeetingKey, Peak, Scope};
 use crate::store::Histories;
+use crate::store::postgres::history::list;
 
 #[tokio::test]
 async fn meetings_are_learned_all_or_none_and_by_nobody_in_a_circle() {
@@ -34,4 +35,34 @@ async fn meetings_are_learned_all_or_none_and_by_nobody_in_a_circle() {
     back.unwrap();
     put.unwrap();
     assert_eq!(gone.unwrap(), 2);
+}
+
+/// Whatever the values are: who has asked a few times is answered by one plan for all.
+#[tokio::test]
+async fn rows_of_one_tenant_are_found_by_the_key() {
+    let database = Server::shared().create_database();
+    drop(open(&database).await);
+    let plan = async |sought: &Sought, values: &str| {
+        let explain = format!(
+            "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+            SET enable_bitmapscan = off; SET enable_sort = off;
+            PREPARE listing AS {};
+            EXPLAIN (COSTS OFF) EXECUTE listing({values})",
+            list(sought)
+        );
+        sql(&database, &explain).await
+    };
+    let acme = Sought { tenant: "acme".parse().ok(), ..Sought::default() };
+    let of = plan(&acme, "'acme', 0, '', 0, 10").await;
+    let place = "(tenant = $1) AND (ROW(sub_id, room, hour) > ROW($2, $3, $4))";
+    assert!(of.contains(&format!("Index Cond: ({place})")), "{of}");
+    assert!(!of.contains("Sort") && !of.contains("Filter"), "{of}");
+    let room = Sought { room: Some("m".to_owned()), ..acme.clone() };
+    let of_room = plan(&room, "'acme', 0, '', 0, 10, 'm'").await;
+    let of_room_only = format!("Index Cond: ({place} AND (sub_id >= 0) AND (room = $6))");
+    assert!(of_room.contains(&of_room_only), "{of_room}");
+    let late = Sought { since_s: 1, ..room };
+    let of_late = plan(&late, "'acme', 0, '', 0, 10, 'm', 1").await;
+    assert!(of_late.contains(&of_room_only), "{of_late}");
+    assert!(of_late.contains("Filter: (learned_at_s >= $7)"), "{of_late}");
 }
