@@ -3,24 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use http::{Method, Uri};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::harness::{Config, Front, Pool, Postgres, Tenant, eventually};
 
 const CALLBACKS: usize = 500;
+/// Those of them that are told to the end before one is killed, and those that it may then have on their way: more than
+/// both instances can have.
+const BEFORE: usize = 200;
+const UNTIL_THE_KILL: usize = 264;
 /// Tenants, each with a front end of its own.
 const TENANTS: [&str; 4] = ["acme", "bolt", "cone", "dome"];
 /// What one of them is told at the same time.
 const AT_ONCE: usize = 2;
-const ANSWERS_AFTER: Duration = Duration::from_millis(100);
 
 fn config(server: &Postgres, database: &str) -> Config {
     let config = Config::new()
@@ -34,7 +36,7 @@ fn token(number: usize) -> String {
     format!("{number:048x}")
 }
 
-/// A front end that takes its time, so that something is always on its way, and notes what it is told at once.
+/// A front end that notes what it is told at once, and answers when it may: until then that is on its way.
 struct Slow {
     address: SocketAddr,
     told: Told,
@@ -42,18 +44,20 @@ struct Slow {
 }
 
 type Told = Arc<Mutex<BTreeMap<String, usize>>>;
+type Heard = (Told, watch::Receiver<bool>);
 
 impl Slow {
-    async fn start() -> Self {
+    async fn start(may_answer: watch::Receiver<bool>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let told = Told::default();
-        let hear = async |State(told): State<Told>, uri: Uri| {
+        let hear = async |State((told, mut may_answer)): State<Heard>, uri: Uri| {
             let meeting = uri.path().trim_start_matches('/').to_owned();
             *told.lock().entry(meeting).or_default() += 1;
-            sleep(ANSWERS_AFTER).await;
+            // An error is a test that is over.
+            drop(may_answer.wait_for(|may| *may).await);
         };
-        let router = Router::new().fallback(hear).with_state(told.clone());
+        let router = Router::new().fallback(hear).with_state((told.clone(), may_answer));
         let serves = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
         });
@@ -88,9 +92,10 @@ async fn a_kill_loses_no_callback_and_doubles_only_what_was_on_its_way() {
     let database = server.create_database();
     let one = Pool::start(config(server, &database)).await;
     let mut two = Pool::start(config(server, &database)).await;
+    let (answers, may_answer) = watch::channel(true);
     let mut fronts = Vec::new();
     for _ in TENANTS {
-        fronts.push(Slow::start().await);
+        fronts.push(Slow::start(may_answer.clone()).await);
     }
     let rows: Vec<String> = (0..CALLBACKS)
         .map(|number| {
@@ -106,15 +111,18 @@ async fn a_kill_loses_no_callback_and_doubles_only_what_was_on_its_way() {
         "INSERT INTO callbacks (token, kind, tenant, sub_id, meeting_id, node, node_meeting_id,
             target, created_at_ms)";
     server.sql(&database, &format!("{insert} VALUES {}", rows.join(",")));
-    call([&one, &two], 0..CALLBACKS / 2).await;
-    // There is more than both can have on their way.
+    call([&one, &two], 0..BEFORE).await;
+    eventually("the first ones are told", async || told(&fronts).len() == BEFORE).await;
+    answers.send_replace(false);
+    call([&one, &two], BEFORE..UNTIL_THE_KILL).await;
     let delivers = async || two.metrics().await.get("portico_callbacks_in_flight") > 0.5;
     eventually("it delivers", delivers).await;
     two.kill9();
     let holders = "SELECT holder, meeting_id FROM deliveries JOIN callbacks USING (token)
         WHERE state = 'pending' AND holder <> 0";
     let held = server.sql(&database, holders);
-    for number in CALLBACKS / 2..CALLBACKS {
+    answers.send_replace(true);
+    for number in UNTIL_THE_KILL..CALLBACKS {
         let target = format!("/b3lb/c/{}", token(number));
         let reply = one.tenant("acme").send(Method::GET, &target, &[], "").await;
         assert_eq!(reply.status, 200);

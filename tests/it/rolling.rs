@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portico::sim::Node;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::harness::{
     Balancer, Client, Config, Plan, Pool, Reply, Steady, Tenant, Wrk, eventually,
@@ -14,8 +14,8 @@ use crate::harness::{
 
 /// Front ends at once.
 const FRONT_ENDS: usize = 6;
-/// Between two requests of one front end.
-const PACE: Duration = Duration::from_millis(3);
+/// From one request of a front end to its next, where the answer is there by then.
+const PACE: Duration = Duration::from_millis(5);
 
 /// Ended meetings stay on a node for two minutes; the simulated ones are short.
 fn config() -> Config {
@@ -65,6 +65,8 @@ impl Load {
 async fn keep_asking(mut front_end: Steady, number: usize, stop: Arc<AtomicBool>) -> Asked {
     let mut asked = Asked::default();
     let mut round = 0;
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.load(Ordering::SeqCst) {
         let id = format!("room{number}-{round}");
         let calls = [
@@ -76,6 +78,7 @@ async fn keep_asking(mut front_end: Steady, number: usize, stop: Arc<AtomicBool>
             ("end", format!("meetingID={id}")),
         ];
         for (call, query) in calls {
+            pace.tick().await;
             match front_end.get(call, &query).await {
                 Ok(reply) if is_fine(call, &reply) => asked.answered += 1,
                 Ok(reply) => {
@@ -83,7 +86,6 @@ async fn keep_asking(mut front_end: Steady, number: usize, stop: Arc<AtomicBool>
                 }
                 Err(error) => asked.failed.push(format!("{call} {id}: {error:?}")),
             }
-            sleep(PACE).await;
         }
         round += 1;
     }
