@@ -52,7 +52,7 @@ use tokio::sync::watch;
 pub use capacity::Capacity;
 pub use chronicle::{Chronicle, Line};
 pub use claims::{Claim, Claims};
-pub use clock::{Clock, now_ms};
+pub use clock::{Clock, Moment, now_ms};
 pub use directory::{Directory, Sought};
 pub use doubles::{Double, Seen, Verdict, judge};
 pub use entry::{Entry, Phase};

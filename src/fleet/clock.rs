@@ -1,12 +1,33 @@
 //! The one place that reads the wall clock. Whatever decides anything is given the time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+/// When something was, by both clocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// The time of day that it was, ms since 1970. It is shown; nothing is decided by it, as clocks are set.
+    pub day_ms: u64,
+    /// By the [steady](Clock::steady_ms) clock.
+    pub steady_ms: u64,
+}
+
+impl Moment {
+    /// So many milliseconds before.
+    #[must_use]
+    pub fn before(self, ms: u64) -> Self {
+        Self {
+            day_ms: self.day_ms.saturating_sub(ms),
+            steady_ms: self.steady_ms.saturating_sub(ms),
+        }
+    }
 }
 
 /// The time as a fleet sees it: that of this machine, or of a simulated day.
@@ -53,6 +74,14 @@ impl Clock {
         }
     }
 
+    /// Sets the time of day of a simulated one as an operator does whose clock was wrong: nothing grows older.
+    #[cfg(test)]
+    pub fn correct(&self, at_ms: u64) {
+        if let Self::Simulated { now, .. } = self {
+            now.store(at_ms, Ordering::Relaxed);
+        }
+    }
+
     /// The time of day, ms since 1970. An operator, or NTP, may set it back.
     pub fn now_ms(&self) -> u64 {
         match self {
@@ -83,6 +112,27 @@ impl Clock {
         };
         self.steady_ms().saturating_sub(age_ms)
     }
+
+    /// Now.
+    pub fn moment(&self) -> Moment {
+        Moment { day_ms: self.now_ms(), steady_ms: self.steady_ms() }
+    }
+
+    /// When it was then, ms since 1970, as the time of day is now.
+    pub fn moment_of(&self, day_ms: u64) -> Moment {
+        Moment { day_ms, steady_ms: self.steady_of(day_ms) }
+    }
+
+    /// Whether so much time of this machine, whatever the speed, is over since then, by the
+    /// [steady](Self::steady_ms) clock.
+    pub fn is_past(&self, since_steady_ms: u64, span: Duration) -> bool {
+        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let span_ms = match self {
+            Self::Real { speed, .. } => times(span_ms, *speed),
+            Self::Simulated { .. } => span_ms,
+        };
+        self.steady_ms().saturating_sub(since_steady_ms) >= span_ms
+    }
 }
 
 /// The usual speed changes nothing, however large the number.
@@ -101,8 +151,6 @@ const OLDEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -115,6 +163,10 @@ mod tests {
         let minute_ago = fast.now_ms() - 60_000;
         let hour_ms = fast.steady_ms() - fast.steady_of(minute_ago);
         assert!((3_600_000..3_700_000).contains(&hour_ms), "{hour_ms}");
+        for (clock, before_ms) in [(&usual, before.0), (&fast, before.1)] {
+            assert!(clock.is_past(before_ms, Duration::from_secs(10)));
+            assert!(!clock.is_past(before_ms, Duration::from_secs(11)), "a grace is no age");
+        }
         assert_eq!(times(u64::MAX, 1.0), u64::MAX);
     }
 }

@@ -1,5 +1,6 @@
 //! The health of a node as a small state machine over the results of its polls.
 
+use super::clock::Moment;
 use super::instances::event::State;
 use crate::model::Health;
 
@@ -18,8 +19,8 @@ pub(super) struct Tracker {
     pub(super) health: Health,
     /// Why the last failed poll failed; kept until the node is up again.
     pub(super) reason: Option<String>,
-    /// When `health` last changed, ms since 1970; 0 is never.
-    pub(super) since_ms: u64,
+    /// When `health` last changed; at 0 in 1970 is never.
+    pub(super) since: Moment,
     failures: u32,
     successes: u32,
 }
@@ -35,19 +36,19 @@ pub struct Change {
 
 impl Tracker {
     /// As another instance's polls have it. What it says in words that we do not know leaves ours.
-    pub(super) fn follow(&mut self, state: &State, now_ms: u64) {
+    pub(super) fn follow(&mut self, state: &State, now: Moment) {
         if state.health == Health::Unknown {
             return;
         }
-        let since_ms = match state.age_ms {
-            Some(age_ms) => now_ms.saturating_sub(age_ms),
-            None if state.health == self.health => self.since_ms,
-            None => now_ms,
+        let since = match state.age_ms {
+            Some(age_ms) => now.before(age_ms),
+            None if state.health == self.health => self.since,
+            None => now,
         };
         *self = Self {
             health: state.health,
             reason: state.reason.clone(),
-            since_ms,
+            since,
             failures: state.failures,
             successes: state.successes,
         };
@@ -59,12 +60,12 @@ impl Tracker {
     }
 
     /// A good poll. An unknown node is up at once, others after `up_after` in a row.
-    pub(super) fn good(&mut self, thresholds: Thresholds, now_ms: u64) -> Option<Change> {
+    pub(super) fn good(&mut self, thresholds: Thresholds, now: Moment) -> Option<Change> {
         self.failures = 0;
         self.successes = self.successes.saturating_add(1);
         if self.health == Health::Unknown || self.successes >= thresholds.up_after {
             self.reason = None;
-            return self.turn(Health::Up, now_ms);
+            return self.turn(Health::Up, now);
         }
         None
     }
@@ -74,34 +75,34 @@ impl Tracker {
         &mut self,
         reason: String,
         thresholds: Thresholds,
-        now_ms: u64,
+        now: Moment,
     ) -> Option<Change> {
         self.successes = 0;
         self.failures = self.failures.saturating_add(1);
         self.reason = Some(reason);
         if self.health == Health::Down || self.failures >= thresholds.down_after {
-            return self.turn(Health::Down, now_ms);
+            return self.turn(Health::Down, now);
         }
-        self.turn(Health::Suspect, now_ms)
+        self.turn(Health::Suspect, now)
     }
 
     /// A request that could not reach the node: suspect until polls say more. It does not count towards
     /// `down`, which many requests at once would reach in no time.
-    pub(super) fn doubt(&mut self, reason: String, now_ms: u64) -> Option<Change> {
+    pub(super) fn doubt(&mut self, reason: String, now: Moment) -> Option<Change> {
         if self.health != Health::Up {
             return None;
         }
         self.successes = 0;
         self.reason = Some(reason);
-        self.turn(Health::Suspect, now_ms)
+        self.turn(Health::Suspect, now)
     }
 
-    fn turn(&mut self, to: Health, now_ms: u64) -> Option<Change> {
+    fn turn(&mut self, to: Health, now: Moment) -> Option<Change> {
         let from = std::mem::replace(&mut self.health, to);
         if from == to {
             return None;
         }
-        self.since_ms = now_ms;
+        self.since = now;
         Some(Change { from, to })
     }
 }
@@ -111,6 +112,10 @@ mod tests {
     use super::*;
 
     const THRESHOLDS: Thresholds = Thresholds { down_after: 3, up_after: 2 };
+
+    const fn at(ms: u64) -> Moment {
+        Moment { day_ms: ms, steady_ms: ms }
+    }
 
     /// Feeds a sequence of `+` and `-` and writes the health after each.
     fn run(polls: &str) -> String {
@@ -125,8 +130,8 @@ mod tests {
             .chars()
             .map(|poll| {
                 match poll {
-                    '+' => tracker.good(THRESHOLDS, 1),
-                    _ => tracker.bad("refused".into(), THRESHOLDS, 1),
+                    '+' => tracker.good(THRESHOLDS, at(1)),
+                    _ => tracker.bad("refused".into(), THRESHOLDS, at(1)),
                 };
                 letter(tracker.health)
             })
@@ -153,11 +158,11 @@ mod tests {
     #[test]
     fn a_doubt_takes_an_up_node_out_and_counts_no_further() {
         let mut tracker = Tracker::default();
-        tracker.good(THRESHOLDS, 1);
+        tracker.good(THRESHOLDS, at(1));
         for _ in 0..10 {
-            tracker.doubt("refused".into(), 2);
+            tracker.doubt("refused".into(), at(2));
         }
-        assert_eq!((tracker.health, tracker.since_ms), (Health::Suspect, 2));
+        assert_eq!((tracker.health, tracker.since), (Health::Suspect, at(2)));
         assert_eq!(tracker.reason.as_deref(), Some("refused"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::clock::now_ms;
+use super::clock::Moment;
 use super::health::{Change, Thresholds, Tracker};
 use super::instances::event::{Counts, State};
 use super::poll_figures::PollCounters;
@@ -106,7 +106,13 @@ impl Live {
     /// Since when it says so (ms since 1970, 0 is never), and why, unless all is well.
     pub fn health_since(&self) -> (u64, Option<String>) {
         let tracker = self.tracker.lock();
-        (tracker.since_ms, tracker.reason.clone())
+        (tracker.since.day_ms, tracker.reason.clone())
+    }
+
+    /// Since when the node is down, by the fleet's steady clock; nothing where it is not.
+    pub fn down_since(&self) -> Option<u64> {
+        let tracker = self.tracker.lock();
+        (tracker.health == Health::Down).then_some(tracker.since.steady_ms)
     }
 
     /// We begin to poll this node, at the start or because another instance no longer does: what we have
@@ -143,17 +149,17 @@ impl Live {
     }
 
     /// Reports a failed poll.
-    pub fn poll_failed(&self, reason: String, limits: Thresholds, now_ms: u64) -> Option<Change> {
-        self.track(|tracker| tracker.bad(reason, limits, now_ms))
+    pub fn poll_failed(&self, reason: String, limits: Thresholds, now: Moment) -> Option<Change> {
+        self.track(|tracker| tracker.bad(reason, limits, now))
     }
 
     /// Reports that a request could not reach the node: it gets no new meetings until polls say more.
-    pub fn doubt(&self, reason: String, now_ms: u64) -> Option<Change> {
-        self.track(|tracker| tracker.doubt(reason, now_ms))
+    pub fn doubt(&self, reason: String, now: Moment) -> Option<Change> {
+        self.track(|tracker| tracker.doubt(reason, now))
     }
 
-    pub(super) fn poll_succeeded(&self, limits: Thresholds, now_ms: u64) -> Option<Change> {
-        self.track(|tracker| tracker.good(limits, now_ms))
+    pub(super) fn poll_succeeded(&self, limits: Thresholds, now: Moment) -> Option<Change> {
+        self.track(|tracker| tracker.good(limits, now))
     }
 
     fn track(&self, step: impl FnOnce(&mut Tracker) -> Option<Change>) -> Option<Change> {
@@ -261,7 +267,7 @@ impl Live {
     }
 
     /// What others are to know of it after a poll, but for its meetings.
-    pub(super) fn state(&self, counts: Option<Counts>) -> State {
+    pub(super) fn state(&self, counts: Option<Counts>, steady_ms: u64) -> State {
         let tracker = self.tracker.lock();
         let (failures, successes) = tracker.in_a_row();
         State {
@@ -270,7 +276,8 @@ impl Live {
             latency_us: self.latency_us.load(Ordering::Relaxed),
             health: tracker.health,
             reason: tracker.reason.clone(),
-            age_ms: (tracker.since_ms != 0).then(|| now_ms().saturating_sub(tracker.since_ms)),
+            age_ms: (tracker.since.day_ms != 0)
+                .then(|| steady_ms.saturating_sub(tracker.since.steady_ms)),
             failures,
             successes,
             ..State::default()
@@ -287,12 +294,12 @@ impl Live {
     }
 
     /// Takes over what a poll of another instance has found.
-    pub(super) fn follow(&self, state: &State) {
+    pub(super) fn follow(&self, state: &State, now: Moment) {
         self.rely_on_others();
         self.set_cpu(state.cpu);
         {
             let mut tracker = self.tracker.lock();
-            tracker.follow(state, now_ms());
+            tracker.follow(state, now);
             self.health.store(tracker.health as u8, Ordering::Release);
         }
         if let Some(Counts { meetings, attendees, joins }) = state.counts {
@@ -300,7 +307,7 @@ impl Live {
             self.attendees.store(attendees, Ordering::Relaxed);
             self.forget_joins(joins);
             self.forget_agent();
-            self.answered(Duration::from_micros(state.latency_us), now_ms());
+            self.answered(Duration::from_micros(state.latency_us), now.day_ms);
             self.reserved.fetch_add(ONE_CHANGE, Ordering::AcqRel);
         }
     }
@@ -378,6 +385,7 @@ fn low_half(word: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::clock::Clock;
 
     #[test]
     fn a_reservation_counts_until_it_is_released() {
@@ -405,7 +413,8 @@ mod tests {
         assert_eq!(live.attendees(), 9);
         live.count_departure();
         let counts = Some(Counts { meetings: 1, attendees: 7, joins: 0 });
-        live.follow(&State { counts, latency_us: 1500, ..State::default() });
+        let told = State { counts, latency_us: 1500, ..State::default() };
+        live.follow(&told, Clock::default().moment());
         assert_eq!((live.attendees(), live.latency()), (7, Duration::from_micros(1500)));
         assert!(live.polled_at_ms().is_some());
     }
@@ -421,18 +430,21 @@ mod tests {
     #[test]
     fn a_health_is_as_old_here_as_it_is_there_and_an_unknown_one_changes_nothing() {
         let (there, here) = (Live::new(AdminState::Ready), Live::new(AdminState::Ready));
-        let an_hour_ago = now_ms() - 3_600_000;
+        let clock = Clock::default();
+        let an_hour_ago = clock.moment().before(3_600_000);
         there.poll_failed("refused".into(), Thresholds { down_after: 1, up_after: 2 }, an_hour_ago);
-        here.follow(&there.state(None));
+        here.follow(&there.state(None, clock.steady_ms()), clock.moment());
         let known = here.health_since();
         assert_eq!((here.health(), known.1.as_deref()), (Health::Down, Some("refused")));
-        assert!(known.0.abs_diff(an_hour_ago) < 60_000);
+        assert!(known.0.abs_diff(an_hour_ago.day_ms) < 60_000);
+        assert!(here.down_since().unwrap().abs_diff(an_hour_ago.steady_ms) < 60_000);
         let counts = Some(Counts { meetings: 3, ..Counts::default() });
-        here.follow(&State { health: Health::Unknown, counts, ..State::default() });
+        let unknown = State { health: Health::Unknown, counts, ..State::default() };
+        here.follow(&unknown, clock.moment());
         assert_eq!((here.health(), here.health_since()), (Health::Down, known.clone()));
         assert_eq!(here.meetings(), 3);
         // Of a version that does not tell it.
-        here.follow(&State { health: Health::Down, ..State::default() });
+        here.follow(&State { health: Health::Down, ..State::default() }, clock.moment());
         assert_eq!(here.health_since().0, known.0);
     }
 
@@ -453,13 +465,13 @@ mod tests {
         tokio::time::advance(within * 2).await;
         assert!(!live.is_watched_by_others(within));
         // What we find ourselves says nothing of them.
-        live.poll_succeeded(Thresholds { down_after: 3, up_after: 2 }, 1);
+        live.poll_succeeded(Thresholds { down_after: 3, up_after: 2 }, Moment::default());
         assert!(!live.is_watched_by_others(within));
         live.rely_on_others();
         assert!(live.is_watched_by_others(within), "it is left to them anew");
         tokio::time::advance(within * 2).await;
         assert!(!live.is_watched_by_others(within));
-        live.follow(&State::default());
+        live.follow(&State::default(), Moment::default());
         assert!(live.is_watched_by_others(within));
     }
 }

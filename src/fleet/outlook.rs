@@ -9,7 +9,7 @@ use super::entry::Seen;
 use super::forecast::{Forecast, Hours};
 use super::predict::{self, Ask, Expected};
 use super::{Entry, Fleet, TenantEntry, now_ms};
-use crate::model::{Health, Hour, Meeting, MeetingKey, Peak};
+use crate::model::{Hour, Meeting, MeetingKey, Peak};
 use crate::store::Store;
 
 /// Who was in a meeting comes back to it so long after its node went down; from there on the next one of its room is
@@ -74,10 +74,9 @@ impl Fleet {
     fn lost_in(&self, key: &MeetingKey) -> Option<u32> {
         let entry = self.directory.get_lost(key)?;
         let snapshot = self.peek();
-        let live = &snapshot.node(entry.node().as_str())?.live;
-        let (since_ms, _) = live.health_since();
-        let gone_ms = self.directory.clock.now_ms().saturating_sub(since_ms);
-        let is_recent = live.health() != Health::Down || gone_ms < BACK_WITHIN_MS;
+        let down_since = snapshot.node(entry.node().as_str())?.live.down_since();
+        let gone_ms = |since_ms| self.directory.clock.steady_ms().saturating_sub(since_ms);
+        let is_recent = down_since.is_none_or(|since_ms| gone_ms(since_ms) < BACK_WITHIN_MS);
         Some(entry.last_known()).filter(|attendees| is_recent && *attendees > 0)
     }
 

@@ -149,6 +149,11 @@ impl Fleet {
         entry.weigh(&node.live, self.directory.clock.steady_ms(), Duration::ZERO);
     }
 
+    /// Whether a node has been down for so long, however the time of day was set meanwhile.
+    pub fn is_down_for(&self, node: &Node, span: Duration) -> bool {
+        node.live.down_since().is_some_and(|since| self.clock().is_past(since, span))
+    }
+
     /// Hides the meetings of a node that has been down for longer than the grace: the next create of
     /// such a meeting is placed elsewhere. Returns how many there were.
     pub fn lose_meetings_on(&self, node: &NodeName) -> usize {
@@ -330,7 +335,7 @@ impl Poll<'_> {
             outcome.doubles.clear();
         }
         fleet.weigh(&node);
-        outcome.change = node.live.poll_succeeded(thresholds, now_ms);
+        outcome.change = node.live.poll_succeeded(thresholds, fleet.clock().moment_of(now_ms));
         let over = outcome.over.iter().map(|entry| entry.internal_id().to_owned()).collect();
         let counts = Some(Counts { meetings, attendees, joins: joins_at_start });
         fleet.tell_poll(&node, Outcome { counts, settled, over, lost: false });

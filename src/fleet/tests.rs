@@ -241,7 +241,7 @@ fn what_was_created_again_elsewhere_is_ended_when_its_node_returns() {
     create(&fleet, &key("acme", "m"), 7);
     for _ in 0..3 {
         let live = fleet.snapshot().node("a").unwrap().live.clone();
-        live.poll_failed("refused".into(), THRESHOLDS, 1);
+        live.poll_failed("refused".into(), THRESHOLDS, fleet.clock().moment());
     }
     assert_eq!(fleet.snapshot().node("a").unwrap().live.health(), Health::Down);
     assert!(fleet.directory.get(&scope("acme"), "m").is_some(), "kept during the grace");
@@ -309,7 +309,7 @@ fn what_is_lost_holds_a_retired_node_but_not_its_address() {
     poll(&fleet, "a", vec![listed("m@acme", 7, 1)]);
     let node = fleet.snapshot().node("a").unwrap().clone();
     for _ in 0..THRESHOLDS.down_after {
-        node.live.poll_failed("refused".into(), THRESHOLDS, 1);
+        node.live.poll_failed("refused".into(), THRESHOLDS, fleet.clock().moment());
     }
     assert!(fleet.reaches_on(node.name()));
     fleet.lose_meetings_on(node.name());

@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(reader.creates().await.unwrap().len(), 2);
         // What is told of nodes fails, what is told of meetings does not.
         other.execute_batch(refuse.split_once("END;").unwrap().1).unwrap();
-        node.live.poll_failed("gone".to_owned(), limits, 30);
+        node.live.poll_failed("gone".to_owned(), limits, fleet.clock().moment_of(30));
         enter("later");
         task.activate().await.unwrap_err();
         assert_eq!(reader.creates().await.unwrap().len(), 3);
@@ -316,7 +316,7 @@ mod tests {
         // Another process knows nothing of what was told before.
         begin().activate().await.unwrap();
         assert_eq!((rooms("a").await, rooms("b").await), (vec![Some(100.0)], vec![Some(200.0)]));
-        node("b").live.poll_failed("gone".to_owned(), limits, 30);
+        node("b").live.poll_failed("gone".to_owned(), limits, fleet.clock().moment_of(30));
         fleet.apply(inventory(&[("a", 3.0), ("b", 2.0)]));
         task.activate().await.unwrap();
         assert_eq!(rooms("a").await, [Some(100.0), Some(300.0)]);

@@ -14,7 +14,7 @@ use log::{info, warn};
 use super::driver::{Failed, Task};
 use crate::bus::Duties;
 use crate::chain::Chain;
-use crate::fleet::{Fleet, now_ms};
+use crate::fleet::{Entry, Fleet};
 use crate::model::Health;
 use crate::store::Store;
 
@@ -53,18 +53,17 @@ impl Housekeeping {
     async fn tidy(&self, is_alone: bool) -> Result<(), Failed> {
         let (mut is_done, is_ours) = (true, self.duties.is_ours(DUTY));
         let kept = if is_alone { KEPT_ALONE } else { MEETINGS_KEPT };
-        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-        let is_past = |since_ms: u64| now_ms().saturating_sub(since_ms) >= kept_ms;
+        let clock = self.fleet.clock();
+        let is_old = |entry: &Entry| clock.is_past(clock.steady_of(entry.created_at_ms()), kept);
         let snapshot = self.fleet.snapshot();
         for name in self.fleet.directory.nodes() {
-            let nobody_there = snapshot.node(name.as_str()).is_none_or(|node| {
-                node.live.health() == Health::Down && is_past(node.live.health_since().0)
-            });
+            let nobody_there =
+                snapshot.node(name.as_str()).is_none_or(|node| self.fleet.is_down_for(node, kept));
             if !nobody_there {
                 continue;
             }
             for entry in self.fleet.directory.on_node(&name) {
-                if is_alone && !is_past(entry.created_at_ms()) {
+                if is_alone && !is_old(&entry) {
                     continue;
                 }
                 self.fleet.directory.remove(&entry);
@@ -84,7 +83,7 @@ impl Housekeeping {
             // Another one may reach it, and have meetings on it that we know nothing of.
             let is_in_doubt = is_alone
                 && snapshot.node(name.as_str()).is_some_and(|node| {
-                    node.live.health() == Health::Down && !is_past(node.live.health_since().0)
+                    node.live.health() == Health::Down && !self.fleet.is_down_for(node, kept)
                 });
             if !is_ours || is_in_doubt {
                 continue;
@@ -105,7 +104,7 @@ fn logged<T, E: std::error::Error>(what: &str, result: &Result<T, E>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Thresholds;
+    use crate::fleet::{Thresholds, now_ms};
     use crate::model::{
         AdminState, Cluster, Extent, Inventory, Meeting, MeetingKey, Node, NodeName, Scope, Secret,
         Tenant,
@@ -167,7 +166,8 @@ mod tests {
         fn down_since(&self, since_ms: u64) {
             let live = self.tidy.fleet.snapshot().node("bbb01").expect("it is held").live.clone();
             let limits = Thresholds { down_after: 1, up_after: 1 };
-            live.poll_failed("refused".to_owned(), limits, since_ms);
+            let since = self.tidy.fleet.clock().moment_of(since_ms);
+            live.poll_failed("refused".to_owned(), limits, since);
             self.tidy.fleet.lose_meetings_on(&self.name);
         }
 

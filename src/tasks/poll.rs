@@ -17,7 +17,7 @@ use super::poller::Settings;
 use crate::bbb::{Call, ListError, MeetingsParser, Params, XmlError, signed_query};
 use crate::chain::Chain;
 use crate::fleet::{Double, Entry, Fleet, Node, Phase, Reconciled, now_ms};
-use crate::model::{Health, Meeting, MeetingKey, NodeName};
+use crate::model::{Meeting, MeetingKey, NodeName};
 use crate::node::{self, Client};
 use crate::store::{Saving, Store};
 
@@ -173,16 +173,12 @@ impl Poll {
     /// Says whether its meetings are lost.
     fn failed(&self, node: &Node, trouble: &Trouble) -> bool {
         let reason = Chain(trouble).to_string();
-        if let Some(change) =
-            node.live.poll_failed(reason.clone(), self.settings.thresholds, now_ms())
-        {
+        let now = self.fleet.clock().moment();
+        if let Some(change) = node.live.poll_failed(reason.clone(), self.settings.thresholds, now) {
             warn!("node {} is {} (was {}): {reason}", node.name(), change.to, change.from);
             self.fleet.journal().health(node.name(), &change, Some(&reason));
         }
-        let (since_ms, _) = node.live.health_since();
-        let grace_ms = u64::try_from(self.settings.node_down_grace.as_millis()).unwrap_or(u64::MAX);
-        let is_too_long =
-            node.live.health() == Health::Down && now_ms().saturating_sub(since_ms) >= grace_ms;
+        let is_too_long = self.fleet.is_down_for(node, self.settings.node_down_grace);
         if is_too_long {
             let lost = self.fleet.lose_meetings_on(node.name());
             if lost > 0 {

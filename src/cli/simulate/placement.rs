@@ -193,7 +193,7 @@ impl Player {
         let snapshot = self.fleet.snapshot();
         let node =
             snapshot.node(name.as_str()).with_context(|| format!("node {name} is unknown"))?;
-        node.live.poll_failed("it is gone".to_owned(), THRESHOLDS, moment(self.now_ms));
+        node.live.poll_failed("it is gone".to_owned(), THRESHOLDS, self.fleet.clock().moment());
         self.fleet.lose_meetings_on(&name);
         Ok(())
     }

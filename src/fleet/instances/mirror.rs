@@ -21,7 +21,7 @@ use crate::fleet::departed::Fate;
 use crate::fleet::entry::{Entry, Phase};
 use crate::fleet::limits::Place;
 use crate::fleet::placement::Reservation;
-use crate::fleet::{Change, Fleet, Node, Snapshot, now_ms};
+use crate::fleet::{Change, Fleet, Node, Snapshot};
 use crate::model::{AdminState, InstanceId, Meeting, MeetingKey, NodeName};
 
 /// Placements of others that are kept in mind. Far beyond what can be in flight.
@@ -217,7 +217,7 @@ impl Fleet {
             Event::Removed { internal_id } => self.take_out(&internal_id),
             Event::Doubt { node: name, reason } => {
                 if let Some(node) = node(&name)
-                    && let Some(change) = node.live.doubt(reason.clone(), now_ms())
+                    && let Some(change) = node.live.doubt(reason.clone(), self.clock().moment())
                 {
                     self.journal().health(&name, &change, Some(&reason));
                 }
@@ -336,7 +336,7 @@ impl Fleet {
         // Its polls are another's business now.
         mirror.polled.remove(node.name());
         let before = node.live.health();
-        node.live.follow(&state);
+        node.live.follow(&state, self.clock().moment());
         let now = node.live.health();
         if before != now {
             let change = Change { from: before, to: now };

@@ -76,7 +76,7 @@ impl Fleet {
             over: outcome.over,
             lost: outcome.lost,
             digest: digest(&entries),
-            ..node.live.state(outcome.counts)
+            ..node.live.state(outcome.counts, self.clock().steady_ms())
         };
         if is_full {
             let ids = entries.iter().map(|entry| entry.internal_id().to_owned());
@@ -102,7 +102,7 @@ impl Fleet {
         let counts = node.live.last_counts();
         let state = State {
             digest: digest(&self.directory.on_node(node.name())),
-            ..node.live.state(Some(counts))
+            ..node.live.state(Some(counts), self.clock().steady_ms())
         };
         self.instances.telling.push_bulk(node.name(), in_parts(node, std::iter::empty(), state));
     }

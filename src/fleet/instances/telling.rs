@@ -378,7 +378,7 @@ impl Fleet {
     /// Reports that a request could not reach a node, everywhere: it gets no new meetings until polls say
     /// more.
     pub fn doubt(&self, node: &Node, reason: String, now_ms: u64) {
-        if let Some(change) = node.live.doubt(reason.clone(), now_ms) {
+        if let Some(change) = node.live.doubt(reason.clone(), self.clock().moment_of(now_ms)) {
             self.journal().health(node.name(), &change, Some(&reason));
             self.instances.tell(&Event::Doubt { node: node.name().clone(), reason });
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use self::pool::Pool;
 use crate::fleet::tests::fixture::{self, THRESHOLDS, key, reserved, scope};
-use crate::fleet::{Phase, Unplaced, Wanted, identity};
+use crate::fleet::{Phase, Unplaced, Wanted, identity, now_ms};
 use crate::model::{AdminState, Health, Limits, MeetingIds};
 
 fn alike(pool: &Pool) {
@@ -131,13 +131,15 @@ async fn health_doubts_and_operators_wishes_are_shared() {
     assert_eq!(node.live.health(), Health::Up);
     for _ in 0..3 {
         let polling = pool.fleets[1].snapshot().node("n0").unwrap().clone();
-        polling.live.poll_failed("refused".into(), THRESHOLDS, 9);
+        let since = pool.fleets[1].clock().moment().before(3_600_000);
+        polling.live.poll_failed("refused".into(), THRESHOLDS, since);
         pool.fleets[1].tell_failed_poll(&polling, false);
     }
     pool.quiet().await;
     assert_eq!(node.live.health(), Health::Down);
     let (since_ms, reason) = node.live.health_since();
-    assert!((9..60_000).contains(&since_ms), "as long ago as there, and the way: {since_ms}");
+    let age_ms = now_ms() - since_ms;
+    assert!((3_600_000..3_660_000).contains(&age_ms), "as long ago as there: {age_ms}");
     assert_eq!(reason.as_deref(), Some("refused"));
     assert!(pool.fleets[1].set_node_state(node.name(), AdminState::Cordoned));
     pool.quiet().await;
@@ -357,7 +359,11 @@ async fn take(pool: &Pool, time: u64, step: Step) {
         Step::Poll { instance, node } => drop(pool.poll(instance, node)),
         Step::FailedPoll { instance, node: number } => {
             let node = node(instance, number);
-            node.live.poll_failed("refused".into(), THRESHOLDS, time);
+            node.live.poll_failed(
+                "refused".into(),
+                THRESHOLDS,
+                pool.fleets[instance].clock().moment(),
+            );
             pool.fleets[instance].tell_failed_poll(&node, false);
         }
         Step::Doubt { instance, node: number } => {

@@ -1,9 +1,13 @@
 //! A time of day that is set back, or far ahead, makes no load negative and stops nothing from fading.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
+use super::THRESHOLDS;
 use super::fixture::{create, fleet, internal_id, key, listed, meeting, poll, scope};
-use crate::fleet::{Fleet, Phase};
+use crate::fleet::predict::Source;
+use crate::fleet::{Fleet, Hints, Phase};
 use crate::model::NodeName;
 
 const MINUTE_MS: u64 = 60_000;
@@ -68,6 +72,36 @@ fn a_meeting_of_a_clock_that_is_ahead_begins_when_it_is_seen_and_fades() {
     poll(&fleet, "a", shown());
     assert!((occupied(&fleet) - 6.0).abs() < 1e-6, "{}", occupied(&fleet));
     assert!(fleet.directory.get_internal(&internal_id("old@acme", BEGIN_MS + YEAR_MS)).is_some());
+}
+
+#[test]
+fn a_node_is_down_for_as_long_as_it_is_however_the_time_of_day_is_set() {
+    let minute = Duration::from_millis(MINUTE_MS);
+    for set_to in [BEGIN_MS + YEAR_MS, BEGIN_MS - YEAR_MS] {
+        let fleet = one(BEGIN_MS);
+        let room = key("acme", "m");
+        create(&fleet, &room, BEGIN_MS);
+        poll(&fleet, "a", vec![listed("m@acme", BEGIN_MS, 40)]);
+        let snapshot = fleet.snapshot();
+        let node = snapshot.node("a").unwrap();
+        assert!(!fleet.is_down_for(node, Duration::ZERO));
+        for _ in 0..3 {
+            node.live.poll_failed("gone".to_owned(), THRESHOLDS, fleet.clock().moment());
+        }
+        fleet.clock().correct(set_to);
+        let source =
+            || fleet.expect(snapshot.tenant("acme").unwrap(), &room, Hints::default()).source;
+        assert!(!fleet.is_down_for(node, minute), "the grace has just begun");
+        go_on(&fleet, MINUTE_MS);
+        assert!(fleet.is_down_for(node, minute), "and it ends");
+        fleet.lose_meetings_on(node.name());
+        assert_eq!(source(), Source::LostNode);
+        go_on(&fleet, 28 * MINUTE_MS);
+        assert_eq!(source(), Source::LostNode, "they may still come back");
+        go_on(&fleet, 2 * MINUTE_MS);
+        assert_ne!(source(), Source::LostNode, "the next one is another meeting");
+        assert_eq!(node.live.health_since().0, BEGIN_MS, "as the clock was then");
+    }
 }
 
 /// What may happen to a clock and a meeting.

@@ -173,7 +173,11 @@ impl Day {
             return "nothing";
         }
         for _ in 0..3 {
-            node.live.poll_failed("gone".to_owned(), super::THRESHOLDS, self.now_ms);
+            node.live.poll_failed(
+                "gone".to_owned(),
+                super::THRESHOLDS,
+                self.fleet.clock().moment(),
+            );
         }
         self.fleet.lose_meetings_on(&NodeName::new(name));
         "down"

@@ -213,9 +213,9 @@ proptest! {
         for (node, state) in snapshot.nodes().zip(&states) {
             match state {
                 2 => node.live.set_admin(AdminState::Cordoned),
-                3 => drop(node.live.doubt("gone".to_owned(), 1)),
+                3 => drop(node.live.doubt("gone".to_owned(), fleet.clock().moment())),
                 4 => for _ in 0..3 {
-                    node.live.poll_failed("gone".to_owned(), THRESHOLDS, 1);
+                    node.live.poll_failed("gone".to_owned(), THRESHOLDS, fleet.clock().moment());
                 },
                 5 => tried.push(node.name().clone()),
                 _ => {}

@@ -298,7 +298,7 @@ impl World {
                 let name = NodeName::new(NODES[node]);
                 let live = self.fleet.snapshot().node(NODES[node]).unwrap().live.clone();
                 for _ in 0..3 {
-                    live.poll_failed("refused".into(), THRESHOLDS, 1);
+                    live.poll_failed("refused".into(), THRESHOLDS, self.fleet.clock().moment());
                 }
                 assert_eq!(live.health(), Health::Down);
                 self.fleet.lose_meetings_on(&name);

@@ -92,7 +92,7 @@ fn fail(fleet: &Fleet, name: &str) {
     let snapshot = fleet.snapshot();
     for _ in 0..3 {
         let live = &snapshot.node(name).unwrap().live;
-        live.poll_failed("gone".to_owned(), super::THRESHOLDS, fleet.clock().now_ms());
+        live.poll_failed("gone".to_owned(), super::THRESHOLDS, fleet.clock().moment());
     }
     fleet.lose_meetings_on(&NodeName::new(name));
 }

@@ -278,7 +278,7 @@ impl Day {
         let fleet = &self.instances[self.owner(&name)].fleet;
         let snapshot = fleet.snapshot();
         let node = snapshot.node(name.as_str()).expect("it is known");
-        node.live.poll_failed("it is gone".to_owned(), THRESHOLDS, moment(self.now_ms));
+        node.live.poll_failed("it is gone".to_owned(), THRESHOLDS, fleet.clock().moment());
         fleet.lose_meetings_on(&name);
         fleet.tell_failed_poll(node, true);
         self.told += u64::from(fleet.instances.in_touch());
