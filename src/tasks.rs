@@ -8,6 +8,7 @@ mod counters;
 mod doubles;
 mod driver;
 mod ends;
+mod forgetting;
 mod history;
 mod hooks;
 mod housekeeping;

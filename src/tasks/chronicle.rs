@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::driver::{Failed, Metrics, Task, activate, run};
+use super::forgetting::Forgetting;
 use crate::bus::Duties;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, Line, Node, now_ms};
@@ -29,11 +29,8 @@ const PORTION: usize = 500;
 const PORTIONS: usize = 8;
 /// While we stop, all that waits is told.
 const PORTIONS_AT_THE_END: usize = 200;
-const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// Forgotten at once: others use the store in between.
+/// Forgotten at once.
 const FORGET_PORTION: u32 = 1_000;
-/// And no more than so many each time; the rest goes a moment later.
-const FORGET_PORTIONS: usize = 10;
 
 /// See the module.
 pub struct Chronicle {
@@ -45,7 +42,7 @@ pub struct Chronicle {
     max_meetings: usize,
     /// What the store was told of nodes that are ours.
     known: Mutex<HashMap<NodeName, Option<f64>>>,
-    forgot_at: Mutex<Option<Instant>>,
+    forgetting: Forgetting,
 }
 
 impl Chronicle {
@@ -58,8 +55,8 @@ impl Chronicle {
         max_meetings: usize,
     ) -> Self {
         fleet.chronicle.open();
-        let (known, forgot_at) = (Mutex::default(), Mutex::default());
-        Self { fleet, store, duties, keep, max_meetings, known, forgot_at }
+        let (known, forgetting) = (Mutex::default(), Forgetting::default());
+        Self { fleet, store, duties, keep, max_meetings, known, forgetting }
     }
 
     /// Goes on until `stop` turns true, and tells what has happened by then.
@@ -153,29 +150,16 @@ impl Chronicle {
     }
 
     async fn forget(&self) -> Result<(), Error> {
-        if self.forgot_at.lock().is_some_and(|at| at.elapsed() < FORGET_EVERY) {
+        let clock = self.fleet.clock();
+        if !self.forgetting.is_due(clock) {
             return Ok(());
         }
-        // What fails is not tried again at once either: it may be what the store is too slow for.
-        *self.forgot_at.lock() = Some(Instant::now());
         let keep_ms = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
-        let before_ms = now_ms().saturating_sub(keep_ms);
-        let mut all = 0;
-        let mut is_done = false;
-        for _ in 0..FORGET_PORTIONS {
-            let most = self.max_meetings as u64;
-            let gone = self.store.forget_chronicle(before_ms, most, FORGET_PORTION).await?;
-            all += gone;
-            is_done = gone < u64::from(FORGET_PORTION);
-            if is_done {
-                break;
-            }
-        }
+        let (before_ms, most) = (now_ms().saturating_sub(keep_ms), self.max_meetings as u64);
+        let some = || self.store.forget_chronicle(before_ms, most, FORGET_PORTION);
+        let all = self.forgetting.forget(clock, FORGET_PORTION, some).await?;
         if all > 0 {
             info!("forgotten of the chronicle, in meetings: {all}");
-        }
-        if !is_done {
-            *self.forgot_at.lock() = None;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::driver::{Failed, Metrics, Task, activate, run};
+use super::forgetting::Forgetting;
 use super::peaks;
 use crate::chain::Chain;
 use crate::fleet::Fleet;
@@ -26,11 +27,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const HEAR_EVERY: Duration = Duration::from_mins(5);
 /// Clocks differ, and what was written last may be seen late.
 const HEARD_TWICE_S: u64 = 10 * 60;
-const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// Forgotten at once: others use the store in between.
+/// Forgotten at once.
 const PORTION: u32 = 2_000;
-/// And no more than so many each time; the rest goes a moment later.
-const PORTIONS: usize = 10;
 
 /// See the module.
 pub struct History {
@@ -41,15 +39,15 @@ pub struct History {
     max_rows: usize,
     /// From when on rows are new, in seconds since 1970; and when they were last asked for, by the steady clock.
     heard: Mutex<(u64, Option<u64>)>,
-    forgot_at: Mutex<Option<u64>>,
+    forgetting: Forgetting,
     away: Sparing,
 }
 
 impl History {
     /// Nothing is taken up yet.
     pub fn new(fleet: Arc<Fleet>, store: Arc<dyn Store>, keep: Duration, max_rows: usize) -> Self {
-        let (heard, forgot_at) = (Mutex::default(), Mutex::default());
-        Self { fleet, store, keep, max_rows, heard, forgot_at, away: Sparing::default() }
+        let (heard, forgetting) = (Mutex::default(), Forgetting::default());
+        Self { fleet, store, keep, max_rows, heard, forgetting, away: Sparing::default() }
     }
 
     /// Goes on until `stop` turns true, and tells what was learned by then.
@@ -60,12 +58,6 @@ impl History {
 
     fn now_s(&self) -> u64 {
         self.fleet.clock().now_ms() / 1000
-    }
-
-    /// Whether what was last done then, by the steady clock, is to be done again: however the time of day is set.
-    fn is_due(&self, last_ms: Option<u64>, every: Duration) -> bool {
-        let elapsed = |at_ms| self.fleet.clock().steady_ms().saturating_sub(at_ms);
-        last_ms.is_none_or(|at_ms| Duration::from_millis(elapsed(at_ms)) >= every)
     }
 
     /// Takes up what is kept: all of it the first time and when operators have changed it, else what is new.
@@ -92,7 +84,9 @@ impl History {
             }
         } else {
             let (since_s, asked_at) = *self.heard.lock();
-            if is_alone || !self.is_due(asked_at, HEAR_EVERY) {
+            let is_due =
+                asked_at.is_none_or(|asked_at| fleet.clock().is_past(asked_at, HEAR_EVERY));
+            if is_alone || !is_due {
                 return Ok(());
             }
             // Where our clock was set back, others' rows and our own are older than what we have asked for last.
@@ -105,31 +99,18 @@ impl History {
     }
 
     async fn forget(&self) -> Result<(), Error> {
-        let forgot_at = *self.forgot_at.lock();
-        if !self.is_due(forgot_at, FORGET_EVERY) {
+        let clock = self.fleet.clock();
+        if !self.forgetting.is_due(clock) {
             return Ok(());
         }
-        // What fails is not tried again at once either: it may be what the store is too slow for.
-        *self.forgot_at.lock() = Some(self.fleet.clock().steady_ms());
         let now_s = self.now_s();
         let before_s = now_s.saturating_sub(self.keep.as_secs());
         self.fleet.history.forget(before_s);
         let aged = Aged { before_s, most: self.max_rows as u64, now_s, limit: PORTION };
-        let mut all = 0;
-        let mut is_done = false;
-        for _ in 0..PORTIONS {
-            let gone = self.store.forget_history(&aged).await?;
-            all += gone;
-            is_done = gone < u64::from(PORTION);
-            if is_done {
-                break;
-            }
-        }
+        let some = || self.store.forget_history(&aged);
+        let all = self.forgetting.forget(clock, PORTION, some).await?;
         if all > 0 {
             info!("{all} rows of the history of meetings are forgotten");
-        }
-        if !is_done {
-            *self.forgot_at.lock() = None;
         }
         Ok(())
     }
@@ -165,6 +146,7 @@ impl Task for History {
 
 #[cfg(test)]
 mod tests {
+    use super::super::forgetting::PORTIONS;
     use super::*;
     use crate::model::{AdminState, Hour, Inventory, MeetingKey, Peak, Scope};
     use crate::store::{Embedded, Sought};
