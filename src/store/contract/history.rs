@@ -196,6 +196,7 @@ pub(in crate::store) async fn rows_behind_broken_ones_are_read(
         "('acme', 0, 'f', 4, 1, 1, -1, 1)".to_owned(),
         "('acme', 0, 'h', 5, 1, 200000, 0, 1)".to_owned(),
         "('acme', 0, 'h', 6, 1, 1, 0, -1)".to_owned(),
+        "('acme', 0, 'h', 7, 9223372036854775807, 1, 0, 1)".to_owned(),
         "('zeta', 0, 'x', 168, 1, 1, 0, 1)".to_owned(),
     ];
     for row in &broken {
@@ -205,12 +206,13 @@ pub(in crate::store) async fn rows_behind_broken_ones_are_read(
         assert_eq!(by_pages(store, limit).await, (whole.clone(), broken.len()), "{limit}");
     }
     // Who meets in such a room teaches it anew.
-    store.learn(&[peak("acme", "d", 3, 8), peak("acme", "c", 1, 8)], 100).await.unwrap();
+    let anew = [("d", 3), ("c", 1), ("d", 2), ("h", 7)];
+    store.learn(&anew.map(|(room, hour)| peak("acme", room, hour, 8)), 100).await.unwrap();
     let rows = all(store).await;
-    for (room, hour) in [("d", 3), ("c", 1)] {
+    for (room, hour) in anew {
         let key = HistoryKey::RoomAtHour(key("acme", room), Hour::new(hour).unwrap());
         let known = rows.iter().find(|row| row.key == key).unwrap();
         assert_eq!(known.moments, Moments { seen: 1, mean: 8.0, variance: 0.0 });
     }
-    assert_eq!(store.reset_history(&Forgotten::All).await.unwrap(), 1 + 1 + 8 + 18 + 1);
+    assert_eq!(store.reset_history(&Forgotten::All).await.unwrap(), 1 + 1 + 8 + 19 + 2);
 }

@@ -17,11 +17,11 @@ use crate::store::history::{
 /// others later, until ?8, is not made older.
 const LEARN: &str = "INSERT INTO history VALUES (?1, ?2, ?3, ?4, 1, ?5, 0, ?7)
     ON CONFLICT DO UPDATE SET
-        variance = iif(seen > 0 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10,
+        variance = iif(seen BETWEEN 1 AND 4294967294 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10,
             (1 - max(?6, 1.0 / (seen + 1))) * (variance + max(?6, 1.0 / (seen + 1)) * (?5 - mean) * (?5 - mean)), 0),
-        mean = iif(seen > 0 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10,
+        mean = iif(seen BETWEEN 1 AND 4294967294 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10,
             mean + max(?6, 1.0 / (seen + 1)) * (?5 - mean), ?5),
-        seen = iif(seen > 0 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10, seen + 1, 1),
+        seen = iif(seen BETWEEN 1 AND 4294967294 AND mean BETWEEN 0 AND 1e5 AND variance BETWEEN 0 AND 1e10, seen + 1, 1),
         learned_at_s = max(?7, min(learned_at_s, ?8))";
 
 const PUT: &str = "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

@@ -26,17 +26,17 @@ const LEARN: &str = "INSERT INTO history AS known
         FROM unnest($1::text[], $2::int[], $3::text[], $4::int[]) AS of (tenant, sub_id, room, hour)
         ORDER BY tenant COLLATE \"C\", sub_id, room COLLATE \"C\", hour
     ON CONFLICT (tenant, sub_id, room, hour) DO UPDATE SET
-        variance = CASE WHEN known.seen > 0 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
+        variance = CASE WHEN known.seen BETWEEN 1 AND 4294967294 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
             THEN (1 - greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8))
                 * (known.variance + greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8)
                     * ($5 - known.mean) * ($5 - known.mean))
             ELSE 0 END,
-        mean = CASE WHEN known.seen > 0 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
+        mean = CASE WHEN known.seen BETWEEN 1 AND 4294967294 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
             THEN known.mean
                 + greatest(CASE WHEN known.sub_id < 0 THEN $7::float8 ELSE $8::float8 END, 1 / (known.seen + 1)::float8)
                     * ($5 - known.mean)
             ELSE $5 END,
-        seen = CASE WHEN known.seen > 0 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
+        seen = CASE WHEN known.seen BETWEEN 1 AND 4294967294 AND known.mean BETWEEN 0 AND 1e5 AND known.variance BETWEEN 0 AND 1e10
             THEN known.seen + 1 ELSE 1 END,
         learned_at_s = greatest($6, least(known.learned_at_s, $9::bigint))";
 
