@@ -10,7 +10,7 @@ use tokio::sync::MutexGuard;
 
 use crate::chain::Chain;
 use crate::fleet::Fleet;
-use crate::model::{HistoryRow, Past};
+use crate::model::{HistoryRow, Past, Peak};
 use crate::store::{Error, Forgotten, Sought, Store};
 
 /// Rows that are read at once; some 200 KiB.
@@ -32,11 +32,45 @@ pub async fn tell(fleet: &Fleet, store: &dyn Store, _held: &InForce<'_>) -> Resu
         if peaks.is_empty() {
             return Ok(());
         }
-        if let Err(trouble) = store.learn(&peaks, fleet.clock().now_ms() / 1000).await {
-            fleet.history.give_back_unsaved(peaks);
-            return Err(trouble);
+        match store.learn(&peaks, fleet.clock().now_ms() / 1000).await {
+            Ok(()) => {}
+            Err(trouble) if trouble.may_be_about_rows() => tell_singly(fleet, store, peaks).await?,
+            Err(trouble) => {
+                fleet.history.give_back_unsaved(peaks);
+                return Err(trouble);
+            }
         }
     }
+}
+
+/// One meeting that the store cannot learn from is not to keep all others from it, and operators from changing
+/// anything: it is given up where others are learned from.
+async fn tell_singly(fleet: &Fleet, store: &dyn Store, peaks: Vec<Peak>) -> Result<(), Error> {
+    let (count, mut bad, mut why) = (peaks.len(), Vec::new(), None);
+    let mut peaks = peaks.into_iter();
+    while let Some(peak) = peaks.next() {
+        match store.learn(std::slice::from_ref(&peak), fleet.clock().now_ms() / 1000).await {
+            Ok(()) => {}
+            Err(trouble) => {
+                let is_about_it = trouble.may_be_about_rows();
+                bad.push(peak);
+                if !is_about_it {
+                    bad.extend(peaks);
+                    fleet.history.give_back_unsaved(bad);
+                    return Err(trouble);
+                }
+                why = Some(trouble);
+            }
+        }
+    }
+    let Some(trouble) = why else { return Ok(()) };
+    if bad.len() == count {
+        // It may be about the store after all.
+        fleet.history.give_back_unsaved(bad);
+        return Err(trouble);
+    }
+    warn!("the store learns from all meetings but {}: {}", bad.len(), Chain(&trouble));
+    Ok(())
 }
 
 /// Takes up all that is in the store, in place of what is known. Says how many rows cannot be right.
@@ -173,10 +207,10 @@ mod tests {
             store.history(&first).await.unwrap().rows[0].moments.seen as usize
         };
         let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+        // All of the second portion.
         let refuse = format!(
-            "CREATE TRIGGER refuse BEFORE INSERT ON history WHEN NEW.room = 'room-{}'
-                BEGIN SELECT RAISE(ABORT, 'a test'); END",
-            PORTION + 7
+            "CREATE TRIGGER refuse BEFORE INSERT ON history WHEN CAST(substr(NEW.room, 6) AS INTEGER) >= {PORTION}
+                BEGIN SELECT RAISE(ABORT, 'a test'); END"
         );
         other.execute_batch(&refuse).unwrap();
         let in_force = fleet.history.in_force().await;
@@ -185,5 +219,33 @@ mod tests {
         other.execute_batch("DROP TRIGGER refuse").unwrap();
         tell(&fleet, &store, &in_force).await.unwrap();
         assert_eq!(seen().await, 2 * PORTION + 50);
+    }
+
+    #[tokio::test]
+    async fn a_meeting_that_the_store_cannot_learn_from_keeps_no_other_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path()).unwrap();
+        let fleet = Fleet::new(Inventory::default(), |_| AdminState::Ready);
+        let learn = |room: &str| {
+            let key = MeetingKey { scope: Scope::parse("acme").unwrap(), id: room.to_owned() };
+            let peak = Peak { key, hour: Hour::new(9).unwrap(), attendees: 10 };
+            fleet.history.learn_and_keep(peak, 1000);
+        };
+        let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON history WHEN NEW.room = 'bad'
+            BEGIN SELECT RAISE(ABORT, 'a test'); END";
+        other.execute_batch(refuse).unwrap();
+        let in_force = fleet.history.in_force().await;
+        learn("bad");
+        // Alone it may be about the store.
+        tell(&fleet, &store, &in_force).await.unwrap_err();
+        for room in ["good", "better"] {
+            learn(room);
+        }
+        tell(&fleet, &store, &in_force).await.unwrap();
+        assert_eq!(fleet.history.take_unsaved(), []);
+        let sought = Sought { limit: 100, ..Sought::default() };
+        let rows = store.history(&sought).await.unwrap().rows;
+        assert_eq!((rows.len(), rows[0].moments.seen), (6, 2));
     }
 }
