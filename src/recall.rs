@@ -161,9 +161,11 @@ fn is_next(in_force: &InForce<'_>, generation: u64) -> bool {
     in_force.is_some_and(|before| before + 1 == generation)
 }
 
-/// The change is made already; where the store cannot be read now, the task sees that later.
+/// The change is made already; where the store cannot be read now, the task does that later.
 async fn renew_now(fleet: &Fleet, store: &dyn Store, in_force: &mut InForce<'_>) {
     if let Err(trouble) = renew(fleet, store, in_force).await {
+        // Alone, nobody else would ask what has changed.
+        **in_force = None;
         warn!("the history of meetings is not taken up anew for now: {}", Chain(&trouble));
     }
 }
@@ -247,5 +249,19 @@ mod tests {
         let sought = Sought { limit: 100, ..Sought::default() };
         let rows = store.history(&sought).await.unwrap().rows;
         assert_eq!((rows.len(), rows[0].moments.seen), (6, 2));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_after_a_change_is_read_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path()).unwrap();
+        let fleet = Fleet::new(Inventory::default(), |_| AdminState::Ready);
+        let mut in_force = fleet.history.in_force().await;
+        renew(&fleet, &store, &mut in_force).await.unwrap();
+        assert_eq!(*in_force, Some(0));
+        let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
+        other.execute_batch("ALTER TABLE history RENAME TO away").unwrap();
+        renew_now(&fleet, &store, &mut in_force).await;
+        assert_eq!(*in_force, None);
     }
 }
