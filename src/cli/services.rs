@@ -148,10 +148,10 @@ pub(super) fn history(
 ) -> GenBackgroundService<Work> {
     let (keep, max_rows) = (settings.placement.keep, settings.placement.max_rows);
     let task = Arc::new(tasks::History::new(fleet.clone(), store.clone(), keep, max_rows));
-    let metrics = metrics.clone();
+    let (metrics, grace) = (metrics.clone(), settings.server.grace);
     background("history", move |stop| {
         let (task, metrics) = (task.clone(), metrics.clone());
-        async move { task.run(&metrics, stop).await }
+        async move { task.run(&metrics, grace, stop).await }
     })
 }
 
@@ -166,10 +166,10 @@ pub(super) fn chronicle(
     let (fleet, store, duties) = (fleet.clone(), store.clone(), duties.clone());
     let task = enabled
         .then(|| Arc::new(tasks::Chronicle::new(fleet, store, duties, keep, max_meetings)))?;
-    let metrics = metrics.clone();
+    let (metrics, grace) = (metrics.clone(), settings.server.grace);
     Some(background("chronicle", move |stop| {
         let (task, metrics) = (task.clone(), metrics.clone());
-        async move { task.run(&metrics, stop).await }
+        async move { task.run(&metrics, grace, stop).await }
     }))
 }
 

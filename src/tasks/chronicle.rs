@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
-use super::driver::{Failed, Metrics, Task, activate, run};
+use super::driver::{Failed, Metrics, Task, activate, run_to_the_end};
 use super::forgetting::Forgetting;
 use crate::bus::Duties;
 use crate::chain::Chain;
@@ -23,6 +24,8 @@ use crate::store::{Error, Store};
 
 /// A crash loses no more of what was due.
 const EVERY: Duration = Duration::from_secs(5);
+/// While we stop, creates still come to their ends.
+const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 /// Written together: others write in between.
 const PORTION: usize = 500;
 /// And no more than so many each time. The rest is not lost, only coarser.
@@ -59,12 +62,21 @@ impl Chronicle {
         Self { fleet, store, duties, keep, max_meetings, known, forgetting }
     }
 
-    /// Goes on until `stop` turns true, and tells what has happened by then.
-    pub async fn run(&self, metrics: &Metrics, stop: watch::Receiver<bool>) {
-        run(self, Duration::ZERO, EVERY, metrics, stop).await;
+    /// Goes on until `stop` turns true, and for `grace` after that; tells what has happened by then.
+    pub async fn run(&self, metrics: &Metrics, grace: Duration, stop: watch::Receiver<bool>) {
+        // What it is about to tell stands nowhere else any more.
+        run_to_the_end(self, Duration::ZERO, EVERY, metrics, stop).await;
         activate(self, metrics).await;
-        if let Err(trouble) = self.tell_meetings(None, PORTIONS_AT_THE_END).await {
-            warn!("the end of the chronicle is not kept: {}", Chain(&trouble));
+        let end = Instant::now() + grace;
+        loop {
+            let told = self.tell_meetings(None, PORTIONS_AT_THE_END).await;
+            if Instant::now() >= end {
+                if let Err(trouble) = told {
+                    warn!("the end of the chronicle is not kept: {}", Chain(&trouble));
+                }
+                return;
+            }
+            sleep(EVERY_AT_THE_END).await;
         }
     }
 
@@ -198,6 +210,8 @@ impl Task for Chronicle {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
     use crate::fleet::{Hints, Thresholds};
     use crate::model::{
@@ -223,6 +237,42 @@ mod tests {
         }
     }
 
+    /// A front end creates a meeting on node a.
+    fn create(fleet: &Fleet, id: &str) {
+        let key = MeetingKey { scope: Scope::parse("acme").unwrap(), id: id.to_owned() };
+        let meeting = Meeting {
+            key,
+            node: NodeName::new("a"),
+            node_meeting_id: format!("{id}@acme"),
+            internal_id: id.to_owned(),
+            created_at_ms: now_ms(),
+            parent_internal_id: None,
+            extent: Extent::default(),
+            xml: Box::from(*b"<meeting/>"),
+        };
+        fleet.note_created(&fleet.directory.adopt(meeting, true), Hints::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_while_we_stop_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+        let reader = Embedded::chronicle(dir.path()).unwrap();
+        let fleet = Arc::new(Fleet::new(inventory(&[("a", 1.0)]), |_| AdminState::Ready));
+        let keep = Duration::from_hours(24);
+        let task = Chronicle::new(fleet.clone(), store, Duties::all(), keep, 100);
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let (_stop, stopped) = watch::channel(true);
+        let creating = async {
+            sleep(EVERY_AT_THE_END * 3).await;
+            create(&fleet, "late");
+        };
+        let (begun, grace) = (Instant::now(), EVERY_AT_THE_END * 6);
+        tokio::join!(task.run(&metrics, grace, stopped), creating);
+        assert!(begun.elapsed() >= grace);
+        assert_eq!(reader.creates().await.unwrap().len(), 1);
+    }
+
     #[tokio::test]
     async fn a_line_that_the_store_cannot_take_keeps_no_other_from_it() {
         let dir = tempfile::tempdir().unwrap();
@@ -240,20 +290,7 @@ mod tests {
         let limits = Thresholds { down_after: 1, up_after: 1 };
         let node = fleet.snapshot().node("a").unwrap().clone();
         drop(fleet.begin_poll(&node).finish(limits, 10));
-        let enter = |id: &str| {
-            let key = MeetingKey { scope: Scope::parse("acme").unwrap(), id: id.to_owned() };
-            let meeting = Meeting {
-                key,
-                node: NodeName::new("a"),
-                node_meeting_id: format!("{id}@acme"),
-                internal_id: id.to_owned(),
-                created_at_ms: now_ms(),
-                parent_internal_id: None,
-                extent: Extent::default(),
-                xml: Box::from(*b"<meeting/>"),
-            };
-            fleet.note_created(&fleet.directory.adopt(meeting, true), Hints::default());
-        };
+        let enter = |id: &str| create(&fleet, id);
         enter("bad");
         // Alone it may be about the store. That of the node is another matter.
         task.activate().await.unwrap_err();

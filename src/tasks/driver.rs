@@ -118,6 +118,18 @@ pub async fn run(
     run_until_released(task, first, period, metrics, stop, released).await;
 }
 
+/// As [`run`], but an activation under way comes to its end: for what would lose what it has taken to tell it.
+pub(super) async fn run_to_the_end(
+    task: &dyn Task,
+    first: Duration,
+    period: Duration,
+    metrics: &Metrics,
+    stop: watch::Receiver<bool>,
+) {
+    let (_never, stopped) = watch::channel(false);
+    run_until_released(task, first, period, metrics, stopped, stop).await;
+}
+
 /// As [`run`]; when `released` turns true it also ends, and an activation under way comes to its end.
 pub(super) async fn run_until_released(
     task: &dyn Task,
@@ -179,6 +191,45 @@ mod tests {
                 1 => panic!("a test's panic"),
                 _ => Ok(()),
             }
+        }
+    }
+
+    /// Its activations take longer than it is waited before it is stopped.
+    struct Slow(AtomicU32);
+
+    #[async_trait]
+    impl Task for Slow {
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+
+        async fn activate(&self) -> Result<(), Failed> {
+            sleep(Duration::from_secs(10)).await;
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_activation_is_dropped_at_a_stop_or_comes_to_its_end() {
+        let metrics = Metrics::register(&Registry::new()).expect("a fresh registry");
+        let (period, stopped_after) = (Duration::from_mins(1), Duration::from_secs(5));
+        for (goes_on, activations) in [(false, 0), (true, 1)] {
+            let task = Slow(AtomicU32::new(0));
+            let (stop, stopped) = watch::channel(false);
+            let running = async {
+                if goes_on {
+                    run_to_the_end(&task, Duration::ZERO, period, &metrics, stopped).await;
+                } else {
+                    run(&task, Duration::ZERO, period, &metrics, stopped).await;
+                }
+            };
+            let stopping = async {
+                sleep(stopped_after).await;
+                stop.send(true).expect("the task listens");
+            };
+            tokio::join!(running, stopping);
+            assert_eq!(task.0.into_inner(), activations);
         }
     }
 

@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
-use super::driver::{Failed, Metrics, Task, activate, run};
+use super::driver::{Failed, Metrics, Task, activate, run_to_the_end};
 use super::forgetting::Forgetting;
 use super::peaks;
 use crate::chain::Chain;
@@ -23,6 +24,8 @@ use crate::store::{Aged, Error, Store};
 
 /// A crash loses no more.
 const EVERY: Duration = Duration::from_secs(5);
+/// While we stop, what polls have found is still followed up, and creates come to their ends.
+const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 /// What others have learned is of use a week later.
 const HEAR_EVERY: Duration = Duration::from_mins(5);
 /// Clocks differ, and what was written last may be seen late.
@@ -50,10 +53,18 @@ impl History {
         Self { fleet, store, keep, max_rows, heard, forgetting, away: Sparing::default() }
     }
 
-    /// Goes on until `stop` turns true, and tells what was learned by then.
-    pub async fn run(&self, metrics: &Metrics, stop: watch::Receiver<bool>) {
-        run(self, Duration::ZERO, EVERY, metrics, stop).await;
-        activate(self, metrics).await;
+    /// Goes on until `stop` turns true, and for `grace` after that; tells what was learned by then.
+    pub async fn run(&self, metrics: &Metrics, grace: Duration, stop: watch::Receiver<bool>) {
+        // What it is about to tell stands nowhere else any more.
+        run_to_the_end(self, Duration::ZERO, EVERY, metrics, stop).await;
+        let end = Instant::now() + grace;
+        loop {
+            activate(self, metrics).await;
+            if Instant::now() >= end {
+                return;
+            }
+            sleep(EVERY_AT_THE_END).await;
+        }
     }
 
     fn now_s(&self) -> u64 {
@@ -146,6 +157,8 @@ impl Task for History {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::super::forgetting::PORTIONS;
     use super::*;
     use crate::model::{AdminState, Hour, Inventory, MeetingKey, Peak, Scope};
@@ -190,6 +203,22 @@ mod tests {
             task.activate().await.unwrap();
         }
         assert_eq!((task.fleet.history.len(), rows(&task).await), (6, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_learned_while_we_stop_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = begin(dir.path());
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let (_stop, stopped) = watch::channel(true);
+        let learning = async {
+            sleep(EVERY_AT_THE_END * 3).await;
+            let key = MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() };
+            let peak = Peak { key, hour: Hour::new(9).unwrap(), attendees: 10 };
+            task.fleet.history.learn_and_keep(peak, task.now_s());
+        };
+        tokio::join!(task.run(&metrics, EVERY_AT_THE_END * 6, stopped), learning);
+        assert_eq!(rows(&task).await, 4);
     }
 
     #[tokio::test]
