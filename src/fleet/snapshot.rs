@@ -176,7 +176,12 @@ impl Snapshot {
             };
             next.insert(Arc::new(Node { spec, cluster, live }));
         }
-        let wary = tenants.iter().filter(|tenant| tenant.placement.spread == Spread::Tenants);
+        let known: HashSet<&Slug> = tenants.iter().map(|tenant| &tenant.slug).collect();
+        // Who is gone from the inventory has meetings that others are not to meet, too.
+        let gone = old.iter().flat_map(|old| old.tenants.values()).map(|entry| &entry.tenant);
+        let gone = gone.filter(|tenant| !known.contains(&tenant.slug) && runs_for(&tenant.slug));
+        let wary = tenants.iter().chain(gone);
+        let wary = wary.filter(|tenant| tenant.placement.spread == Spread::Tenants);
         let wary: Arc<[_]> = wary.map(|tenant| tally_of(&tenant.slug)).collect();
         for tenant in tenants {
             let group = groups.iter().find(|group| group.name == tenant.cluster_group);

@@ -143,6 +143,28 @@ fn tenants_that_must_not_meet_do_not_share_a_node_while_there_is_another() {
     assert_eq!(place(&fleet, "acme", "m", 50), right);
 }
 
+#[test]
+fn meetings_of_a_tenant_that_is_gone_are_kept_off_until_their_end() {
+    let mut inventory =
+        inventory((0..2).map(|number| named(number, 1.0)).collect(), Policy::Predictive);
+    for slug in ["left", "right"] {
+        let mut wary = tenant(slug, &[]);
+        wary.placement.spread = Spread::Tenants;
+        inventory.tenants.push(wary);
+    }
+    let fleet = pool_of(inventory.clone());
+    let left = place(&fleet, "left", "1", 1);
+    inventory.tenants.retain(|tenant| tenant.slug.as_str() != "left");
+    // The second time it was gone before.
+    for number in ["1", "2"] {
+        fleet.apply(inventory.clone());
+        assert_ne!(place(&fleet, "right", number, 100), left);
+    }
+    let over = fleet.directory.on_node(&NodeName::new(left.as_str())).pop().unwrap();
+    fleet.directory.remove(&over);
+    assert_eq!(place(&fleet, "right", "3", 100), left);
+}
+
 /// Two nodes of clusters with these policies.
 fn mixed(policies: [Policy; 2]) -> Inventory {
     let mut inventory = inventory(vec![named(0, 1.0), named(1, 1.0)], policies[0]);
