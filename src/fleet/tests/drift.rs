@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fixture::{inventory, key, listed, meeting, node, poll};
+use crate::fleet::limits::People;
 use crate::fleet::predict;
-use crate::fleet::{Entry, Fleet, Hints, Phase, Reservation, Wanted, identity};
+use crate::fleet::{Entry, Fleet, Hints, Phase, Reconciled, Reservation, Wanted, identity};
 use crate::model::{AdminState, Health, MeetingIds, MeetingKey, NodeName, Policy};
 
 const EVENTS: u32 = 1_000_000;
@@ -84,7 +85,7 @@ impl Day {
             930..945 => self.reserve(&room),
             945..960 => self.give_up(),
             960..985 => self.go_on(),
-            985..997 => self.poll(name),
+            985..997 => self.poll_and_move(name),
             997..999 => self.fail(name),
             _ => self.restart(name),
         };
@@ -157,10 +158,27 @@ impl Day {
     }
 
     fn poll(&mut self, name: &'static str) -> &'static str {
+        self.listed(name);
+        "poll"
+    }
+
+    fn listed(&mut self, name: &'static str) -> Reconciled {
         let runs = &self.world[name];
         let shown = runs.values().map(|run| listed(&run.name, run.created_ms, run.attendees));
-        for over in poll(&self.fleet, name, shown.collect()).over {
-            self.fleet.learn_end(&over);
+        let reconciled = poll(&self.fleet, name, shown.collect());
+        for over in &reconciled.over {
+            self.fleet.learn_end(over);
+        }
+        reconciled
+    }
+
+    /// Of meetings that run twice some go on where they were found.
+    fn poll_and_move(&mut self, name: &'static str) -> &'static str {
+        let Reconciled { doubles, .. } = self.listed(name);
+        for double in doubles {
+            if self.random(2) == 0 && self.fleet.move_to_double(&double).is_some() {
+                *self.events.entry("move").or_default() += 1;
+            }
         }
         "poll"
     }
@@ -193,10 +211,16 @@ impl Day {
         "up"
     }
 
-    /// To the last thousandth of an attendee: each is counted as often on its node as by its meeting.
+    /// To the last thousandth of an attendee: each is counted as often on its node as by its meeting. And so is each
+    /// meeting among its tenant's.
     fn adds_up(&self) {
-        for node in self.fleet.snapshot().nodes() {
+        let snapshot = self.fleet.snapshot();
+        let tally = &snapshot.tenant("acme").unwrap().tally;
+        for node in snapshot.nodes() {
             let entries = self.fleet.directory.on_node(node.name());
+            let running = entries.iter().filter(|entry| entry.phase() == Phase::Running).count();
+            let coming = self.in_flight.iter().filter(|held| held.node().name() == node.name());
+            assert_eq!(tally.on_node(node.name()) as usize, running + coming.count());
             let ours: i64 = entries.iter().map(|entry| i64::from(entry.weighs())).sum();
             let held = self.in_flight.iter().filter(|held| held.node().name() == node.name());
             let held: i64 = held.map(|held| i64::from(held.weighs())).sum();
@@ -257,6 +281,7 @@ fn a_million_events_leave_no_drift() {
         ("create again", 300),
         ("end", 10_000),
         ("poll", 10_000),
+        ("move", 100),
         ("down", 300),
         ("up", 500),
     ] {
@@ -276,4 +301,9 @@ fn a_million_events_leave_no_drift() {
     day.in_flight.clear();
     assert!(day.fleet.directory.is_empty());
     assert!(day.fleet.snapshot().nodes().all(|node| node.live.burdens() == 0));
+    let snapshot = day.fleet.snapshot();
+    let tally = &snapshot.tenant("acme").unwrap().tally;
+    assert!(snapshot.nodes().all(|node| tally.on_node(node.name()) == 0));
+    let figures = tally.whole();
+    assert_eq!((figures.meetings, figures.people), (0, People::default()));
 }
