@@ -3,11 +3,13 @@
 //! CSV with the header `time_ms,event,tenant,meeting_id,user,node,a,b`, in the order of time. Time 0 is a Monday at
 //! 00:00, local time. What drives a placement program over a pipe sends the same rows without a header.
 
+mod course;
 pub mod score;
 mod write;
 
 use std::io::Read;
 
+pub use course::{Course, Misplaced};
 pub use write::Writer;
 
 use crate::model::MOST_ATTENDEES;

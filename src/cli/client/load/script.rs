@@ -1,6 +1,6 @@
 //! The trace, as it is played: read whole, checked, and cut to the hours that are wanted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::cli::client::failure::Failure;
 use crate::trace::score::Day;
-use crate::trace::{Room, Row, Rows, What};
+use crate::trace::{Course, Row, Rows, What};
 
 /// All of it is in memory. A day of a hundred nodes has a tenth of that.
 const MAX_ROWS: usize = 20_000_000;
@@ -81,13 +81,11 @@ impl Script {
     }
 }
 
-/// What no single row tells.
+/// What makes a trace one that can be played.
 #[derive(Debug, Default)]
 struct Checks {
+    course: Course,
     nodes: Vec<(String, f64)>,
-    /// Whether it is up.
-    known: HashMap<String, bool>,
-    open: HashSet<Room>,
 }
 
 impl Checks {
@@ -95,39 +93,14 @@ impl Checks {
         if row.at_ms < 0 && !matches!(row.what, What::Past { .. }) {
             return Err("only what is past may be before time 0".to_owned());
         }
-        match &row.what {
-            What::Past { .. } => {}
-            What::NodeUp { node, weight } => {
-                match (self.known.insert(node.clone(), true), weight) {
-                    (None, Some(weight)) => self.nodes.push((node.clone(), *weight)),
-                    (None, None) => return Err(format!("node {node} is new, and has no weight")),
-                    (Some(true), _) => return Err(format!("node {node} is up already")),
-                    (Some(false), _) => {}
-                }
-            }
-            What::NodeDown { node } => match self.known.get_mut(node) {
-                Some(is_up @ true) => *is_up = false,
-                Some(false) => return Err(format!("node {node} is down already")),
-                None => return Err(format!("node {node} is unknown")),
-            },
-            What::Create { room, .. } => {
-                if !self.open.insert(room.clone()) {
-                    return Err(format!("{room} is created again before its end"));
-                }
-            }
-            What::Join { room, .. } | What::Leave { room, .. } => {
-                if !self.open.contains(room) {
-                    return Err(format!("{room} is not there: a create has to come first"));
-                }
-            }
-            What::End { room } => {
-                if !self.open.remove(room) {
-                    return Err(format!("{room} is not there: a create has to come first"));
-                }
-            }
-            What::Count { .. } => {
-                return Err("a trace has no rows of polls: count".to_owned());
-            }
+        if matches!(row.what, What::Count { .. }) {
+            return Err("a trace has no rows of polls: count".to_owned());
+        }
+        self.course.look(&row.what).map_err(|why| why.to_string())?;
+        if let What::NodeUp { node, weight: Some(weight) } = &row.what
+            && !self.nodes.iter().any(|(known, _)| known == node)
+        {
+            self.nodes.push((node.clone(), *weight));
         }
         Ok(())
     }
