@@ -131,6 +131,7 @@ fn place(rows: &str) -> (i32, String, String) {
 #[test]
 fn a_trace_that_cannot_be_played_is_refused_with_its_line() {
     let up = "0,node_up,,,,n0,1,\n";
+    let down = "2,node_down,,,,n0,,\n";
     for (rows, told) in [
         ("time,what\n".to_owned(), "line 1: the header is \"time,what\""),
         (format!("{up}1,party,t,m,,,,\n"), "line 2: unknown event \"party\""),
@@ -141,6 +142,12 @@ fn a_trace_that_cannot_be_played_is_refused_with_its_line() {
         ("1,create,t,m,,,0,0\n".to_owned(), "line 1: no node for a meeting of tenant t"),
         (format!("{up}1,node_down,,,,n1,,\n"), "line 2: node n1 is unknown"),
         ("0,node_up,,,,n0,,\n".to_owned(), "line 1: node n0 is new, and has no weight"),
+        (format!("{up}1,node_up,,,,n0,1,\n"), "line 2: node n0 is up already; a node_down has to"),
+        (format!("{up}{down}{down}"), "line 3: node n0 is down already; a node_up has to"),
+        (format!("{up}1,end,t,m,,,,\n"), "line 2: t/m is not there; a create has to come before"),
+        (format!("{up}1,join,t,m,1,,,\n"), "line 2: t/m is not there"),
+        (format!("{up}1,leave,t,m,1,,,\n"), "line 2: t/m is not there"),
+        (format!("{up}1,count,t,m,,n0,1,\n"), "line 2: t/m is not there"),
     ] {
         let (code, stdout, stderr) = place(&rows);
         assert_eq!((code, stdout.as_str()), (2, ""), "{rows}: {stderr}");
@@ -149,4 +156,26 @@ fn a_trace_that_cannot_be_played_is_refused_with_its_line() {
     assert_eq!(place("").0, 0);
     let (code, stdout, stderr) = place(&format!("{up}1,create,Odd Tenant!,m,,,0,0\n"));
     assert_eq!((code, stdout.as_str()), (0, "n0\n"), "{stderr}");
+    let create = "1,create,t,m,,,0,0\n";
+    let (code, stdout, stderr) = place(&format!("{up}{create}{create}"));
+    assert_eq!((code, stdout.as_str()), (2, "n0\n"), "{stderr}");
+    let told =
+        "line 3: t/m is created again before its end; an end has to come before its next create";
+    assert!(stderr.contains(told), "{stderr}");
+}
+
+#[test]
+fn what_a_failed_node_has_lost_may_be_created_again_or_end() {
+    let rows = "0,node_up,,,,n0,1,\n0,node_up,,,,n1,1,\n1,create,t,a,,,0,0\n1,create,t,b,,,0,0\n";
+    let first = place(rows).1;
+    let failed = first.lines().next().expect("a node");
+    let left = ["n0", "n1"].into_iter().find(|node| *node != failed).expect("another");
+    // Of one that is not created again there may be rows as well, as in the file; and its end.
+    let rows = format!(
+        "{rows}5,node_down,,,,{failed},,\n6,join,t,a,1,,,\n7,node_up,,,,{failed},,\n8,node_down,,,,{left},,\n\
+         9,create,t,a,,,0,0\n9,join,t,a,1,,,\n10,count,t,a,,{failed},1,\n11,end,t,a,,,,\n12,end,t,b,,,,\n\
+         13,create,t,b,,,0,0\n"
+    );
+    let (code, stdout, stderr) = place(&rows);
+    assert_eq!((code, stdout), (0, format!("{first}{failed}\n{failed}\n")), "{stderr}");
 }

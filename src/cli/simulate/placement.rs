@@ -17,7 +17,7 @@ use crate::model::{
     AdminState, Cluster, ClusterGroup, Extent, Health, Inventory, Meeting, MeetingIds, MeetingKey,
     Node, NodeName, Peak, Policy, Scope, Secret, Slug, SubId, Tenant,
 };
-use crate::trace::{Room, Row, Rows, What};
+use crate::trace::{Course, Room, Row, Rows, What};
 
 /// The Monday that time 0 of a trace stands for: 2024-01-01, 00:00 UTC. What is past lies before it.
 const MONDAY_MS: i64 = 1_704_067_200_000;
@@ -46,6 +46,7 @@ pub(super) fn run(policy: Policy, from: impl Read, to: impl Write) -> Result<()>
 /// A pool that lives through a trace.
 struct Player {
     fleet: Fleet,
+    course: Course,
     inventory: Inventory,
     /// Tenants by what the trace calls them.
     slugs: HashMap<String, Slug>,
@@ -67,6 +68,7 @@ impl Player {
         let fleet = Fleet::new(inventory.clone(), |_| AdminState::Ready);
         Self {
             fleet: fleet.in_zone(TimeZone::UTC).simulated(),
+            course: Course::default(),
             inventory,
             slugs: HashMap::new(),
             counts: HashMap::new(),
@@ -78,6 +80,7 @@ impl Player {
 
     /// What a row tells happens; for a create, the node that it goes to.
     fn play(&mut self, row: Row) -> Result<Option<NodeName>> {
+        self.course.look(&row.what)?;
         let is_count = matches!(row.what, What::Count { .. });
         if !self.changed.is_empty() && (!is_count || row.at_ms != self.now_ms) {
             self.poll_changed();
@@ -97,7 +100,9 @@ impl Player {
             What::NodeUp { node, weight } => self.node_up(&node, weight)?,
             What::NodeDown { node } => self.node_down(&node)?,
             What::Create { room, max_participants, hint } => {
-                return self.create(&room, Hints { max_participants, size: hint }).map(Some);
+                let node = self.create(&room, Hints { max_participants, size: hint })?;
+                self.course.placed(&room, node.as_str());
+                return Ok(Some(node));
             }
             What::Join { room, .. } => {
                 if let Some(entry) = self.running(&room)?
@@ -122,9 +127,6 @@ impl Player {
 
     fn create(&mut self, room: &Room, hints: Hints) -> Result<NodeName> {
         let key = self.key(room)?;
-        if let Some(entry) = self.running(room)? {
-            return Ok(entry.node().clone());
-        }
         let snapshot = self.fleet.snapshot();
         let tenant = snapshot.tenant(key.scope.tenant.as_str()).context("its tenant is known")?;
         let expected = self.fleet.expect(tenant, &key, hints);
@@ -164,24 +166,20 @@ impl Player {
 
     fn node_up(&mut self, name: &str, weight: Option<f64>) -> Result<()> {
         let name = NodeName::new(name);
-        let is_known = self.inventory.nodes.iter().any(|node| node.name == name);
-        match weight {
-            None if !is_known => bail!("node {name} is new, and has no weight"),
-            None => {}
-            Some(weight) => {
-                self.inventory.nodes.retain(|node| node.name != name);
-                self.inventory.nodes.push(Node {
-                    name: name.clone(),
-                    cluster: POOL.to_owned(),
-                    url: "http://localhost/bigbluebutton/api".parse()?,
-                    secret: Secret::new("none"),
-                    weight,
-                    capacity: CAPACITY,
-                    tags: Vec::new(),
-                    load_url: None,
-                });
-                self.fleet.apply(self.inventory.clone());
-            }
+        // Without one it is back, and as large as before.
+        if let Some(weight) = weight {
+            self.inventory.nodes.retain(|node| node.name != name);
+            self.inventory.nodes.push(Node {
+                name: name.clone(),
+                cluster: POOL.to_owned(),
+                url: "http://localhost/bigbluebutton/api".parse()?,
+                secret: Secret::new("none"),
+                weight,
+                capacity: CAPACITY,
+                tags: Vec::new(),
+                load_url: None,
+            });
+            self.fleet.apply(self.inventory.clone());
         }
         // What it ran before is gone: the first poll that misses it may be a race, the second is sure.
         (0..2).for_each(|_| self.poll(&name, false));
