@@ -109,6 +109,9 @@ pub struct Row {
 /// Why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// There is nothing at all.
+    #[error("line 1: there is nothing; a trace begins with {expected:?}", expected = HEADER.join(","))]
+    Empty,
     /// It breaks off, or is no text.
     #[error("{0}")]
     Unreadable(#[from] csv::Error),
@@ -187,11 +190,11 @@ impl<R: Read> Rows<R> {
     /// Where the line is none, with its number and what was expected.
     pub fn read(&mut self) -> Result<Option<Row>, Error> {
         loop {
+            let is_first = std::mem::take(&mut self.is_first);
             if !self.csv.read_record(&mut self.record)? {
-                return Ok(None);
+                return if is_first { Err(Error::Empty) } else { Ok(None) };
             }
             let line = self.record.position().map_or(0, csv::Position::line);
-            let is_first = std::mem::take(&mut self.is_first);
             let fields = Fields { line, record: &self.record };
             if is_first && fields.text(0).parse::<i64>().is_err() {
                 if self.record.iter().eq(HEADER) {
@@ -349,6 +352,16 @@ mod tests {
             What::Create { room: room.clone(), max_participants: None, hint: Some(40) }
         );
         assert_eq!(read_rows[4].what, What::Count { room, node: "n0".to_owned(), attendees: 3 });
+    }
+
+    #[test]
+    fn a_trace_may_have_a_header_alone_but_not_nothing() {
+        assert_eq!(read(&format!("{}\n", HEADER.join(","))).unwrap(), []);
+        for nothing in ["", "\n\r\n\n"] {
+            let told = read(nothing).unwrap_err().to_string();
+            let expected = "line 1: there is nothing; a trace begins with \"time_ms,event,tenant,meeting_id,user,node,a,b\"";
+            assert_eq!(told, expected);
+        }
     }
 
     #[test]
