@@ -4,12 +4,14 @@
 //! 00:00, local time. What drives a placement program over a pipe sends the same rows without a header.
 
 mod course;
+mod packed;
 pub mod score;
 mod write;
 
 use std::io::Read;
 
 pub use course::{Course, Misplaced};
+pub use packed::unpacked;
 pub use write::Writer;
 
 use crate::model::MOST_ATTENDEES;

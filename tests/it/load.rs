@@ -314,4 +314,16 @@ async fn the_demo_can_be_as_fast_as_a_load() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     let told: Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!((&told["complete"], &told["left_out"]["meetings"]), (&true.into(), &0.into()));
+    // From its standard input the same is read.
+    let play = ["simulate", "load", "-", "--url", &server, "--until", "00:00"];
+    let packed = std::fs::File::open(path).expect("the trace");
+    let done = Command::new(env!("CARGO_BIN_EXE_portico"))
+        .args(play)
+        .envs(env)
+        .stdin(packed)
+        .output()
+        .await
+        .expect("portico starts");
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(told, "-: no meeting is created in these hours\n");
 }

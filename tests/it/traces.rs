@@ -3,7 +3,7 @@
 //! The traces, their scores and the program that plays them are in `tests/traces`; what other load balancers make of
 //! them stands in `reference.json`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -114,6 +114,10 @@ fn our_figures_are_those_of_the_scorer() {
 }
 
 fn place(rows: &str) -> (i32, String, String) {
+    play(rows.as_bytes())
+}
+
+fn play(rows: &[u8]) -> (i32, String, String) {
     let mut child = Command::new(PORTICO)
         .args(["simulate", "placement"])
         .stdin(Stdio::piped())
@@ -122,10 +126,24 @@ fn place(rows: &str) -> (i32, String, String) {
         .spawn()
         .expect("portico starts");
     // It may give up before it has read all.
-    drop(child.stdin.take().expect("a pipe").write_all(rows.as_bytes()));
+    drop(child.stdin.take().expect("a pipe").write_all(rows));
     let output = child.wait_with_output().expect("it ends");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().expect("no signal"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_file_as_it_lies_there_is_played_packed_or_not() {
+    let packed = std::fs::read(traces().join("failure-n10-u75-s1.csv.gz")).expect("a trace");
+    let mut text = String::new();
+    GzDecoder::new(packed.as_slice()).read_to_string(&mut text).expect("gzip of text");
+    let creates = text.lines().filter(|line| line.contains(",create,")).count();
+    let (code, stdout, stderr) = place(&text);
+    assert_eq!((code, stdout.lines().count()), (0, creates), "{stderr}");
+    assert_eq!(play(&packed), (0, stdout, stderr));
+    let (code, _, stderr) = play(&packed[..packed.len() / 2]);
+    assert_eq!(code, 2, "what breaks off is no trace");
+    assert!(stderr.contains("incomplete deflate stream"), "{stderr}");
 }
 
 #[test]

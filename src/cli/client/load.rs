@@ -43,7 +43,7 @@ const MOST_TIME: Duration = Duration::from_hours(7 * 24);
 /// What is played, and how.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Wanted {
-    /// The trace: CSV, or CSV packed with gzip
+    /// The trace: CSV, or CSV packed with gzip; - is standard input
     #[arg(value_name = "TRACE")]
     trace: PathBuf,
     /// Where front ends reach Portico; without it `server.public_url` of the configuration file, or its first listener

@@ -17,7 +17,7 @@ use crate::model::{
     AdminState, Cluster, ClusterGroup, Extent, Health, Inventory, Meeting, MeetingIds, MeetingKey,
     Node, NodeName, Peak, Policy, Scope, Secret, Slug, SubId, Tenant,
 };
-use crate::trace::{Course, Room, Row, Rows, What};
+use crate::trace::{Course, Room, Row, Rows, What, unpacked};
 
 /// The Monday that time 0 of a trace stands for: 2024-01-01, 00:00 UTC. What is past lies before it.
 const MONDAY_MS: i64 = 1_704_067_200_000;
@@ -28,9 +28,9 @@ const CAPACITY: u32 = 200;
 const POLLED_EVERY_MS: i64 = 5_000;
 const POOL: &str = "pool";
 
-/// Plays the rows of `from`, and writes the node of each create to `to`.
+/// Plays the rows of `from`, which may be packed with gzip, and writes the node of each create to `to`.
 pub(super) fn run(policy: Policy, from: impl Read, to: impl Write) -> Result<()> {
-    let (mut rows, mut to) = (Rows::new(from), BufWriter::new(to));
+    let (mut rows, mut to) = (Rows::new(unpacked(from)?), BufWriter::new(to));
     let mut player = Player::new(policy);
     while let Some(row) = rows.read()? {
         let line = rows.line();

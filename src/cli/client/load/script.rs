@@ -3,18 +3,15 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{Read, stdin};
 use std::path::Path;
-
-use flate2::read::MultiGzDecoder;
 
 use crate::cli::client::failure::Failure;
 use crate::trace::score::Day;
-use crate::trace::{Course, Row, Rows, What};
+use crate::trace::{Course, Row, Rows, What, unpacked};
 
 /// All of it is in memory. A day of a hundred nodes has a tenth of that.
 const MAX_ROWS: usize = 20_000_000;
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// What is to be played.
 #[derive(Debug)]
@@ -32,18 +29,19 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Reads a trace.
+    /// Reads a trace; - is the standard input.
     pub(super) fn read(
         path: &Path,
         from: Option<i64>,
         until: Option<i64>,
     ) -> Result<Self, Failure> {
         let wrong = |why: &dyn Display| Failure::wrong(format_args!("{}: {why}", path.display()));
-        let mut packed = BufReader::new(File::open(path).map_err(|error| wrong(&error))?);
-        let is_packed = packed.fill_buf().map_err(|error| wrong(&error))?.starts_with(&GZIP);
-        let text: Box<dyn Read> =
-            if is_packed { Box::new(MultiGzDecoder::new(packed)) } else { Box::new(packed) };
-        Self::of(text, from, until).map_err(|why| wrong(&why))
+        let text = if path == Path::new("-") {
+            unpacked(stdin().lock())
+        } else {
+            File::open(path).and_then(unpacked)
+        };
+        Self::of(text.map_err(|error| wrong(&error))?, from, until).map_err(|why| wrong(&why))
     }
 
     fn of(text: impl Read, from: Option<i64>, until: Option<i64>) -> Result<Self, String> {
