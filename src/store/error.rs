@@ -42,6 +42,12 @@ pub enum Error {
         /// What `SQLite` said.
         source: Arc<rusqlite::Error>,
     },
+    /// There is nothing to read, or this user may not see it.
+    #[error(
+        "there is no store at {}, or this user may not see it: correct `data_dir` in the configuration, or let \
+         `portico serve` run with it first", .0.display()
+    )]
+    Absent(PathBuf),
     /// Written by a newer version.
     #[error(
         "{} has schema version {found}, this Portico knows up to {known}: start the newer version \

@@ -204,10 +204,19 @@ async fn two_instances_write_each_meeting_down_once() {
 #[tokio::test]
 async fn nothing_is_written_down_where_that_is_not_wanted() {
     let config = config().set("placement.chronicle", "{ enabled: false }");
-    let pool = Pool::start(config).await;
+    let mut pool = Pool::start(config).await;
     pool.tenant(TENANT).create(ROOMS[0]).await.success();
     assert!(pool.metrics().await.get("portico_chronicle_waiting_meetings") < 0.5);
     let (code, said) = trace(&pool, &pool.dir().join("none.csv")).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("no meetings are written down in the store yet"), "{said}");
+    // Nor where there is no store at all, and none is made.
+    pool.kill9();
+    let data_dir = pool.dir().join("data");
+    std::fs::remove_dir_all(&data_dir).expect("it was there");
+    let (code, said) = trace(&pool, &pool.dir().join("none.csv")).await;
+    assert_eq!(code, 1, "{said}");
+    let told = format!("there is no store at {}, or", data_dir.join("portico.db").display());
+    assert!(said.contains(&told) && said.contains("let `portico serve` run"), "{said}");
+    assert!(!data_dir.exists());
 }

@@ -112,8 +112,11 @@ impl Embedded {
     /// What was written down in the file of this directory; nothing is changed, nor created.
     ///
     /// # Errors
-    /// Where it is of another version; the error names the file and the remedy.
+    /// Where it is not there, or of another version; the error names the file and the remedy.
     pub fn chronicle(data_dir: &Path) -> Result<EmbeddedChronicle, Error> {
+        if !Self::file(data_dir).is_file() {
+            return Err(Error::Absent(Self::file(data_dir)));
+        }
         let (SchemaVersion { found, known }, path) =
             (Self::version(data_dir)?, Self::file(data_dir));
         match found {
