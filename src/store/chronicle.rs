@@ -52,18 +52,18 @@ pub(super) fn to_text(counts: &[Counted]) -> String {
     counts.iter().map(one).collect()
 }
 
-/// Counts in their order, each once. What is none is passed over, and no count is higher than can be: whoever reads
-/// them may make up so many people.
-pub(super) fn from_text(text: &str) -> Vec<Counted> {
+/// Counts in their order, each once, or nothing where one of them makes no sense: without it the others tell something
+/// else. No count is higher than can be: whoever reads them may make up so many people.
+pub(super) fn from_text(text: &str) -> Option<Vec<Counted>> {
     let one = |word: &str| {
         let (after_s, attendees) = word.split_once(':')?;
         let attendees: u32 = attendees.parse().ok()?;
         Some(Counted { after_s: after_s.parse().ok()?, attendees: attendees.min(MOST_ATTENDEES) })
     };
-    let mut counts: Vec<_> = text.split_ascii_whitespace().filter_map(one).collect();
+    let mut counts = text.split_ascii_whitespace().map(one).collect::<Option<Vec<_>>>()?;
     counts.sort_by_key(|count| count.after_s);
     counts.dedup();
-    counts
+    Some(counts)
 }
 
 #[cfg(test)]
@@ -73,11 +73,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_that_were_told_twice_or_make_no_sense_are_read_once_or_not_at_all() {
-        let counts = from_text("5:1 12:3 5:1 x:1 7: :9 20:-1 9 12:3 10:2 ");
+    fn counts_that_were_told_twice_are_read_once_and_those_that_make_no_sense_not_at_all() {
+        let counts = from_text("5:1 12:3 5:1 12:3 10:2 ").unwrap();
         let read: Vec<_> = counts.iter().map(|count| (count.after_s, count.attendees)).collect();
         assert_eq!(read, [(5, 1), (10, 2), (12, 3)]);
-        assert_eq!(from_text("1:4294967295 ")[0].attendees, MOST_ATTENDEES);
+        assert_eq!(from_text("1:4294967295 ").unwrap()[0].attendees, MOST_ATTENDEES);
+        assert_eq!(from_text("").unwrap(), []);
+        for odd in ["x:1", "7:", ":9", "20:-1", "9", "12:20:3", "1:4294967296", "\u{fffd}"] {
+            assert_eq!(from_text(&format!("5:1 {odd} 12:3 ")), None, "{odd}");
+        }
     }
 
     proptest! {
@@ -87,7 +91,7 @@ mod tests {
             counts.dedup_by_key(|count| count.0);
             let counts: Vec<_> =
                 counts.into_iter().map(|(after_s, attendees)| Counted { after_s, attendees }).collect();
-            prop_assert_eq!(from_text(&to_text(&counts)), counts);
+            prop_assert_eq!(from_text(&to_text(&counts)), Some(counts));
         }
 
         #[test]

@@ -191,6 +191,16 @@ async fn a_day_that_was_can_be_played_again_and_names_nobody() {
         assert_eq!(done.code, code, "{arguments:?}: {}", done.stderr);
         assert!(done.stderr.contains(told), "{arguments:?}: {}", done.stderr);
     }
+    // What was damaged is no meeting without people.
+    let store = rusqlite::Connection::open(pool.dir().join("data/portico.db")).expect("a store");
+    let odd = "UPDATE chronicle SET counts = counts || '7:x 60:9 ' WHERE meeting_id = ?1";
+    assert_eq!(store.execute(odd, [ROOMS[1]]).expect("it is written"), 1);
+    drop(store);
+    let (code, said) = trace(&pool, &path).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("as they make no sense: 1 row of the chronicle"), "{said}");
+    let creates = |what: &What| matches!(what, What::Create { .. });
+    assert_eq!(many(&rows(&text(&path)), creates), 2);
 }
 
 #[tokio::test]

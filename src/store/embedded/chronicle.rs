@@ -189,6 +189,7 @@ fn meeting(row: &Row<'_>) -> rusqlite::Result<MeetingLine> {
         peak: row.get(8)?,
         ended_at_ms: ended_at_ms.map(i64::unsigned_abs),
         is_running: row.get(11)?,
-        counts: from_text(&counts),
+        counts: from_text(&counts)
+            .ok_or_else(|| rows::unreadable(10, "these are no counts".to_owned()))?,
     })
 }

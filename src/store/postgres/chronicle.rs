@@ -166,6 +166,7 @@ fn meeting(row: &Row) -> Result<MeetingLine, Unreadable> {
         peak: few(8)?,
         ended_at_ms: ended_at_ms.map(i64::unsigned_abs),
         is_running: rows::get(row, 11)?,
-        counts: from_text(rows::get(row, 10)?),
+        counts: from_text(rows::get(row, 10)?)
+            .ok_or_else(|| rows::unreadable(row, 10, "has no counts"))?,
     })
 }

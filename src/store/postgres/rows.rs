@@ -218,7 +218,7 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, 
     row.try_get(column).map_err(|_error| unreadable(row, column, "has another type"))
 }
 
-fn unreadable(row: &Row, column: usize, reason: &str) -> Unreadable {
+pub(super) fn unreadable(row: &Row, column: usize, reason: &str) -> Unreadable {
     let name = row.columns().get(column).map_or("a column", tokio_postgres::Column::name);
     Unreadable(format!("{name}: {reason}"))
 }
