@@ -210,6 +210,7 @@ impl Portico {
             client: client.clone(),
             duties: duties.clone(),
             own: Own::of(&settings.server),
+            remembered: settings.placement.keep,
         };
         let desk = Desk::new(fleet.clone(), keeper.clone(), store.clone(), keys, tools);
         let admin = Admin::new(fleet.clone(), registry.clone(), is_leaving, settings.metrics);

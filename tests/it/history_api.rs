@@ -29,6 +29,7 @@ acme,\"a, \"\"b\"\"\",2026-11-02T09:00:00Z,10
 
 async fn pool() -> Pool {
     let config = config().tenant(Tenant::new("beta")).set("placement.timezone", "UTC");
+    let config = config.set("placement.history", "{ keep: 3660d }");
     Pool::start(config.set("polling.interval", "100ms")).await
 }
 
@@ -125,7 +126,9 @@ async fn past_meetings_teach_and_go_along_to_another_pool() {
     let file = write(&pool, "past.csv", PAST);
     let (code, stdout, stderr) = shell.run(&format!("history seed {file}")).await;
     assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
-    assert_eq!(stderr, "learned from 11 meetings; without attendees: 1\n");
+    let told = "learned from 11 meetings\npassed over: 1 meeting without attendees\n\
+                do not seed the file again: it would count twice\n";
+    assert_eq!(stderr, told);
     let (size, source) = expected(&pool, "algebra").await;
     assert!((60.0..80.0).contains(&size) && source.starts_with("room"), "{size} {source}");
     let told = shell.out("place explain --tenant acme --meeting algebra").await;
@@ -167,6 +170,28 @@ async fn past_meetings_teach_and_go_along_to_another_pool() {
     let again = async || expected(&pool, "algebra").await == (size, source.clone());
     eventually("it is known again", again).await;
     assert_eq!(Shell(&pool).json("history list").await, before);
+}
+
+#[tokio::test]
+async fn what_would_be_forgotten_at_once_is_not_learned() {
+    let pool = Pool::start(config().set("placement.history", "{ keep: 30d }")).await;
+    let shell = Shell(&pool);
+    let ago = |days: i64| jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+    let (old, older, new) = (ago(31), ago(1000), ago(29));
+    let rows = format!(
+        "{HEADER}\nacme,old,{old},70\nacme,old,{older},0\nacme,old,{older},7\nacme,new,{new},10\n"
+    );
+    let file = write(&pool, "past.csv", &rows);
+    let (code, _, stderr) = shell.run(&format!("history seed {file}")).await;
+    let told = "learned from 1 meeting\npassed over: 3 meetings older than placement.history.keep\n\
+                do not seed the file again: it would count twice\n";
+    assert_eq!((code, stderr.as_str()), (0, told));
+    assert_eq!(shell.json("history list --room old").await, json!([]));
+    let known = shell.json("history list").await;
+    assert_eq!((&known[0]["meetings"], &known[0]["mean"]), (&json!(1), &json!(10.0)), "{known}");
+    let help = shell.out("history seed --help").await;
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("What is seeded twice counts twice"), "{help}");
 }
 
 #[tokio::test]
@@ -272,6 +297,7 @@ async fn what_cannot_be_right_is_told_and_changes_nothing() {
 #[tokio::test]
 async fn what_one_instance_changes_the_other_knows_a_moment_later() {
     let config = config().tenant(Tenant::new("beta")).set("placement.timezone", "UTC");
+    let config = config.set("placement.history", "{ keep: 3660d }");
     let cluster = Plan::new(config, 2).without_redis().start().await;
     let [one, other] = [0, 1].map(|index| cluster.instance(index));
     let file = write(one, "past.csv", PAST);

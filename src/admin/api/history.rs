@@ -94,6 +94,8 @@ struct SeededDocument {
     learned: usize,
     /// Meetings without attendees, which teach nothing.
     empty: usize,
+    /// Meetings older than `placement.history.keep`: what they teach would be forgotten at once.
+    old: usize,
 }
 
 /// What is known of how large meetings become: of all, of tenants, of rooms, and of rooms at an hour of the week.
@@ -159,7 +161,7 @@ async fn reset_history(
 }
 
 /// Learns from meetings of the past, in the order of time, as if they had ended here: all or none. Those that were
-/// learned before are learned twice.
+/// learned before are learned twice, and those older than `placement.history.keep` are passed over.
 #[utoipa::path(post, path = "/history/meetings", tag = "history", security(("token" = [])), request_body = SeedDocument,
     responses((status = 200, description = "They were learned from", body = SeededDocument), Changing))]
 async fn seed_history(
@@ -172,14 +174,18 @@ async fn seed_history(
     let hour_of = |created_at_ms| desk.fleet.hour_of(created_at_ms);
     let snapshot = desk.fleet.snapshot();
     let is_tenant = |slug: &Slug| snapshot.tenant(slug.as_str()).is_some();
-    let past = rows::past(&document.items, now_ms() / 1000, hour_of, is_tenant);
-    let past = past.map_err(Problem::fields)?;
+    let now_s = now_ms() / 1000;
+    let past = rows::past(&document.items, now_s, hour_of, is_tenant);
+    let mut past = past.map_err(Problem::fields)?;
+    let all = past.len();
+    past.retain(|past| past.at_s >= now_s.saturating_sub(desk.tools.remembered.as_secs()));
+    let old = all - past.len();
     let empty = past.iter().filter(|past| past.peak.attendees == 0).count();
     let learned = past.len() - empty;
     recall::seed(&desk.fleet, &*desk.store, past).await?;
     let after = json!({"meetings": learned});
     desk.record_history(&caller.who, "seed", None, None, Some(after)).await;
-    Ok(Json(SeededDocument { learned, empty }))
+    Ok(Json(SeededDocument { learned, empty, old }))
 }
 
 impl Resetting {

@@ -27,6 +27,8 @@ pub struct Tools {
     pub duties: Duties,
     /// Where we are reached ourselves: a node that is there would have us call ourselves.
     pub own: Own,
+    /// How long rooms that are not used are remembered: what is older teaches nothing.
+    pub remembered: Duration,
 }
 
 /// Why a node gave no answer.

@@ -15,6 +15,7 @@ use super::output::{Column, Format};
 use super::question::confirm;
 use super::{Access, Api, api, output};
 use crate::admin::{MAX_HISTORY_ROWS, check_known, check_past};
+use crate::cli::check::counted;
 use crate::fleet::now_ms;
 
 const COLUMNS: &[Column] = &[
@@ -56,7 +57,8 @@ pub(in crate::cli) enum Verb {
     /// Learn from past meetings
     #[command(
         about = "Learn from past meetings: a CSV with the columns tenant,meeting_id,created_at,attendees and, if you \
-                 like, sub_id"
+                 like, sub_id. What is seeded twice counts twice; meetings older than placement.history.keep are passed \
+                 over"
     )]
     Seed {
         /// Which file; - is standard input
@@ -189,7 +191,7 @@ async fn seed(access: &Access, file: &Path) -> Result<(), Failure> {
     // Moments of other offsets are in another order as texts.
     rows.sort_by_cached_key(|line| sheet::moment(&line.document));
     let api = Api::new(access)?;
-    let (mut learned, mut empty) = (0, 0);
+    let (mut learned, mut empty, mut old) = (0, 0, 0);
     for Batch { body, .. } in sheet::batches(&rows, sheet::MAX_LESSONS) {
         let first = body["items"][0]["created_at"].clone();
         let told = api.post("/history/meetings", &body).await.map_err(|failure| {
@@ -202,14 +204,26 @@ async fn seed(access: &Access, file: &Path) -> Result<(), Failure> {
         let number = |name: &str| told.body[name].as_u64().unwrap_or_default();
         learned += number("learned");
         empty += number("empty");
+        old += number("old");
     }
-    let passed = if empty > 0 { format!("; without attendees: {empty}") } else { String::new() };
-    eprintln!("learned from {learned} meetings{passed}");
+    eprintln!("learned from {}", many(learned, "meeting"));
+    for (count, why) in [(empty, "without attendees"), (old, "older than placement.history.keep")] {
+        if count > 0 {
+            eprintln!("passed over: {} {why}", many(count, "meeting"));
+        }
+    }
+    if learned > 0 {
+        eprintln!("do not seed the file again: it would count twice");
+    }
     Ok(())
 }
 
 fn rows(count: u64) -> String {
-    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+    many(count, "row")
+}
+
+fn many(count: u64, what: &str) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), what)
 }
 
 /// What is sent for some rows.

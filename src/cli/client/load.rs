@@ -201,7 +201,7 @@ fn told(
     access: &Access,
     wanted: &Wanted,
     policy: &str,
-    learned: Option<usize>,
+    learned: Option<u64>,
     played: &Played,
 ) -> Result<(), Failure> {
     let (scores, why) = match &played.figures {

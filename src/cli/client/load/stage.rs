@@ -71,7 +71,7 @@ impl Stage {
         policy: &str,
         bind: IpAddr,
         front: &mut Front,
-    ) -> Result<Option<usize>, Failure> {
+    ) -> Result<Option<u64>, Failure> {
         let name = self.name.clone();
         for (node, _) in &script.nodes {
             let settings = sim::Settings {
@@ -114,7 +114,7 @@ impl Stage {
     }
 
     /// Lets Portico learn from the former meetings of the trace, as if the trace began now.
-    async fn teach(&mut self, script: &Script) -> Result<Option<usize>, Failure> {
+    async fn teach(&mut self, script: &Script) -> Result<Option<u64>, Failure> {
         let now_ms = i64::try_from(now_ms()).unwrap_or_default();
         let item = |row: &Row| {
             let What::Past { room, peak, .. } = &row.what else { return None };
@@ -128,9 +128,10 @@ impl Stage {
         let items: Vec<Value> = script.past.iter().filter_map(item).collect();
         let taught = items.iter().filter_map(|item| item["tenant"].as_str());
         self.learned.extend(taught.map(str::to_owned));
+        let mut learned = 0;
         for part in items.chunks(SEEDED_AT_ONCE) {
             match self.api.post("/history/meetings", &json!({"items": part})).await {
-                Ok(_learned) => {}
+                Ok(told) => learned += told.body["learned"].as_u64().unwrap_or_default(),
                 Err(failure) if failure.status == Some(StatusCode::NOT_FOUND) => {
                     self.learned.clear();
                     return Ok(None);
@@ -138,7 +139,7 @@ impl Stage {
                 Err(failure) => return Err(failure.of("the history of the rooms is refused")),
             }
         }
-        Ok(Some(items.len()))
+        Ok(Some(learned))
     }
 
     /// Portico learns from these meetings when they are over.
