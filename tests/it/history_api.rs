@@ -288,6 +288,15 @@ async fn what_cannot_be_right_is_told_and_changes_nothing() {
         let stderr = shell.refused(&format!("history import {file}"), 2).await;
         assert!(stderr.contains(told), "{told}: {stderr}");
     }
+    // What only Portico knows it tells of lines as well, and they are in the order of time.
+    let late = "acme,m,2026-11-03T09:00:00Z,10";
+    let unknown = format!("{HEADER}\n{late}\nacne,m,2026-11-02T09:00:00Z,10\n");
+    let file = write(&pool, "wrong.csv", &unknown);
+    assert_eq!(
+        shell.refused(&format!("history seed {file}"), 1).await,
+        "learned from 0 meetings; the next one by time is line 3, of 2026-11-02T09:00:00Z: line 3: tenant is \"acne\", \
+         which is not there\n"
+    );
     for line in ["history reset", "history reset --room m", "history reset --all --tenant acme"] {
         shell.refused(line, 2).await;
     }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
 use serde_json::{Value, json};
 
-use self::sheet::{Batch, KNOWN, Line, Sheet};
+use self::sheet::{KNOWN, Line, Sheet};
 use super::failure::Failure;
 use super::output::{Column, Format};
 use super::question::confirm;
@@ -175,11 +175,12 @@ async fn import(access: &Access, file: &Path) -> Result<(), Failure> {
     sheet::refuse_twice(&lines)?;
     let api = Api::new(access)?;
     let mut done = 0;
-    for Batch { lines, body } in sheet::batches(&lines, MAX_HISTORY_ROWS) {
-        api.post("/history", &body).await.map_err(|failure| {
-            failure.of(format_args!("lines {lines}, after {} that are imported", rows(done)))
+    for batch in sheet::batches(&lines, MAX_HISTORY_ROWS) {
+        api.post("/history", &batch.body).await.map_err(|failure| {
+            let failure = failure.in_words(|told| batch.by_lines(told));
+            failure.of(format_args!("{batch}, after {} that are imported", rows(done)))
         })?;
-        done += body["items"].as_array().map_or(0, Vec::len) as u64;
+        done += batch.body["items"].as_array().map_or(0, Vec::len) as u64;
     }
     eprintln!("imported: {}", rows(done));
     Ok(())
@@ -192,13 +193,17 @@ async fn seed(access: &Access, file: &Path) -> Result<(), Failure> {
     rows.sort_by_cached_key(|line| sheet::moment(&line.document));
     let api = Api::new(access)?;
     let (mut learned, mut empty, mut old) = (0, 0, 0);
-    for Batch { body, .. } in sheet::batches(&rows, sheet::MAX_LESSONS) {
-        let first = body["items"][0]["created_at"].clone();
-        let told = api.post("/history/meetings", &body).await.map_err(|failure| {
-            let unsure = if failure.is_unsure { "perhaps some of the next as well; " } else { "" };
+    for batch in sheet::batches(&rows, sheet::MAX_LESSONS) {
+        let told = api.post("/history/meetings", &batch.body).await.map_err(|failure| {
+            let unsure =
+                if failure.is_unsure { "perhaps from some of the next as well; " } else { "" };
+            let failure = failure.in_words(|told| batch.by_lines(told));
+            let (line, of) = batch.first().map_or((0, String::new()), |first| {
+                (first.number, output::text(first.document.get("created_at")))
+            });
             failure.of(format_args!(
-                "learned from the first {learned} meetings in the order of time, {unsure}the next one is of {}",
-                output::text(Some(&first))
+                "learned from {}; {unsure}the next one by time is line {line}, of {of}",
+                many(learned, "meeting")
             ))
         })?;
         let number = |name: &str| told.body[name].as_u64().unwrap_or_default();

@@ -258,24 +258,44 @@ pub(super) fn moment(document: &Value) -> i64 {
     at.map_or(0, Timestamp::as_millisecond)
 }
 
-/// Rows that are sent together.
-pub(super) struct Batch {
-    pub(super) lines: Lines,
+/// Rows that are sent together; at least one.
+pub(super) struct Batch<'l> {
+    lines: &'l [Line],
     pub(super) body: Value,
 }
 
-/// From which line of the file to which.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lines(u64, u64);
+impl Batch<'_> {
+    /// What the API says of `items[N]`, of the line that this was.
+    pub(super) fn by_lines(&self, told: &str) -> String {
+        let of_line = || {
+            let (index, rest) = told.strip_prefix("items[")?.split_once(']')?;
+            let line = self.lines.get(index.parse::<usize>().ok()?)?.number;
+            let (field, detail) = rest.split_once(": ")?;
+            let what = [field.trim_start_matches('.'), detail].join(" ");
+            Some(format!("line {line}: {}", what.trim_start()))
+        };
+        of_line().unwrap_or_else(|| told.to_owned())
+    }
 
-impl fmt::Display for Lines {
+    /// The first of its rows.
+    pub(super) fn first(&self) -> Option<&Line> {
+        self.lines.first()
+    }
+}
+
+/// As the file has them.
+impl fmt::Display for Batch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.0, self.1)
+        match self.lines {
+            [] => Ok(()),
+            [one] => write!(f, "line {}", one.number),
+            [first, .., last] => write!(f, "lines {} to {}", first.number, last.number),
+        }
     }
 }
 
 /// Rows in parts of at most so many, of which the API takes each at once.
-pub(super) fn batches(lines: &[Line], most: usize) -> impl Iterator<Item = Batch> {
+pub(super) fn batches(lines: &[Line], most: usize) -> impl Iterator<Item = Batch<'_>> {
     let mut rest = lines;
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -286,8 +306,7 @@ pub(super) fn batches(lines: &[Line], most: usize) -> impl Iterator<Item = Batch
         let fits = rest.iter().take(most.min(MAX_HISTORY_ROWS)).take_while(is_small).count();
         let (batch, after) = rest.split_at(fits.max(1).min(rest.len()));
         rest = after;
-        let (first, last) = (batch.first()?.number, batch.last()?.number);
-        Some(Batch { lines: Lines(first, last), body: body_of(batch) })
+        (!batch.is_empty()).then(|| Batch { lines: batch, body: body_of(batch) })
     })
 }
 
@@ -349,6 +368,27 @@ mod tests {
         );
         let told = refuse_twice(&read(&text, &KNOWN).unwrap()).unwrap_err();
         assert!(format!("{told:?}").contains("line 4: is about the same as line 2"), "{told:?}");
+    }
+
+    #[test]
+    fn what_the_api_says_of_rows_is_told_of_their_lines() {
+        let line = |number| Line { number, document: Value::Null };
+        let all: Vec<_> = [7, 3, 12].map(line).into();
+        let batch = batches(&all, 9).next().unwrap();
+        for (told, expected) in [
+            (
+                "items[1].tenant: is \"acne\": it is not there",
+                "line 3: tenant is \"acne\": it is not there",
+            ),
+            ("items[2]: is odd", "line 12: is odd"),
+            ("items[3]: is odd", "items[3]: is odd"),
+            ("items: has 7 rows", "items: has 7 rows"),
+            ("nobody listens there", "nobody listens there"),
+        ] {
+            assert_eq!(batch.by_lines(told), expected);
+        }
+        assert_eq!(batch.to_string(), "lines 7 to 12");
+        assert_eq!(batches(&all[..1], 9).next().unwrap().to_string(), "line 7");
     }
 
     #[test]
