@@ -84,6 +84,8 @@ async fn what_meetings_teach_is_seen_and_forgotten() {
     let table = shell.out("history list --tenant acme").await;
     assert!(table.starts_with("TENANT  SUB  ROOM     HOUR"), "{table}");
     assert_eq!(table.lines().count(), 4, "{table}");
+    let told = shell.refused("history list -o csv", 2).await;
+    assert!(told.contains("`portico history export` writes all that is known as CSV"), "{told}");
     // Pages fit together.
     let (mut paged, mut cursor) = (Vec::new(), String::new());
     loop {

@@ -84,6 +84,9 @@ pub(in crate::cli) struct Resetting {
 
 pub(super) async fn run(access: &Access, verb: &Verb) -> Result<(), Failure> {
     match verb {
+        Verb::List { .. } if access.output == Format::Csv => Err(Failure::wrong(
+            "only statistics can be printed as CSV; `portico history export` writes all that is known as CSV",
+        )),
         Verb::List { tenant, room } => {
             let query = api::query([("tenant", tenant.as_deref()), ("room", room.as_deref())]);
             let found = Api::new(access)?.all_of("/history", &query).await?;
