@@ -190,8 +190,9 @@ impl<'s> Player<'s> {
                 Some(Ok(done)) = self.under_way.join_next(), if !self.under_way.is_empty() => self.done(done),
                 () = sleep_until(ready), if next.is_some() && has_room => self.turn(),
                 _ = ticks.tick() => {
-                    let at_ms = self.clock.now_ms();
-                    progress.tell(self.taken, at_ms, self.tally.latest, self.tally.errors);
+                    let (at_ms, latest) = (self.clock.now_ms(), self.tally.latest);
+                    let left = self.left().min(over.saturating_duration_since(Instant::now()));
+                    progress.tell(self.taken, at_ms, latest, self.tally.errors, left);
                 }
             }
         };
@@ -459,6 +460,13 @@ impl<'s> Player<'s> {
         for Row { at_ms, what } in waiting {
             self.push(at_ms, Later::Row(what));
         }
+    }
+
+    /// How long the rest takes, if we remain as far behind as we are.
+    fn left(&self) -> Duration {
+        let last_ms = self.script.rows.last().map_or(self.clock.begin_ms, |row| row.at_ms);
+        let end = self.clock.moment(last_ms) + self.tally.latest;
+        end.saturating_duration_since(Instant::now())
     }
 
     fn reached_ms(&self) -> i64 {

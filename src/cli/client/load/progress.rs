@@ -10,7 +10,7 @@ use super::say;
 
 const BAR_EVERY: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
-const TEMPLATE: &str = "{msg:>9} [{bar:32}] {percent:>3}% {prefix}, done in {eta}";
+const TEMPLATE: &str = "{msg:>9} [{bar:32}] {percent:>3}% {prefix}";
 
 /// See the module.
 pub(super) struct Progress {
@@ -37,12 +37,19 @@ impl Progress {
         if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY }
     }
 
-    /// So many rows are played, up to this time of the trace.
-    pub(super) fn tell(&mut self, rows: usize, at_ms: i64, behind: Duration, errors: u64) {
+    /// So many rows are played, up to this time of the trace; all will be in so long.
+    pub(super) fn tell(
+        &mut self,
+        rows: usize,
+        at_ms: i64,
+        behind: Duration,
+        errors: u64,
+        left: Duration,
+    ) {
         let rows = rows as u64;
         let minutes = at_ms.div_euclid(60_000);
         let time = format!("{:02}:{:02}", minutes.div_euclid(60), minutes.rem_euclid(60));
-        let state = format!("{:.1} s behind, errors: {errors}", behind.as_secs_f64());
+        let state = state(behind, errors, left);
         if let Some(bar) = &self.bar {
             bar.set_position(rows);
             bar.set_message(time);
@@ -56,6 +63,26 @@ impl Progress {
     pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// The time that is left is known from the trace: rows do not come evenly, and of the first of them nothing follows.
+fn state(behind: Duration, errors: u64, left: Duration) -> String {
+    let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+    format!("{:.1} s behind, errors: {errors}, done in {left}", behind.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_whole_seconds() {
+        for (left_ms, told) in [(750_999, "12m 30s"), (86_400_000, "1day"), (999, "0s")] {
+            let told = format!("0.1 s behind, errors: 3, done in {told}");
+            let left = Duration::from_millis(left_ms);
+            assert_eq!(state(Duration::from_millis(120), 3, left), told);
         }
     }
 }
