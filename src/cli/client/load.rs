@@ -185,7 +185,8 @@ pub(super) async fn run(access: &Access, wanted: &Wanted) -> Result<u8, Failure>
             INTERRUPTED
         }
     };
-    let told = told(access, wanted, policy, learned, &played);
+    let told = result(wanted.speed, policy, learned, &played);
+    let told = told.and_then(|told| output::one(access.output, &told));
     // Whatever else went wrong, what is left in Portico is told.
     let failures = [logged, told, cleared].into_iter().filter_map(Result::err).collect();
     Failure::together(failures).map(|()| code)
@@ -196,30 +197,27 @@ fn say(line: impl Display) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 
-/// What came of it.
-fn told(
-    access: &Access,
-    wanted: &Wanted,
+/// What came of it: scores, or why there are none.
+fn result(
+    speed: f64,
     policy: &str,
     learned: Option<u64>,
     played: &Played,
-) -> Result<(), Failure> {
-    let (scores, why) = match &played.figures {
-        Ok(figures) => (serde_json::to_value(figures).map_err(Failure::failed)?, None),
-        Err(why) => (Value::Null, Some(why.to_string())),
-    };
+) -> Result<Value, Failure> {
     let mut value = json!({
         "complete": played.ended == Ended::AtTheEnd,
         "policy": policy,
-        "speed": wanted.speed,
+        "speed": speed,
         "past_meetings": learned.unwrap_or_default(),
-        "scores": scores,
     });
-    if let Some(why) = why {
-        value["no_scores"] = why.into();
+    match &played.figures {
+        Ok(figures) => {
+            value["scores"] = serde_json::to_value(figures).map_err(Failure::failed)?;
+        }
+        Err(why) => value["no_scores"] = why.to_string().into(),
     }
     played.tally.tell(&mut value);
-    output::one(access.output, &value)
+    Ok(value)
 }
 
 fn write_log(path: &Path, file: File, placements: &[Placement]) -> Result<(), Failure> {
@@ -279,6 +277,19 @@ fn outlives_terminal() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::score::Error;
+
+    #[test]
+    fn of_what_was_stopped_at_once_nothing_is_told_without_a_value() {
+        let (figures, tally) = (Err(Error::Nobody), tally::Tally::default());
+        let played = Played { ended: Ended::BySignal, placements: Vec::new(), figures, tally };
+        let told = result(60.0, "predictive", None, &played).unwrap();
+        let mut rows = Vec::new();
+        output::flatten("", &told, &mut rows);
+        assert!(rows.iter().all(|(_, value)| !value.is_empty()), "{rows:?}");
+        let why = ("no_scores".to_owned(), "nobody was in any meeting".to_owned());
+        assert!(rows.contains(&why), "{rows:?}");
+    }
 
     #[test]
     fn words_of_the_command_line_are_read_or_refused() {
