@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use super::*;
 use crate::trace::{Row, Rows};
 
@@ -70,4 +72,41 @@ fn a_meeting_whose_node_failed_is_where_it_was_created_again() {
     let mut cut = Day::of(&rows(&text)).unwrap();
     cut.cut(|room, _| (room.meeting_id == "a").then_some(60_000));
     assert_eq!(cut.score(&[a]).unwrap().meetings, 1);
+}
+
+/// Six meetings of ten on two nodes, which end at two hours, and what becomes of nodes.
+fn six(downs: &str) -> (Vec<Row>, Vec<Placement>) {
+    let mut text = "0,node_up,,,,n0,1,\n0,node_up,,,,n1,1,\n".to_owned();
+    let mut placements = Vec::new();
+    for meeting in 0..6 {
+        let (at_ms, id) = (60_000 + meeting * 2_000, format!("m{meeting}"));
+        writeln!(text, "{at_ms},create,t,{id},,,0,0").unwrap();
+        for user in 0..10 {
+            writeln!(text, "{},join,t,{id},{user},,2000,0", at_ms + user * 100).unwrap();
+        }
+        placements.push(placed(at_ms, &id, ["n0", "n1"][usize::from(meeting % 2 == 1)]));
+    }
+    text.push_str(downs);
+    for meeting in 0..6 {
+        writeln!(text, "{},end,t,m{meeting},,,,", 7_200_000 + meeting).unwrap();
+    }
+    (rows(&text), placements)
+}
+
+#[test]
+fn while_people_are_on_their_way_back_the_fullest_node_may_be_below_ideal_as_the_scorer_has_it() {
+    let told = |downs: &str, figures: [(&str, f64); 4]| {
+        let (rows, placements) = six(downs);
+        let scored = Day::of(&rows).unwrap().score(&placements).unwrap();
+        let told = serde_json::to_value(&scored).unwrap();
+        for (figure, expected) in figures {
+            assert!((told[figure].as_f64().unwrap() - expected).abs() < 1e-6, "{figure}: {told}");
+        }
+    };
+    // What score.py prints.
+    let one = "7195000,node_down,,,,n1,,\n";
+    told(one, [("peak_ratio", 0.5), ("imb_p99", 1.0), ("imb_mean", 0.9985), ("cv", 0.0003)]);
+    // Where no node is left it divides by zero: here such a time is not busy.
+    let both = "7195000,node_down,,,,n1,,\n7197000,node_down,,,,n0,,\n";
+    told(both, [("peak_ratio", 1.0), ("imb_p99", 1.0), ("imb_mean", 1.0), ("imb_max", 1.0244)]);
 }
