@@ -115,7 +115,7 @@ pub enum Error {
     #[error("line 1: there is nothing; a trace begins with {expected:?}", expected = HEADER.join(","))]
     Empty,
     /// It breaks off, or is no text.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] csv::Error),
     /// Another header than that of this version.
     #[error("line {line}: the header is {found:?}; a trace of version 1 begins with {expected:?}", expected = HEADER.join(","))]
