@@ -50,7 +50,7 @@ use predict::History;
 use tokio::sync::watch;
 
 pub use capacity::Capacity;
-pub use chronicle::{Chronicle, Line};
+pub use chronicle::Chronicle;
 pub use claims::{Claim, Claims};
 pub use clock::{Clock, Moment, now_ms};
 pub use directory::{Directory, Sought};

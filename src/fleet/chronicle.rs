@@ -1,12 +1,11 @@
 //! What is to be written down of meetings, until the store has it.
 //!
-//! Creates, polls and ends note here what has happened and go on; a task takes what is due. A meeting waits here only
-//! while there is something new of it, and the older it is the longer, so that one whose people come and go all the time
-//! does not keep the store busy. Where the store is away there is an end to what waits: what is too much is dropped,
-//! and counted.
+//! Creates, polls and ends note here what has happened and go on; a task takes what is due. Creates and ends are due at
+//! once. What polls count waits, and the older its meeting is the longer, so that one whose people come and go all the
+//! time does not keep the store busy. Where the store is away there is an end to what waits: what is too much is
+//! dropped, and counted.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,9 +17,9 @@ use super::entry::{Entry, Phase};
 use super::outlook::Hints;
 use crate::model::{Counted, MeetingLine, spacing_ms};
 
-/// Meetings that wait.
+/// Lines, and meetings that were counted.
 const MAX_WAITING: usize = 100_000;
-/// Counts in them.
+/// Counts in the lines.
 const MAX_COUNTS: usize = 1_000_000;
 /// Bytes of an internal id: real ones have 54, and no store has keys of any length.
 const MAX_ID: usize = 300;
@@ -35,28 +34,21 @@ pub struct Chronicle {
 
 #[derive(Default)]
 struct Buffer {
-    waiting: HashMap<ByInternal, News>,
-    /// When something of these is due, by the steady clock. Of what was taken since nothing is.
-    due: BinaryHeap<Reverse<(u64, ByInternal)>>,
+    /// What is due at once, by internal ids. It holds no entries: those of meetings that are over would stay with all
+    /// that they have.
+    lines: BTreeMap<String, MeetingLine>,
+    /// How many counts the lines have.
     counts: usize,
+    /// What polls have counted last.
+    counted: HashMap<ByInternal, News>,
+    /// When that is due, by the steady clock.
+    due: BTreeSet<(u64, ByInternal)>,
 }
 
-/// What is new of a meeting; small, as after a start there may be some of all.
-#[derive(Default)]
+/// How many are in a meeting; small, as after a start there may be some of all.
 struct News {
-    max_participants: u32,
-    size_hint: u32,
-    ended_at_ms: Option<u64>,
-    /// What the store did not take.
-    counts: Vec<Counted>,
-    /// How many are in it and when that was counted, where it is not among the counts yet.
-    latest: Option<Counted>,
-}
-
-/// A meeting of which something is new.
-pub struct Line {
-    entry: Arc<Entry>,
-    news: News,
+    due_ms: u64,
+    latest: Counted,
 }
 
 impl Chronicle {
@@ -70,144 +62,174 @@ impl Chronicle {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// How many meetings wait for the store.
+    /// How many meetings wait for the store; one that was counted after its line was made does so twice.
     pub fn waiting(&self) -> usize {
-        self.buffer.lock().waiting.len()
+        self.buffer.lock().len()
     }
 
     /// A front end has created a meeting here.
-    pub(super) fn created(&self, clock: &Clock, entry: &Arc<Entry>, hints: Hints) {
-        self.note(clock, entry, 0, |news| {
-            news.max_participants = hints.max_participants.unwrap_or_default();
-            news.size_hint = hints.size.unwrap_or_default();
-        });
+    pub(super) fn created(&self, entry: &Entry, hints: Hints) {
+        if self.takes_note_of(entry) {
+            let line = MeetingLine {
+                max_participants: hints.max_participants.unwrap_or_default(),
+                size_hint: hints.size.unwrap_or_default(),
+                ..line_of(entry)
+            };
+            self.note(&mut self.buffer.lock(), line);
+        }
     }
 
     /// A poll of ours has counted others in it than the one before.
     pub(super) fn counted(&self, clock: &Clock, entry: &Arc<Entry>) {
+        if !self.takes_note_of(entry) {
+            return;
+        }
         let age_ms = clock.now_ms().saturating_sub(entry.created_at_ms());
         let after_s = u32::try_from(age_ms / 1000).unwrap_or(u32::MAX);
-        self.note(clock, entry, spacing_ms(age_ms), |news| {
-            news.latest = Some(Counted { after_s, attendees: entry.attendees() });
-        });
+        let latest = Counted { after_s, attendees: entry.attendees() };
+        let mut buffer = self.buffer.lock();
+        if let Some(news) = buffer.counted.get_mut(entry.internal_id()) {
+            news.latest = latest;
+        } else if buffer.len() < MAX_WAITING {
+            let due_ms = clock.steady_ms().saturating_add(spacing_ms(age_ms));
+            buffer.due.insert((due_ms, ByInternal(entry.clone())));
+            buffer.counted.insert(ByInternal(entry.clone()), News { due_ms, latest });
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// It is over. Of one that its node has taken with it nobody knows when.
-    pub(super) fn ended(&self, clock: &Clock, entry: &Arc<Entry>) {
+    pub(super) fn ended(&self, clock: &Clock, entry: &Entry) {
+        if !self.takes_note_of(entry) {
+            return;
+        }
         let is_seen = entry.phase() != Phase::Lost;
-        self.note(clock, entry, 0, |news| news.ended_at_ms = is_seen.then(|| clock.now_ms()));
+        let ended_at_ms = is_seen.then(|| clock.now_ms());
+        let mut buffer = self.buffer.lock();
+        let counts = buffer.take_counted(entry.internal_id()).into_iter().collect();
+        self.note(&mut buffer, MeetingLine { ended_at_ms, counts, ..line_of(entry) });
     }
 
-    fn note(
-        &self,
-        clock: &Clock,
-        entry: &Arc<Entry>,
-        due_in_ms: u64,
-        change: impl FnOnce(&mut News),
-    ) {
-        // The people of a breakout room are in its main meeting.
-        if !self.is_open.load(Ordering::Relaxed) || entry.parent_internal_id().is_some() {
-            return;
-        }
-        // What no BigBlueButton has given it is not written down.
-        if entry.internal_id().len() > MAX_ID {
-            return;
-        }
-        let due_ms = clock.steady_ms().saturating_add(due_in_ms);
-        let mut buffer = self.buffer.lock();
-        let known = buffer.waiting.remove(entry.internal_id());
-        if known.is_none() && buffer.waiting.len() >= MAX_WAITING {
+    fn takes_note_of(&self, entry: &Entry) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+            // The people of a breakout room are in its main meeting.
+            && entry.parent_internal_id().is_none()
+            // What no BigBlueButton has given it is not written down.
+            && entry.internal_id().len() <= MAX_ID
+    }
+
+    /// Puts it behind what is known of the meeting.
+    fn note(&self, buffer: &mut Buffer, line: MeetingLine) {
+        let line = match buffer.take_line(&line.internal_id) {
+            Some(known) => joined(known, line),
+            None => line,
+        };
+        self.keep(buffer, line);
+    }
+
+    fn keep(&self, buffer: &mut Buffer, mut line: MeetingLine) {
+        if buffer.len() >= MAX_WAITING {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let is_due_sooner = known.is_none() || due_in_ms == 0;
-        let mut news = known.unwrap_or_default();
-        change(&mut news);
-        buffer.waiting.insert(ByInternal(entry.clone()), news);
-        if is_due_sooner {
-            buffer.due.push(Reverse((due_ms, ByInternal(entry.clone()))));
+        if buffer.counts + line.counts.len() > MAX_COUNTS {
+            line.counts.clear();
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        buffer.counts += line.counts.len();
+        buffer.lines.insert(line.internal_id.clone(), line);
     }
 
-    /// Some of what is due by then, by the steady clock, or of all that waits.
-    pub fn take(&self, until_ms: Option<u64>, most: usize) -> Vec<Line> {
-        let (mut buffer, mut taken) = (self.buffer.lock(), Vec::new());
-        while taken.len() < most {
-            let Some(Reverse((due_ms, _))) = buffer.due.peek() else { break };
+    /// Some of what is due by then, by the steady clock, or of all that waits; one line for each meeting.
+    pub fn take(&self, until_ms: Option<u64>, most: usize) -> Vec<MeetingLine> {
+        let mut buffer = self.buffer.lock();
+        for _ in 0..most {
+            let Some((due_ms, ByInternal(entry))) = buffer.due.first() else { break };
             if until_ms.is_some_and(|until_ms| *due_ms > until_ms) {
                 break;
             }
-            let Some(Reverse((_, entry))) = buffer.due.pop() else { break };
-            if let Some((ByInternal(entry), mut news)) = buffer.waiting.remove_entry(&entry) {
-                buffer.counts -= news.counts.len();
-                news.counts.extend(news.latest.take());
-                taken.push(Line { entry, news });
-            }
+            let entry = entry.clone();
+            let counts = buffer.take_counted(entry.internal_id()).into_iter().collect();
+            self.note(&mut buffer, MeetingLine { counts, ..line_of(&entry) });
         }
-        if buffer.waiting.is_empty() {
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((_, line)) = buffer.lines.pop_first()
+        {
+            buffer.counts -= line.counts.len();
+            taken.push(line);
+        }
+        if buffer.counted.is_empty() {
             // What a start has brought is not kept room for.
-            *buffer = Buffer::default();
+            buffer.counted = HashMap::new();
         }
         taken
     }
 
     /// Gives up what the store will never take.
-    pub fn give_up(&self, lines: &[Line]) {
+    pub fn give_up(&self, lines: &[MeetingLine]) {
         self.dropped.fetch_add(lines.len() as u64, Ordering::Relaxed);
     }
 
     /// Gives back what the store did not take; it is due at once.
-    pub fn give_back(&self, lines: Vec<Line>) {
+    pub fn give_back(&self, lines: Vec<MeetingLine>) {
         let mut buffer = self.buffer.lock();
-        for Line { entry, mut news } in lines {
-            let mut entry = ByInternal(entry);
-            if let Some((latest, newer)) = buffer.waiting.remove_entry(&entry) {
-                entry = latest;
-                buffer.counts -= newer.counts.len();
-                news.add(newer);
-            } else if buffer.waiting.len() >= MAX_WAITING {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            if buffer.counts + news.counts.len() > MAX_COUNTS {
-                news.counts.clear();
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            buffer.counts += news.counts.len();
-            buffer.due.push(Reverse((0, entry.clone())));
-            buffer.waiting.insert(entry, news);
+        for line in lines {
+            let line = match buffer.take_line(&line.internal_id) {
+                Some(newer) => joined(line, newer),
+                None => line,
+            };
+            self.keep(&mut buffer, line);
         }
     }
 }
 
-impl Line {
-    /// As it is written down.
-    pub fn to_meeting(&self) -> MeetingLine {
-        let Self { entry, news } = self;
-        MeetingLine {
-            key: entry.key().clone(),
-            internal_id: entry.internal_id().to_owned(),
-            node: entry.node().clone(),
-            created_at_ms: entry.created_at_ms(),
-            max_participants: news.max_participants,
-            size_hint: news.size_hint,
-            peak: entry.peak(),
-            ended_at_ms: news.ended_at_ms,
-            is_running: true,
-            counts: news.counts.clone(),
-        }
+impl Buffer {
+    fn len(&self) -> usize {
+        self.lines.len() + self.counted.len()
+    }
+
+    fn take_line(&mut self, internal_id: &str) -> Option<MeetingLine> {
+        let line = self.lines.remove(internal_id)?;
+        self.counts -= line.counts.len();
+        Some(line)
+    }
+
+    fn take_counted(&mut self, internal_id: &str) -> Option<Counted> {
+        let (entry, News { due_ms, latest }) = self.counted.remove_entry(internal_id)?;
+        self.due.remove(&(due_ms, entry));
+        Some(latest)
     }
 }
 
-impl News {
-    /// Takes up what was noted since.
-    fn add(&mut self, newer: Self) {
-        let Self { max_participants, size_hint, ended_at_ms, counts, latest } = newer;
-        self.max_participants = self.max_participants.max(max_participants);
-        self.size_hint = self.size_hint.max(size_hint);
-        self.ended_at_ms = ended_at_ms.or(self.ended_at_ms);
-        self.counts.extend(counts);
-        self.latest = latest.or(self.latest);
+/// What does not change of it, and its peak.
+fn line_of(entry: &Entry) -> MeetingLine {
+    MeetingLine {
+        key: entry.key().clone(),
+        internal_id: entry.internal_id().to_owned(),
+        node: entry.node().clone(),
+        created_at_ms: entry.created_at_ms(),
+        max_participants: 0,
+        size_hint: 0,
+        peak: entry.peak(),
+        ended_at_ms: None,
+        is_running: true,
+        counts: Vec::new(),
+    }
+}
+
+/// What is known of a meeting, and what was noted since.
+fn joined(known: MeetingLine, newer: MeetingLine) -> MeetingLine {
+    let mut counts = known.counts;
+    counts.extend(newer.counts);
+    MeetingLine {
+        max_participants: known.max_participants.max(newer.max_participants),
+        size_hint: known.size_hint.max(newer.size_hint),
+        peak: known.peak.max(newer.peak),
+        ended_at_ms: newer.ended_at_ms.or(known.ended_at_ms),
+        counts,
+        ..newer
     }
 }
 
@@ -238,12 +260,8 @@ mod tests {
         poll(fleet, "a", vec![listed("m1@acme", NOON_MS, attendees)]);
     }
 
-    fn due(fleet: &Fleet) -> Vec<Line> {
+    fn due(fleet: &Fleet) -> Vec<MeetingLine> {
         fleet.chronicle.take(Some(fleet.clock().steady_ms()), 1000)
-    }
-
-    fn told(fleet: &Fleet) -> Vec<MeetingLine> {
-        due(fleet).iter().map(Line::to_meeting).collect()
     }
 
     #[test]
@@ -251,7 +269,7 @@ mod tests {
         let fleet = pool();
         let entry = enter(&fleet, 1);
         fleet.note_created(&entry, Hints { max_participants: Some(30), size: Some(25) });
-        let lines = told(&fleet);
+        let lines = due(&fleet);
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((line.max_participants, line.size_hint), (30, 25));
         assert!(due(&fleet).is_empty());
@@ -261,14 +279,14 @@ mod tests {
             assert!(due(&fleet).is_empty(), "not at once");
         }
         fleet.clock().set(NOON_MS + 15_000);
-        assert_eq!(told(&fleet)[0].counts, [Counted { after_s: 12, attendees: 3 }]);
+        assert_eq!(due(&fleet)[0].counts, [Counted { after_s: 12, attendees: 3 }]);
         // Nobody comes or goes.
         fleet.clock().set(NOON_MS + 60_000);
         count(&fleet, 3);
         fleet.clock().set(NOON_MS + 600_000);
         assert!(due(&fleet).is_empty());
         fleet.learn_end(&entry);
-        let line = &told(&fleet)[0];
+        let line = &due(&fleet)[0];
         assert_eq!((line.ended_at_ms, line.peak), (Some(NOON_MS + 600_000), 3));
     }
 
@@ -284,7 +302,7 @@ mod tests {
         poll(&fleet, "a", vec![empty(1), empty(2), empty(3)]);
         assert!(fleet.directory.get(&key("acme", "m3").scope, "m3").is_some());
         fleet.clock().set(NOON_MS + 10_000);
-        let lines = told(&fleet);
+        let lines = due(&fleet);
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((line.key.id.as_str(), line.peak), ("m1", 3));
         assert_eq!(line.counts, [Counted { after_s: 0, attendees: 0 }]);
@@ -296,7 +314,7 @@ mod tests {
         let entry = enter(&fleet, 1);
         fleet.lose_meetings_on(&NodeName::new("a"));
         fleet.learn_end(&entry);
-        assert_eq!(told(&fleet)[0].ended_at_ms, None);
+        assert_eq!(due(&fleet)[0].ended_at_ms, None);
     }
 
     #[test]
@@ -308,14 +326,32 @@ mod tests {
         fleet.clock().set(NOON_MS + 10_000);
         count(&fleet, 4);
         fleet.chronicle.give_back(lines);
+        fleet.clock().set(NOON_MS + 60_000);
         let lines = due(&fleet);
         assert_eq!(lines.len(), 1);
-        let line = lines[0].to_meeting();
-        assert_eq!(line.max_participants, 30);
-        assert_eq!(line.counts, [Counted { after_s: 10, attendees: 4 }]);
+        assert_eq!((lines[0].max_participants, lines[0].peak), (30, 4));
+        assert_eq!(lines[0].counts, [Counted { after_s: 10, attendees: 4 }]);
         fleet.chronicle.give_back(lines);
         assert_eq!((fleet.chronicle.waiting(), fleet.chronicle.take(None, 10).len()), (1, 1));
         assert_eq!(fleet.chronicle.take(None, 10).len(), 0);
+    }
+
+    #[test]
+    fn what_waits_of_a_meeting_that_is_over_does_not_keep_its_entry() {
+        let fleet = pool();
+        let entry = enter(&fleet, 1);
+        let holders = Arc::strong_count(&entry);
+        fleet.note_created(&entry, Hints::default());
+        assert_eq!(Arc::strong_count(&entry), holders);
+        count(&fleet, 4);
+        drop(fleet.grown.take());
+        assert!(Arc::strong_count(&entry) > holders);
+        fleet.learn_end(&entry);
+        assert_eq!((fleet.chronicle.waiting(), Arc::strong_count(&entry)), (1, holders));
+        let lines = due(&fleet);
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((line.ended_at_ms, line.peak), (Some(NOON_MS), 4));
+        assert_eq!(line.counts, [Counted { after_s: 0, attendees: 4 }]);
     }
 
     #[test]
@@ -324,14 +360,13 @@ mod tests {
         let lines: Vec<_> = (0..20)
             .map(|number| {
                 let counts = vec![Counted { after_s: 1, attendees: 1 }; MAX_COUNTS / 10];
-                let news = News { counts, ..News::default() };
-                Line { entry: enter(&fleet, number), news }
+                MeetingLine { counts, ..line_of(&enter(&fleet, number)) }
             })
             .collect();
         fleet.chronicle.give_back(lines);
         assert_eq!((fleet.chronicle.waiting(), fleet.chronicle.dropped()), (20, 10));
         let counts: usize =
-            fleet.chronicle.take(None, 100).iter().map(|line| line.news.counts.len()).sum();
+            fleet.chronicle.take(None, 100).iter().map(|line| line.counts.len()).sum();
         assert_eq!(counts, MAX_COUNTS);
     }
 

@@ -102,7 +102,7 @@ impl Fleet {
 
     /// Has it written down that a front end has created a meeting here, and what it said of its size.
     pub fn note_created(&self, entry: &Arc<Entry>, hints: Hints) {
-        self.chronicle.created(&self.directory.clock, entry, hints);
+        self.chronicle.created(entry, hints);
     }
 
     /// Has the store told of what a poll of ours has counted in a meeting.

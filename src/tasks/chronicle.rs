@@ -5,6 +5,7 @@
 //! instances each tells of its own creates and of the meetings and nodes that it polls.
 
 use std::collections::HashMap;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use super::driver::{Failed, Metrics, Task, activate, run_to_the_end};
 use super::forgetting::Forgetting;
 use crate::bus::Duties;
 use crate::chain::Chain;
-use crate::fleet::{Fleet, Line, Node, now_ms};
-use crate::model::{Health, NodeLine, NodeName};
+use crate::fleet::{Fleet, Node, now_ms};
+use crate::model::{Health, MeetingLine, NodeLine, NodeName};
 use crate::store::{Error, Store};
 
 /// A crash loses no more of what was due.
@@ -86,8 +87,7 @@ impl Chronicle {
             if lines.is_empty() {
                 break;
             }
-            let told: Vec<_> = lines.iter().map(Line::to_meeting).collect();
-            match self.store.write_meetings(&told).await {
+            match self.store.write_meetings(&lines).await {
                 Ok(()) => {}
                 Err(trouble) if trouble.may_be_about_rows() => self.tell_singly(lines).await?,
                 Err(trouble) => {
@@ -100,11 +100,11 @@ impl Chronicle {
     }
 
     /// One line that the store cannot take is not to keep all others from it: it is dropped where others are taken.
-    async fn tell_singly(&self, lines: Vec<Line>) -> Result<(), Error> {
+    async fn tell_singly(&self, lines: Vec<MeetingLine>) -> Result<(), Error> {
         let (count, mut bad, mut why) = (lines.len(), Vec::new(), None);
         let mut lines = lines.into_iter();
         while let Some(line) = lines.next() {
-            match self.store.write_meetings(&[line.to_meeting()]).await {
+            match self.store.write_meetings(slice::from_ref(&line)).await {
                 Ok(()) => {}
                 Err(trouble) if trouble.may_be_about_rows() => {
                     bad.push(line);
