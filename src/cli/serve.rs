@@ -43,7 +43,7 @@ use crate::inventory::{self, Keeper, Seen, branding};
 use crate::model::{AdminState, NodeName};
 use crate::node::{Client, ClientSettings};
 use crate::store::{Health, Saved, Store};
-use crate::tasks::{self, NodeHooks};
+use crate::tasks::{self, Ending, NodeHooks};
 
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -234,10 +234,12 @@ impl Portico {
         }));
         server.add_service(housekeeping(&fleet, &store, &metrics, &duties));
         server.add_service(leases(&fleet, &store, settings.server.grace, &metrics));
-        server.add_service(counting(counters, settings.server.grace, &metrics));
-        server.add_service(statistics(&settings, &fleet, &store, &metrics));
-        server.add_service(history(&settings, &fleet, &store, &metrics));
-        chronicle(&settings, &fleet, &store, &metrics, &duties).map(|it| server.add_service(it));
+        let ending = Ending::new(settings.server.grace);
+        server.add_service(counting(counters, &metrics, &ending));
+        server.add_service(statistics(&settings, &fleet, &store, &metrics, &ending));
+        server.add_service(history(&settings, &fleet, &store, &metrics, &ending));
+        chronicle(&settings, &fleet, &store, &metrics, &duties, &ending)
+            .map(|it| server.add_service(it));
         let delivering = outbox.metrics.in_flight();
         server.add_service(background("outbox", move |stop| outbox.clone().run(stop)));
         if let Some(public_url) = settings.server.public_url.clone() {
@@ -257,6 +259,7 @@ impl Portico {
             fleet: fleet.clone(),
             in_flight,
             delivering,
+            ending,
             farewell,
             leaving: leaving.clone(),
             drain: settings.server.drain,

@@ -15,7 +15,7 @@ use crate::model::Reach;
 use crate::node::{self, Client};
 use crate::store::Store;
 use crate::tasks::{
-    self, Counters, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender,
+    self, Counters, Ending, Housekeeping, NodeHooks, Outbox, OutboxMetrics, Poller, Sender,
 };
 
 /// A claim survives two renewals that fail.
@@ -114,13 +114,13 @@ pub(super) fn counters(
 
 pub(super) fn counting(
     counters: Counters,
-    grace: Duration,
     metrics: &tasks::Metrics,
+    ending: &Ending,
 ) -> GenBackgroundService<Work> {
-    let (counters, metrics) = (Arc::new(counters), metrics.clone());
+    let (counters, metrics, ending) = (Arc::new(counters), metrics.clone(), ending.clone());
     background("counters", move |stop| {
-        let (counters, metrics) = (counters.clone(), metrics.clone());
-        async move { counters.run(&metrics, grace, stop).await }
+        let (counters, metrics, ending) = (counters.clone(), metrics.clone(), ending.clone());
+        async move { counters.run(&metrics, &ending, stop).await }
     })
 }
 
@@ -129,14 +129,15 @@ pub(super) fn statistics(
     fleet: &Arc<Fleet>,
     store: &Arc<dyn Store>,
     metrics: &tasks::Metrics,
+    ending: &Ending,
 ) -> GenBackgroundService<Work> {
     let days = settings.statistics.retention_days;
     let kept = (days > 0).then(|| Duration::from_hours(u64::from(days) * 24));
     let task = Arc::new(tasks::Statistics::new(fleet.clone(), store.clone(), kept));
-    let (metrics, grace) = (metrics.clone(), settings.server.grace);
+    let (metrics, ending) = (metrics.clone(), ending.clone());
     background("statistics", move |stop| {
-        let (task, metrics) = (task.clone(), metrics.clone());
-        async move { task.run(&metrics, grace, stop).await }
+        let (task, metrics, ending) = (task.clone(), metrics.clone(), ending.clone());
+        async move { task.run(&metrics, &ending, stop).await }
     })
 }
 
@@ -145,13 +146,14 @@ pub(super) fn history(
     fleet: &Arc<Fleet>,
     store: &Arc<dyn Store>,
     metrics: &tasks::Metrics,
+    ending: &Ending,
 ) -> GenBackgroundService<Work> {
     let (keep, max_rows) = (settings.placement.keep, settings.placement.max_rows);
     let task = Arc::new(tasks::History::new(fleet.clone(), store.clone(), keep, max_rows));
-    let (metrics, grace) = (metrics.clone(), settings.server.grace);
+    let (metrics, ending) = (metrics.clone(), ending.clone());
     background("history", move |stop| {
-        let (task, metrics) = (task.clone(), metrics.clone());
-        async move { task.run(&metrics, grace, stop).await }
+        let (task, metrics, ending) = (task.clone(), metrics.clone(), ending.clone());
+        async move { task.run(&metrics, &ending, stop).await }
     })
 }
 
@@ -161,15 +163,16 @@ pub(super) fn chronicle(
     store: &Arc<dyn Store>,
     metrics: &tasks::Metrics,
     duties: &Duties,
+    ending: &Ending,
 ) -> Option<GenBackgroundService<Work>> {
     let config::Chronicle { enabled, keep, max_meetings } = settings.placement.chronicle;
     let (fleet, store, duties) = (fleet.clone(), store.clone(), duties.clone());
     let task = enabled
         .then(|| Arc::new(tasks::Chronicle::new(fleet, store, duties, keep, max_meetings)))?;
-    let (metrics, grace) = (metrics.clone(), settings.server.grace);
+    let (metrics, ending) = (metrics.clone(), ending.clone());
     Some(background("chronicle", move |stop| {
-        let (task, metrics) = (task.clone(), metrics.clone());
-        async move { task.run(&metrics, grace, stop).await }
+        let (task, metrics, ending) = (task.clone(), metrics.clone(), ending.clone());
+        async move { task.run(&metrics, &ending, stop).await }
     }))
 }
 

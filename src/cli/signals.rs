@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::edge::{Farewell, InFlight};
 use crate::fleet::Fleet;
+use crate::tasks::Ending;
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
 use log::{error, info};
@@ -46,6 +47,8 @@ pub(super) struct Signals {
     pub(super) in_flight: InFlight,
     /// Callbacks that are being delivered.
     pub(super) delivering: IntGauge,
+    /// Of the tasks that tell the store what was done.
+    pub(super) ending: Ending,
     /// Ends connections with their next answer.
     pub(super) farewell: Farewell,
     /// What `/readyz` says; true once we are about to leave.
@@ -99,7 +102,11 @@ impl Signals {
             }
         }
         if self.successor.is_some() {
-            tokio::spawn(leave_when_idle(self.in_flight.clone(), self.delivering.clone()));
+            tokio::spawn(leave_when_idle(
+                self.in_flight.clone(),
+                self.delivering.clone(),
+                self.ending.clone(),
+            ));
         }
         // Pingora listens to no more signals by then.
         tokio::spawn(async move {
@@ -138,8 +145,9 @@ impl Signals {
 }
 
 /// Leaves as soon as nothing is under way. Pingora by itself would sleep through all of `server.grace`,
-/// which then is only the longest that a stop takes. What was acknowledged is on the disk.
-async fn leave_when_idle(in_flight: InFlight, delivering: IntGauge) {
+/// which then is only the longest that a stop takes. What was acknowledged is on the disk, and what was learned of it
+/// is told the store first.
+async fn leave_when_idle(in_flight: InFlight, delivering: IntGauge, ending: Ending) {
     let mut quiet_since = Instant::now();
     while quiet_since.elapsed() < QUIET {
         sleep(LOOK_EVERY).await;
@@ -148,6 +156,7 @@ async fn leave_when_idle(in_flight: InFlight, delivering: IntGauge) {
         }
     }
     info!("nothing is under way any more");
+    ending.come().await;
     exit();
 }
 

@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
 use super::driver::{Failed, Metrics, Task, activate, run_to_the_end};
+use super::ending::Ending;
 use super::forgetting::Forgetting;
 use crate::bus::Duties;
 use crate::chain::Chain;
@@ -25,8 +25,6 @@ use crate::store::{Error, Store};
 
 /// A crash loses no more of what was due.
 const EVERY: Duration = Duration::from_secs(5);
-/// While we stop, creates still come to their ends.
-const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 /// Written together: others write in between.
 const PORTION: usize = 500;
 /// And no more than so many each time. The rest is not lost, only coarser.
@@ -63,21 +61,19 @@ impl Chronicle {
         Self { fleet, store, duties, keep, max_meetings, known, forgetting }
     }
 
-    /// Goes on until `stop` turns true, and for `grace` after that; tells what has happened by then.
-    pub async fn run(&self, metrics: &Metrics, grace: Duration, stop: watch::Receiver<bool>) {
+    /// Goes on until `stop` turns true, and then to the [end](Ending); tells what has happened by then.
+    pub async fn run(&self, metrics: &Metrics, ending: &Ending, stop: watch::Receiver<bool>) {
+        let _telling = ending.begin();
         // What it is about to tell stands nowhere else any more.
         run_to_the_end(self, Duration::ZERO, EVERY, metrics, stop).await;
         activate(self, metrics).await;
-        let end = Instant::now() + grace;
-        loop {
-            let told = self.tell_meetings(None, PORTIONS_AT_THE_END).await;
-            if Instant::now() >= end {
-                if let Err(trouble) = told {
-                    warn!("the end of the chronicle is not kept: {}", Chain(&trouble));
-                }
-                return;
-            }
-            sleep(EVERY_AT_THE_END).await;
+        let mut told = Ok(());
+        let mut turns = ending.turns();
+        while turns.next().await.is_some() {
+            told = self.tell_meetings(None, PORTIONS_AT_THE_END).await;
+        }
+        if let Err(trouble) = told {
+            warn!("the end of the chronicle is not kept: {}", Chain(&trouble));
         }
     }
 
@@ -211,7 +207,9 @@ impl Task for Chronicle {
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
+    use tokio::time::{Instant, sleep};
 
+    use super::super::ending::EVERY_AT_THE_END;
     use super::*;
     use crate::fleet::{Hints, Thresholds};
     use crate::model::{
@@ -268,7 +266,8 @@ mod tests {
             create(&fleet, "late");
         };
         let (begun, grace) = (Instant::now(), EVERY_AT_THE_END * 6);
-        tokio::join!(task.run(&metrics, grace, stopped), creating);
+        let ending = Ending::new(grace);
+        tokio::join!(task.run(&metrics, &ending, stopped), creating);
         assert!(begun.elapsed() >= grace);
         assert_eq!(reader.creates().await.unwrap().len(), 1);
     }

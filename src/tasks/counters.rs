@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
 use super::driver::{Failed, Metrics, Task, activate, run};
+use super::ending::Ending;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, Uses};
 use crate::model::SubId;
@@ -21,8 +21,6 @@ use crate::store::{Count, CountKey, Error, Store};
 
 /// One statement of as many rows as have changed.
 const EVERY: Duration = Duration::from_secs(10);
-/// While we stop, requests still come to their ends.
-const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Counters {
@@ -62,16 +60,13 @@ impl Counters {
         Self { fleet, store, is_shared, kept: Mutex::default() }
     }
 
-    /// Goes on until `stop` turns true, and for `grace` after that.
-    pub async fn run(&self, metrics: &Metrics, grace: Duration, stop: watch::Receiver<bool>) {
+    /// Goes on until `stop` turns true, and then to the [end](Ending).
+    pub async fn run(&self, metrics: &Metrics, ending: &Ending, stop: watch::Receiver<bool>) {
+        let _telling = ending.begin();
         run(self, EVERY, EVERY, metrics, stop).await;
-        let end = Instant::now() + grace;
-        loop {
+        let mut turns = ending.turns();
+        while turns.next().await.is_some() {
             activate(self, metrics).await;
-            if Instant::now() >= end {
-                return;
-            }
-            sleep(EVERY_AT_THE_END).await;
         }
     }
 

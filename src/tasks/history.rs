@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
 use super::driver::{Failed, Metrics, Task, activate, run_to_the_end};
+use super::ending::Ending;
 use super::forgetting::Forgetting;
 use super::peaks;
 use crate::chain::Chain;
@@ -24,8 +24,6 @@ use crate::store::{Aged, Error, Store};
 
 /// A crash loses no more.
 const EVERY: Duration = Duration::from_secs(5);
-/// While we stop, what polls have found is still followed up, and creates come to their ends.
-const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 /// What others have learned is of use a week later.
 const HEAR_EVERY: Duration = Duration::from_mins(5);
 /// Clocks differ, and what was written last may be seen late.
@@ -53,17 +51,14 @@ impl History {
         Self { fleet, store, keep, max_rows, heard, forgetting, away: Sparing::default() }
     }
 
-    /// Goes on until `stop` turns true, and for `grace` after that; tells what was learned by then.
-    pub async fn run(&self, metrics: &Metrics, grace: Duration, stop: watch::Receiver<bool>) {
+    /// Goes on until `stop` turns true, and then to the [end](Ending); tells what was learned by then.
+    pub async fn run(&self, metrics: &Metrics, ending: &Ending, stop: watch::Receiver<bool>) {
+        let _telling = ending.begin();
         // What it is about to tell stands nowhere else any more.
         run_to_the_end(self, Duration::ZERO, EVERY, metrics, stop).await;
-        let end = Instant::now() + grace;
-        loop {
+        let mut turns = ending.turns();
+        while turns.next().await.is_some() {
             activate(self, metrics).await;
-            if Instant::now() >= end {
-                return;
-            }
-            sleep(EVERY_AT_THE_END).await;
         }
     }
 
@@ -158,7 +153,9 @@ impl Task for History {
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
+    use tokio::time::sleep;
 
+    use super::super::ending::EVERY_AT_THE_END;
     use super::super::forgetting::PORTIONS;
     use super::*;
     use crate::model::{AdminState, Hour, Inventory, MeetingKey, Peak, Scope};
@@ -217,7 +214,8 @@ mod tests {
             let peak = Peak { key, hour: Hour::new(9).unwrap(), attendees: 10 };
             task.fleet.history.learn_and_keep(peak, task.now_s());
         };
-        tokio::join!(task.run(&metrics, EVERY_AT_THE_END * 6, stopped), learning);
+        let ending = Ending::new(EVERY_AT_THE_END * 6);
+        tokio::join!(task.run(&metrics, &ending, stopped), learning);
         assert_eq!(rows(&task).await, 4);
     }
 

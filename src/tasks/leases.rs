@@ -11,14 +11,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Failed, Metrics, Task, activate, run};
+use super::ending::EVERY_AT_THE_END;
 use crate::chain::Chain;
 use crate::fleet::Fleet;
 use crate::store::Store;
 
 /// Every so many times it looks for what others have left behind, too.
 const SWEEP_EVERY: u32 = 12;
-/// While we stop, creates still come to their ends.
-const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 /// The claims are to be renewed again before they run out.
 const HOOKS_WITHIN: Duration = Duration::from_secs(5);
 

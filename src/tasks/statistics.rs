@@ -15,9 +15,10 @@ use async_trait::async_trait;
 use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::driver::{Failed, Metrics, Task, activate, run};
+use super::ending::Ending;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, now_ms};
 use crate::model::Health;
@@ -29,8 +30,6 @@ const EVERY: Duration = Duration::from_secs(15);
 const FIRST: Duration = Duration::from_secs(2);
 /// Turns are not taken to the second.
 const GAP: Duration = Duration::from_secs(12);
-/// While we stop, creates still come to their ends.
-const EVERY_AT_THE_END: Duration = Duration::from_secs(1);
 const LEARN_EVERY: Duration = Duration::from_mins(5);
 /// Hours tell what to expect of their like, for five weeks.
 const HOURS_KEPT: Duration = Duration::from_hours(35 * 24);
@@ -68,16 +67,13 @@ impl Statistics {
         }
     }
 
-    /// Goes on until `stop` turns true, and for `grace` after that.
-    pub async fn run(&self, metrics: &Metrics, grace: Duration, stop: watch::Receiver<bool>) {
+    /// Goes on until `stop` turns true, and then to the [end](Ending).
+    pub async fn run(&self, metrics: &Metrics, ending: &Ending, stop: watch::Receiver<bool>) {
+        let _telling = ending.begin();
         run(self, FIRST, EVERY, metrics, stop).await;
-        let end = Instant::now() + grace;
-        loop {
+        let mut turns = ending.turns();
+        while turns.next().await.is_some() {
             activate(self, metrics).await;
-            if Instant::now() >= end {
-                return;
-            }
-            sleep(EVERY_AT_THE_END).await;
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::Operator;
 use crate::command_line_api::Shell;
-use crate::harness::{Config, Pool, Tenant, eventually};
+use crate::harness::{Config, Plan, Pool, Tenant, eventually};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Polls come no more after the first ones.
@@ -88,6 +88,33 @@ async fn hints_that_make_no_sense_count_for_nothing_where_no_size_is_set() {
     let candidates = told["candidates"].as_array().expect("candidates");
     let occupied: f64 = candidates.iter().filter_map(|one| one["occupied"].as_f64()).sum();
     assert!((occupied - 18.0 * 20.0).abs() < 1.0, "{told}");
+}
+
+#[tokio::test]
+async fn what_was_learned_a_moment_ago_is_kept_by_a_stop_though_the_store_is_slow() {
+    let config = config(Tenant::new("acme")).set("polling.interval", "50ms");
+    let config = config.set("server.grace", "30s");
+    let mut cluster = Plan::new(config, 1).without_redis().start().await;
+    let slow = "CREATE FUNCTION slow() RETURNS trigger AS
+            'BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END' LANGUAGE plpgsql;
+        CREATE TRIGGER slow BEFORE INSERT ON history FOR EACH ROW EXECUTE FUNCTION slow()";
+    cluster.postgres().sql(cluster.database(), slow);
+    let pool = cluster.instance(0);
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await.success();
+    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
+    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
+    eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
+    acme.get("end", "meetingID=algebra").await.success();
+    eventually("it is learned", async || {
+        let expected = explained(pool, "meeting_id=algebra").await["expected"].take();
+        expected["source"].as_str().is_some_and(|source| source.starts_with("room"))
+    })
+    .await;
+    pool.signal("TERM");
+    assert!(cluster.instance_mut(0).ended().await.success());
+    let rows = "SELECT count(*) FROM history WHERE room = 'algebra'";
+    assert_eq!(cluster.postgres().sql(cluster.database(), rows).trim(), "2");
 }
 
 #[tokio::test]
