@@ -114,7 +114,15 @@ impl Error {
 
     /// Whether it may be about what was to be kept, rather than about the store.
     pub fn may_be_about_rows(&self) -> bool {
-        matches!(self, Self::Other { .. } | Self::Postgres(super::Trouble::Other { .. }))
+        match self {
+            // What the driver itself refuses has no code.
+            Self::Other { source, .. } => source.sqlite_error_code().is_none_or(|code| {
+                use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+                matches!(code, ConstraintViolation | TooBig | TypeMismatch)
+            }),
+            Self::Postgres(trouble) => matches!(trouble, super::Trouble::Unfit { .. }),
+            _ => false,
+        }
     }
 
     pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
@@ -161,6 +169,24 @@ mod tests {
             let said = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
             let error = Error::from_sqlite(Path::new("/data/portico.db"), said).to_string();
             assert!(error.contains("/data/portico.db") && error.contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_are_suspected_only_of_what_can_be_about_them() {
+        for (code, may_be) in [
+            (ffi::SQLITE_CONSTRAINT_TRIGGER, true),
+            (ffi::SQLITE_CONSTRAINT_CHECK, true),
+            (ffi::SQLITE_TOOBIG, true),
+            (ffi::SQLITE_NOMEM, false),
+            // As where a table is gone.
+            (ffi::SQLITE_ERROR, false),
+            (ffi::SQLITE_FULL, false),
+            (ffi::SQLITE_BUSY, false),
+        ] {
+            let said = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = Error::from_sqlite(Path::new("portico.db"), said);
+            assert_eq!(error.may_be_about_rows(), may_be, "{error:?}");
         }
     }
 }

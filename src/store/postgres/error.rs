@@ -9,6 +9,10 @@ use tokio_postgres::error::SqlState;
 use super::target::Target;
 use super::tls::Mode;
 
+/// Classes of `SQLSTATE` that are about values: what is impossible, what a constraint, a view or a function of the
+/// operator's does not let in, and what is too much.
+const UNFIT: [&str; 6] = ["21", "22", "23", "44", "54", "P0"];
+
 /// Why PostgreSQL could not be asked. Never holds the password, nor what stands in rows.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Trouble {
@@ -198,6 +202,14 @@ pub enum Trouble {
         /// Which column, and what is wrong with it.
         reason: String,
     },
+    /// Values that a constraint, a trigger or a limit of its own does not let in.
+    #[error("PostgreSQL at {place} does not take what it is to keep")]
+    Unfit {
+        /// Host, port and database.
+        place: Arc<str>,
+        /// What the driver said.
+        source: Cause,
+    },
     /// Anything else that it refuses.
     #[error("cannot use PostgreSQL at {place}")]
     Other {
@@ -285,6 +297,9 @@ impl Trouble {
             | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Self::Away { place, source },
             // What stands in between has lost the server, or never found it.
             ref code if code.code().starts_with("08") => Self::Away { place, source },
+            ref code if UNFIT.iter().any(|class| code.code().starts_with(class)) => {
+                Self::Unfit { place, source }
+            }
             _ => Self::Other { place, source },
         }
     }

@@ -190,7 +190,9 @@ fn is_about_locks(error: &refinery::Error) -> bool {
 fn why(target: &Target, error: &refinery::Error) -> Option<Trouble> {
     said(error).map(|said| match Trouble::new(target, said) {
         // What failed says more than that it did.
-        Trouble::Other { place, source } => Trouble::Migration { place, known: PRESENT, source },
+        Trouble::Other { place, source } | Trouble::Unfit { place, source } => {
+            Trouble::Migration { place, known: PRESENT, source }
+        }
         known => known,
     })
 }

@@ -15,7 +15,8 @@ async fn meetings_are_learned_all_or_none_and_by_nobody_in_a_circle() {
     };
     let refuse = "ALTER TABLE history ADD CONSTRAINT refuse CHECK (room <> 'bad')";
     sql(&database, refuse).await;
-    one.learn(&[peak("m"), peak("bad")], 1000).await.unwrap_err();
+    let refused = one.learn(&[peak("m"), peak("bad")], 1000).await.unwrap_err();
+    assert!(refused.may_be_about_rows(), "{refused:?}");
     let rows =
         async || one.history(&Sought { limit: 1000, ..Sought::default() }).await.unwrap().rows;
     assert_eq!(rows().await, []);
@@ -35,6 +36,9 @@ async fn meetings_are_learned_all_or_none_and_by_nobody_in_a_circle() {
     back.unwrap();
     put.unwrap();
     assert_eq!(gone.unwrap(), 2);
+    sql(&database, "ALTER TABLE history RENAME TO away").await;
+    let failed = one.learn(&[peak("m")], 1000).await.unwrap_err();
+    assert!(!failed.may_be_about_rows(), "{failed:?}");
 }
 
 /// Whatever the values are: who has asked a few times is answered by one plan for all.
