@@ -238,6 +238,11 @@ impl Entry {
         self.created_at_ms
     }
 
+    /// The same by the fleet's [steady](super::Clock::steady_ms) clock.
+    pub fn began_ms(&self) -> u64 {
+        self.began_ms
+    }
+
     /// The `<meeting>` element for `getMeetings`.
     pub fn xml(&self) -> Bytes {
         self.xml.lock().clone()

@@ -54,7 +54,7 @@ impl Housekeeping {
         let (mut is_done, is_ours) = (true, self.duties.is_ours(DUTY));
         let kept = if is_alone { KEPT_ALONE } else { MEETINGS_KEPT };
         let clock = self.fleet.clock();
-        let is_old = |entry: &Entry| clock.is_past(clock.steady_of(entry.created_at_ms()), kept);
+        let is_old = |entry: &Entry| clock.is_past(entry.began_ms(), kept);
         let snapshot = self.fleet.snapshot();
         for name in self.fleet.directory.nodes() {
             let nobody_there =
@@ -141,7 +141,8 @@ mod tests {
                 ..Inventory::default()
             };
             let with = Inventory { nodes: vec![node.clone()], ..without.clone() };
-            let fleet = Arc::new(Fleet::new(with, |_| AdminState::Ready));
+            let fleet = Arc::new(Fleet::new(with, |_| AdminState::Ready).simulated());
+            fleet.clock().set(now_ms());
             let meeting = Meeting {
                 key: MeetingKey { scope: Scope::parse("acme").unwrap(), id: "m".to_owned() },
                 node: name.clone(),
@@ -203,6 +204,10 @@ mod tests {
             let kept = left.is_kept_by(true).await;
             assert_eq!(kept, (is_kept, is_kept), "{age} hours, down for {down}");
         }
+        let left = Left::begun_at(now_ms() - 2 * HOUR_MS).await;
+        left.down_since(now_ms() - 200 * HOUR_MS);
+        left.tidy.fleet.clock().correct(now_ms() + 300 * HOUR_MS);
+        assert_eq!(left.is_kept_by(true).await, (true, true), "the clock was set, no time passed");
         // Nothing of it is known here, which says nothing of the others.
         let left = Left::begun_at(now_ms()).await;
         left.down_since(now_ms());
