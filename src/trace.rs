@@ -115,8 +115,13 @@ pub enum Error {
     #[error("line 1: there is nothing; a trace begins with {expected:?}", expected = HEADER.join(","))]
     Empty,
     /// It breaks off, or is no text.
-    #[error(transparent)]
-    Unreadable(#[from] csv::Error),
+    #[error("behind line {after}: it breaks off, or is no text")]
+    Unreadable {
+        /// The last line that could be read; 0 is none.
+        after: u64,
+        /// Why.
+        source: csv::Error,
+    },
     /// Another header than that of this version.
     #[error("line {line}: the header is {found:?}; a trace of version 1 begins with {expected:?}", expected = HEADER.join(","))]
     Header {
@@ -193,7 +198,9 @@ impl<R: Read> Rows<R> {
     pub fn read(&mut self) -> Result<Option<Row>, Error> {
         loop {
             let is_first = std::mem::take(&mut self.is_first);
-            if !self.csv.read_record(&mut self.record)? {
+            let after = self.line();
+            let is_any = self.csv.read_record(&mut self.record);
+            if !is_any.map_err(|source| Error::Unreadable { after, source })? {
                 return if is_first { Err(Error::Empty) } else { Ok(None) };
             }
             let line = self.record.position().map_or(0, csv::Position::line);
