@@ -82,7 +82,8 @@ impl Admin {
     pub fn b3scale(&self, desk: Desk) -> Router {
         let counted = from_fn_with_state(self.requests.clone(), requests::count);
         // Who does not wait for the end is counted all the same.
-        b3scale::router(desk).layer(counted).layer(from_fn(api::to_the_end))
+        let under_way = desk.fleet.under_way.clone();
+        b3scale::router(desk).layer(counted).layer(from_fn_with_state(under_way, api::to_the_end))
     }
 
     fn signs_of_life(self) -> Router {

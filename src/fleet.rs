@@ -48,6 +48,7 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use predict::History;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 pub use capacity::Capacity;
 pub use chronicle::Chronicle;
@@ -102,6 +103,8 @@ pub struct Fleet {
     pub grown: Grown,
     /// What is to be written down of meetings.
     pub chronicle: Chronicle,
+    /// What a stop waits for beside the requests of front ends: calls of the API, and what follows from polls.
+    pub under_way: TaskTracker,
     /// Where the hours of the week are counted.
     zone: TimeZone,
     /// Other instances that share our store.
@@ -128,6 +131,7 @@ impl Fleet {
             history: History::default(),
             grown: Grown::default(),
             chronicle: Chronicle::default(),
+            under_way: TaskTracker::new(),
             zone: TimeZone::system(),
             instances: Instances::default(),
             overlapping: AtomicBool::new(false),

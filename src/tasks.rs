@@ -23,8 +23,8 @@ mod statistics;
 
 pub use chronicle::Chronicle;
 pub use counters::Counters;
-pub use driver::run;
 pub use driver::{Metrics, Task};
+pub use driver::{run, run_to_the_end};
 pub use ending::Ending;
 pub use ends::Ends;
 pub use history::History;

@@ -49,14 +49,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use log::error;
 use serde_json::Value;
+use tokio_util::task::TaskTracker;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
@@ -108,6 +109,7 @@ impl Desk {
 
     /// All routes of the API.
     pub fn router(self) -> Router {
+        let under_way = self.fleet.under_way.clone();
         let (router, description) = routes().with_state(self).split_for_parts();
         let description = serde_json::to_value(&description).unwrap_or_default();
         let (json, html) = (Bytes::from(description.to_string()), page::page(&description));
@@ -117,7 +119,7 @@ impl Desk {
             .route(&format!("{ROOT}/openapi.json"), get(async move || json.clone()))
             .route(&format!("{ROOT}/docs"), get(async move || html.clone()))
             .layer(from_fn(tell_refusals))
-            .layer(from_fn(to_the_end))
+            .layer(from_fn_with_state(under_way, to_the_end))
     }
 }
 
@@ -161,9 +163,13 @@ fn describe() -> OpenApi {
     description
 }
 
-/// A call goes on when its client has gone: a change must not stop halfway, and stand in no trail.
-pub(super) async fn to_the_end(request: Request, next: Next) -> Response {
-    tokio::spawn(next.run(request)).await.unwrap_or_else(|stopped| {
+/// A call goes on when its client has gone, or we are stopped: a change must not stop halfway, and stand in no trail.
+pub(super) async fn to_the_end(
+    State(under_way): State<TaskTracker>,
+    request: Request,
+    next: Next,
+) -> Response {
+    under_way.spawn(next.run(request)).await.unwrap_or_else(|stopped| {
         error!("an API call ended by itself: {stopped}");
         let detail = "this is a mistake of ours; the log says more";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()

@@ -24,7 +24,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use log::debug;
@@ -81,6 +81,7 @@ impl Default for Memory {
 
 /// All routes of b3scale's API.
 pub(super) fn router(desk: Desk) -> Router {
+    let under_way = desk.fleet.under_way.clone();
     let annex = Annex { memory: desk.memory.clone(), desk };
     let all = format!("{ROOT}/{{*path}}");
     // With a slash at its end there is nothing, as at b3scale.
@@ -89,7 +90,7 @@ pub(super) fn router(desk: Desk) -> Router {
         .route(ROOT, any(answer))
         .route(&root, any(answer))
         .route(&all, any(answer))
-        .layer(from_fn(to_the_end))
+        .layer(from_fn_with_state(under_way, to_the_end))
         .with_state(annex)
 }
 

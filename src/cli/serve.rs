@@ -54,6 +54,8 @@ const OVERLAP: Duration = Duration::from_secs(30);
 const READING: &str = "reading the store";
 /// Meetings of an unknown tenant are kept: its slug may be mistyped.
 const UNKNOWN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// After the grace the store is told what there is to tell for so long.
+const TELLING_WITHIN_SECONDS: u64 = 5;
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;
 /// Idle connections that are kept for proxied requests, over all nodes.
@@ -263,6 +265,7 @@ impl Portico {
             farewell,
             leaving: leaving.clone(),
             drain: settings.server.drain,
+            grace: settings.server.grace,
         };
         let overlap = settings.server.grace + OVERLAP;
         let overlapping = fleet.clone();
@@ -381,9 +384,11 @@ fn server_conf(settings: &Settings, upgrade_socket: &Path) -> ServerConf {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
+    let grace = settings.server.grace;
+    let grace_seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     ServerConf {
         threads,
-        grace_period_seconds: Some(settings.server.grace.as_secs()),
+        grace_period_seconds: Some(grace_seconds + TELLING_WITHIN_SECONDS),
         graceful_shutdown_timeout_seconds: Some(RUNTIMES_WITHIN_SECONDS),
         upgrade_sock: upgrade_socket.display().to_string(),
         pid_file: upgrade_socket.with_file_name("portico.pid").display().to_string(),

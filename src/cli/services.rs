@@ -85,7 +85,7 @@ pub(super) fn housekeeping(
     background("housekeeping", move |stop| {
         let (task, metrics) = (task.clone(), metrics.clone());
         let every = HOUSEKEEPING_EVERY;
-        async move { tasks::run(task.as_ref(), every, every, &metrics, stop).await }
+        async move { tasks::run_to_the_end(task.as_ref(), every, every, &metrics, stop).await }
     })
 }
 

@@ -17,12 +17,12 @@ use crate::fleet::Fleet;
 use crate::tasks::Ending;
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
-use log::{error, info};
+use log::{error, info, warn};
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use prometheus::IntGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The new process reads its configuration and its store, then waits for the sockets.
 const SUCCESSOR_WITHIN: Duration = Duration::from_secs(30);
@@ -41,6 +41,7 @@ pub(super) struct Successor {
 }
 
 /// Waits for a signal that ends this process.
+#[derive(Clone)]
 pub(super) struct Signals {
     pub(super) successor: Option<Successor>,
     pub(super) fleet: Arc<Fleet>,
@@ -55,6 +56,8 @@ pub(super) struct Signals {
     pub(super) leaving: watch::Sender<bool>,
     /// How long everything goes on after that.
     pub(super) drain: Duration,
+    /// How long requests may take after that.
+    pub(super) grace: Duration,
 }
 
 #[async_trait]
@@ -87,6 +90,11 @@ impl ShutdownSignalWatch for Signals {
 }
 
 impl Signals {
+    /// Whether a process that ended now would cut something off.
+    fn is_busy(&self) -> bool {
+        self.in_flight.count() > 0 || self.delivering.get() > 0 || !self.fleet.under_way.is_empty()
+    }
+
     /// Waits until it is time to stop.
     async fn leave(&self, mut int: Signal) -> ShutdownSignal {
         self.farewell.say();
@@ -101,13 +109,7 @@ impl Signals {
                 }
             }
         }
-        if self.successor.is_some() {
-            tokio::spawn(leave_when_idle(
-                self.in_flight.clone(),
-                self.delivering.clone(),
-                self.ending.clone(),
-            ));
-        }
+        tokio::spawn(leave_when_idle(self.clone()));
         // Pingora listens to no more signals by then.
         tokio::spawn(async move {
             if int.recv().await.is_some() {
@@ -147,16 +149,26 @@ impl Signals {
 /// Leaves as soon as nothing is under way. Pingora by itself would sleep through all of `server.grace`,
 /// which then is only the longest that a stop takes. What was acknowledged is on the disk, and what was learned of it
 /// is told the store first.
-async fn leave_when_idle(in_flight: InFlight, delivering: IntGauge, ending: Ending) {
-    let mut quiet_since = Instant::now();
-    while quiet_since.elapsed() < QUIET {
-        sleep(LOOK_EVERY).await;
-        if in_flight.count() > 0 || delivering.get() > 0 {
-            quiet_since = Instant::now();
+async fn leave_when_idle(all: Signals) {
+    let end = Instant::now() + all.grace;
+    let until_quiet = async || {
+        let mut quiet_since = Instant::now();
+        while quiet_since.elapsed() < QUIET {
+            sleep(LOOK_EVERY).await;
+            if all.is_busy() {
+                quiet_since = Instant::now();
+            }
         }
+    };
+    match timeout_at(end, until_quiet()).await {
+        Ok(()) => info!("nothing is under way any more"),
+        Err(_elapsed) => warn!("what is still under way after server.grace is cut off"),
     }
-    info!("nothing is under way any more");
-    ending.come().await;
+    all.ending.come().await;
+    // That may have taken its time, and somebody have come meanwhile.
+    while all.is_busy() && Instant::now() < end {
+        sleep(LOOK_EVERY).await;
+    }
     exit();
 }
 

@@ -119,7 +119,7 @@ pub async fn run(
 }
 
 /// As [`run`], but an activation under way comes to its end: for what would lose what it has taken to tell it.
-pub(super) async fn run_to_the_end(
+pub async fn run_to_the_end(
     task: &dyn Task,
     first: Duration,
     period: Duration,

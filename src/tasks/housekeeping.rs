@@ -51,6 +51,7 @@ impl Task for Housekeeping {
 impl Housekeeping {
     /// `is_alone`: others may reach what we do not, and we do not hear of it.
     async fn tidy(&self, is_alone: bool) -> Result<(), Failed> {
+        let _under_way = self.fleet.under_way.token();
         let (mut is_done, is_ours) = (true, self.duties.is_ours(DUTY));
         let kept = if is_alone { KEPT_ALONE } else { MEETINGS_KEPT };
         let clock = self.fleet.clock();

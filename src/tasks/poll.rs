@@ -228,6 +228,7 @@ impl Poll {
     }
 
     async fn follow_all(self, node: Arc<Node>) {
+        let _under_way = self.fleet.under_way.token();
         loop {
             let Some(found) = self.following.waiting.lock().take() else { return };
             self.follow_up(&node, found).await;

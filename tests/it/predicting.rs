@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::Operator;
 use crate::command_line_api::Shell;
-use crate::harness::{Config, Plan, Pool, Tenant, eventually};
+use crate::harness::{Cluster, Config, Plan, Pool, Tenant, eventually};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Polls come no more after the first ones.
@@ -90,15 +90,16 @@ async fn hints_that_make_no_sense_count_for_nothing_where_no_size_is_set() {
     assert!((occupied - 18.0 * 20.0).abs() < 1.0, "{told}");
 }
 
-#[tokio::test]
-async fn what_was_learned_a_moment_ago_is_kept_by_a_stop_though_the_store_is_slow() {
+/// A pool with a meeting that is over, and a store that takes its time for `slow`.
+async fn with_a_slow_store(grace: &str, slow: &str, seconds: f64) -> Cluster {
     let config = config(Tenant::new("acme")).set("polling.interval", "50ms");
-    let config = config.set("server.grace", "30s");
-    let mut cluster = Plan::new(config, 1).without_redis().start().await;
-    let slow = "CREATE FUNCTION slow() RETURNS trigger AS
-            'BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END' LANGUAGE plpgsql;
-        CREATE TRIGGER slow BEFORE INSERT ON history FOR EACH ROW EXECUTE FUNCTION slow()";
-    cluster.postgres().sql(cluster.database(), slow);
+    let cluster = Plan::new(config.set("server.grace", grace), 1).without_redis().start().await;
+    let slow = format!(
+        "CREATE FUNCTION slow() RETURNS trigger AS
+            'BEGIN PERFORM pg_sleep({seconds}); RETURN coalesce(NEW, OLD); END' LANGUAGE plpgsql;
+        CREATE TRIGGER slow BEFORE {slow} FOR EACH ROW EXECUTE FUNCTION slow()"
+    );
+    cluster.postgres().sql(cluster.database(), &slow);
     let pool = cluster.instance(0);
     let acme = pool.tenant("acme");
     acme.create("algebra").await.success();
@@ -106,15 +107,53 @@ async fn what_was_learned_a_moment_ago_is_kept_by_a_stop_though_the_store_is_slo
     let metric = "portico_tenant_attendees{tenant=\"acme\"}";
     eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
     acme.get("end", "meetingID=algebra").await.success();
-    eventually("it is learned", async || {
-        let expected = explained(pool, "meeting_id=algebra").await["expected"].take();
-        expected["source"].as_str().is_some_and(|source| source.starts_with("room"))
-    })
-    .await;
-    pool.signal("TERM");
+    cluster
+}
+
+async fn is_learned(pool: &Pool) -> bool {
+    let expected = explained(pool, "meeting_id=algebra").await["expected"].take();
+    expected["source"].as_str().is_some_and(|source| source.starts_with("room"))
+}
+
+/// What the store knows of the room after a stop.
+async fn rows_after_a_stop(mut cluster: Cluster) -> String {
+    cluster.instance(0).signal("TERM");
     assert!(cluster.instance_mut(0).ended().await.success());
     let rows = "SELECT count(*) FROM history WHERE room = 'algebra'";
-    assert_eq!(cluster.postgres().sql(cluster.database(), rows).trim(), "2");
+    cluster.postgres().sql(cluster.database(), rows).trim().to_owned()
+}
+
+#[tokio::test]
+async fn what_was_learned_a_moment_ago_is_kept_by_a_stop_though_the_store_is_slow() {
+    let cluster = with_a_slow_store("30s", "INSERT ON history", 0.4).await;
+    eventually("it is learned", async || is_learned(cluster.instance(0)).await).await;
+    assert_eq!(rows_after_a_stop(cluster).await, "2");
+}
+
+#[tokio::test]
+async fn what_was_learned_is_kept_though_a_request_takes_all_of_the_grace() {
+    let cluster = with_a_slow_store("1s", "INSERT ON history", 0.4).await;
+    let pool = cluster.instance(0);
+    eventually("it is learned", async || is_learned(pool).await).await;
+    for node in pool.nodes() {
+        node.set_call_fault("create", Some(Fault::Hang));
+    }
+    let (acme, before) = (pool.tenant("acme"), pool.node_calls("create"));
+    let hanging =
+        tokio::spawn(async move { acme.get("create", "name=Botany&meetingID=botany").await });
+    eventually("it is under way", async || pool.node_calls("create") > before).await;
+    assert_eq!(rows_after_a_stop(cluster).await, "2");
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_what_a_poll_is_finding_out() {
+    let cluster = with_a_slow_store("30s", "DELETE ON meetings", 1.5).await;
+    let asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'
+        AND datname = current_database()";
+    let is_asked = async || cluster.postgres().sql(cluster.database(), asked).trim() != "0";
+    eventually("its row is about to go", is_asked).await;
+    assert_eq!(rows_after_a_stop(cluster).await, "2");
 }
 
 #[tokio::test]
