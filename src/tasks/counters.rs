@@ -12,7 +12,7 @@ use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::driver::{Failed, Metrics, Task, activate, run};
+use super::driver::{Failed, Metrics, Task, activate, run_to_the_end};
 use super::ending::Ending;
 use crate::chain::Chain;
 use crate::fleet::{Fleet, Uses};
@@ -63,7 +63,8 @@ impl Counters {
     /// Goes on until `stop` turns true, and then to the [end](Ending).
     pub async fn run(&self, metrics: &Metrics, ending: &Ending, stop: watch::Receiver<bool>) {
         let _telling = ending.begin();
-        run(self, EVERY, EVERY, metrics, stop).await;
+        // The store may add up what we would not know that it has.
+        run_to_the_end(self, EVERY, EVERY, metrics, stop).await;
         let mut turns = ending.turns();
         while turns.next().await.is_some() {
             activate(self, metrics).await;
