@@ -88,15 +88,19 @@ impl Chronicle {
         let after_s = u32::try_from(age_ms / 1000).unwrap_or(u32::MAX);
         let latest = Counted { after_s, attendees: entry.attendees() };
         let mut buffer = self.buffer.lock();
-        if let Some(news) = buffer.counted.get_mut(entry.internal_id()) {
-            news.latest = latest;
-        } else if buffer.len() < MAX_WAITING {
-            let due_ms = clock.steady_ms().saturating_add(spacing_ms(age_ms));
-            buffer.due.insert((due_ms, ByInternal(entry.clone())));
-            buffer.counted.insert(ByInternal(entry.clone()), News { due_ms, latest });
-        } else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let due_ms = match buffer.take_counted(entry.internal_id()) {
+            Some(News { due_ms, .. }) => due_ms,
+            None if buffer.len() < MAX_WAITING => {
+                clock.steady_ms().saturating_add(spacing_ms(age_ms))
+            }
+            None => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        // Another entry than before, where the meeting was entered anew.
+        buffer.due.insert((due_ms, ByInternal(entry.clone())));
+        buffer.counted.insert(ByInternal(entry.clone()), News { due_ms, latest });
     }
 
     /// It is over. Of one that its node has taken with it nobody knows when.
@@ -107,7 +111,7 @@ impl Chronicle {
         let is_seen = entry.phase() != Phase::Lost;
         let ended_at_ms = is_seen.then(|| clock.now_ms());
         let mut buffer = self.buffer.lock();
-        let counts = buffer.take_counted(entry.internal_id()).into_iter().collect();
+        let counts = counts_of(buffer.take_counted(entry.internal_id()));
         self.note(&mut buffer, MeetingLine { ended_at_ms, counts, ..line_of(entry) });
     }
 
@@ -150,7 +154,7 @@ impl Chronicle {
                 break;
             }
             let entry = entry.clone();
-            let counts = buffer.take_counted(entry.internal_id()).into_iter().collect();
+            let counts = counts_of(buffer.take_counted(entry.internal_id()));
             self.note(&mut buffer, MeetingLine { counts, ..line_of(&entry) });
         }
         let mut taken = Vec::new();
@@ -196,11 +200,15 @@ impl Buffer {
         Some(line)
     }
 
-    fn take_counted(&mut self, internal_id: &str) -> Option<Counted> {
-        let (entry, News { due_ms, latest }) = self.counted.remove_entry(internal_id)?;
-        self.due.remove(&(due_ms, entry));
-        Some(latest)
+    fn take_counted(&mut self, internal_id: &str) -> Option<News> {
+        let (entry, news) = self.counted.remove_entry(internal_id)?;
+        self.due.remove(&(news.due_ms, entry));
+        Some(news)
     }
+}
+
+fn counts_of(news: Option<News>) -> Vec<Counted> {
+    news.into_iter().map(|news| news.latest).collect()
 }
 
 /// What does not change of it, and its peak.
@@ -352,6 +360,20 @@ mod tests {
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((line.ended_at_ms, line.peak), (Some(NOON_MS), 4));
         assert_eq!(line.counts, [Counted { after_s: 0, attendees: 4 }]);
+    }
+
+    #[test]
+    fn a_meeting_that_was_entered_anew_is_told_as_it_is_now() {
+        let fleet = pool();
+        let before = enter(&fleet, 1);
+        count(&fleet, 4);
+        let after = enter(&fleet, 1);
+        assert!(!Arc::ptr_eq(&before, &after));
+        count(&fleet, 7);
+        fleet.clock().set(NOON_MS + 10_000);
+        let lines = due(&fleet);
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((line.peak, line.counts.len()), (7, 1));
     }
 
     #[test]
