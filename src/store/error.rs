@@ -115,11 +115,14 @@ impl Error {
     /// Whether it may be about what was to be kept, rather than about the store.
     pub fn may_be_about_rows(&self) -> bool {
         match self {
-            // What the driver itself refuses has no code.
-            Self::Other { source, .. } => source.sqlite_error_code().is_none_or(|code| {
-                use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
-                matches!(code, ConstraintViolation | TooBig | TypeMismatch)
-            }),
+            Self::Other { source, .. } => match (&**source, source.sqlite_error_code()) {
+                (rusqlite::Error::SqlInputError { .. }, _) => false,
+                // What the driver itself refuses has no code.
+                (_, code) => code.is_none_or(|code| {
+                    use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+                    matches!(code, ConstraintViolation | TooBig | TypeMismatch)
+                }),
+            },
             Self::Postgres(trouble) => matches!(trouble, super::Trouble::Unfit { .. }),
             _ => false,
         }
@@ -188,5 +191,10 @@ mod tests {
             let error = Error::from_sqlite(Path::new("portico.db"), said);
             assert_eq!(error.may_be_about_rows(), may_be, "{error:?}");
         }
+        // As where a column is gone: the place in the SQL is told with it.
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        let said = db.execute("SELECT gone FROM (SELECT 1 AS there)", []).unwrap_err();
+        let error = Error::from_sqlite(Path::new("portico.db"), said);
+        assert!(!error.may_be_about_rows(), "{error:?}");
     }
 }
