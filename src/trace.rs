@@ -115,10 +115,10 @@ pub enum Error {
     #[error("line 1: there is nothing; a trace begins with {expected:?}", expected = HEADER.join(","))]
     Empty,
     /// It breaks off, or is no text.
-    #[error("behind line {after}: it breaks off, or is no text")]
+    #[error("line {line}: it breaks off, or is no text")]
     Unreadable {
-        /// The last line that could be read; 0 is none.
-        after: u64,
+        /// The one behind the last that could be read.
+        line: u64,
         /// Why.
         source: csv::Error,
     },
@@ -198,9 +198,9 @@ impl<R: Read> Rows<R> {
     pub fn read(&mut self) -> Result<Option<Row>, Error> {
         loop {
             let is_first = std::mem::take(&mut self.is_first);
-            let after = self.line();
+            let line = self.line() + 1;
             let is_any = self.csv.read_record(&mut self.record);
-            if !is_any.map_err(|source| Error::Unreadable { after, source })? {
+            if !is_any.map_err(|source| Error::Unreadable { line, source })? {
                 return if is_first { Err(Error::Empty) } else { Ok(None) };
             }
             let line = self.record.position().map_or(0, csv::Position::line);

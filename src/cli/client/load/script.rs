@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::Path;
 
+use crate::chain::Chain;
 use crate::cli::client::failure::Failure;
 use crate::trace::score::Day;
 use crate::trace::{Course, Row, Rows, What, unpacked};
@@ -47,7 +48,7 @@ impl Script {
     fn of(text: impl Read, from: Option<i64>, until: Option<i64>) -> Result<Self, String> {
         let (mut rows, mut checks) = (Rows::new(text), Checks::default());
         let (mut past, mut all) = (Vec::new(), Vec::new());
-        while let Some(row) = rows.read().map_err(|error| error.to_string())? {
+        while let Some(row) = rows.read().map_err(|error| Chain(&error).to_string())? {
             let line = rows.line();
             checks.look(&row).map_err(|why| format!("line {line}: {why}"))?;
             if past.len() + all.len() == MAX_ROWS {
