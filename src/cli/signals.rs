@@ -2,8 +2,8 @@
 //!
 //! | signal | meaning |
 //! | --- | --- |
-//! | `SIGINT` | as `SIGTERM`; while we are leaving, and in the demo: leave at once |
-//! | `SIGTERM` | say on `/readyz` that we leave; after `server.drain` take no new connections, finish what is under way, leave |
+//! | `SIGINT` | as `SIGTERM`; while we are leaving: leave at once |
+//! | `SIGTERM` | say on `/readyz` that we leave; after `server.drain` take no new connections, finish what is under way, leave; the demo leaves at once |
 //! | `SIGHUP` | read configuration and certificates again |
 //! | `SIGUSR2` | start the program anew, as it is on disk now, and hand the sockets over to it |
 
@@ -69,10 +69,9 @@ impl ShutdownSignalWatch for Signals {
         loop {
             tokio::select! {
                 _ = int.recv() => {
-                    if self.successor.is_none() {
-                        return ShutdownSignal::FastShutdown;
+                    if self.successor.is_some() {
+                        info!("SIGINT: what is under way is finished first; another one leaves at once");
                     }
-                    info!("SIGINT: what is under way is finished first; another one leaves at once");
                     return self.leave(int).await;
                 }
                 _ = term.recv() => return self.leave(int).await,
@@ -97,6 +96,10 @@ impl Signals {
 
     /// Waits until it is time to stop.
     async fn leave(&self, mut int: Signal) -> ShutdownSignal {
+        // The demo stops its nodes and removes its directory when pingora has ended.
+        if self.successor.is_none() {
+            return ShutdownSignal::FastShutdown;
+        }
         self.farewell.say();
         self.leaving.send_replace(true);
         if !self.drain.is_zero() {
@@ -162,7 +165,10 @@ async fn leave_when_idle(all: Signals) {
     };
     match timeout_at(end, until_quiet()).await {
         Ok(()) => info!("nothing is under way any more"),
-        Err(_elapsed) => warn!("what is still under way after server.grace is cut off"),
+        Err(_elapsed) if all.is_busy() => {
+            warn!("what is still under way after server.grace is cut off");
+        }
+        Err(_elapsed) => {}
     }
     all.ending.come().await;
     // That may have taken its time, and somebody have come meanwhile.

@@ -281,8 +281,10 @@ fn free_address() -> String {
 #[tokio::test]
 async fn the_demo_can_be_as_fast_as_a_load() {
     let (listen, admin) = (free_address(), free_address());
+    let temporary = tempfile::tempdir().expect("a directory");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_portico"))
         .args(["demo", "--nodes", "1", "--speed", "100", "--listen", &listen, "--admin", &admin])
+        .env("TMPDIR", temporary.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -326,4 +328,12 @@ async fn the_demo_can_be_as_fast_as_a_load() {
         .expect("portico starts");
     let told = String::from_utf8_lossy(&done.stderr);
     assert_eq!(told, "-: no meeting is created in these hours\n");
+
+    let pid = demo.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args(["-s", "TERM", &pid]).status().await;
+    assert!(sent.is_ok_and(|sent| sent.success()));
+    let ended = timeout(PATIENCE, demo.wait()).await.expect("it ends").expect("its status");
+    assert!(ended.success());
+    let left = std::fs::read_dir(temporary.path()).expect("a directory").count();
+    assert_eq!(left, 0, "its store is gone with it");
 }
