@@ -198,7 +198,7 @@ impl<R: Read> Rows<R> {
     pub fn read(&mut self) -> Result<Option<Row>, Error> {
         loop {
             let is_first = std::mem::take(&mut self.is_first);
-            let line = self.line() + 1;
+            let line = self.csv.position().line();
             let is_any = self.csv.read_record(&mut self.record);
             if !is_any.map_err(|source| Error::Unreadable { line, source })? {
                 return if is_first { Err(Error::Empty) } else { Ok(None) };
