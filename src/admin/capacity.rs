@@ -57,7 +57,7 @@ pub(super) fn of_fleet(fleet: &Fleet) -> Vec<MetricFamily> {
     ));
     all.push(gauge(
         "portico_chronicle_waiting_meetings",
-        "Meetings of which something is to be written down that the store does not have yet.",
+        "Lines on meetings that are to be written down and that the store does not have yet.",
         fleet.chronicle.waiting() as f64,
     ));
     let mut dropped = Family::counter(

@@ -1,5 +1,6 @@
 //! Our services as pingora runs them: background work, and the admin listener.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,7 +48,7 @@ impl ServerApp for Axum {
     async fn process_new(
         self: &std::sync::Arc<Self>,
         stream: Stream,
-        _shutdown: &ShutdownWatch,
+        shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let digest = stream.get_socket_digest();
         let address = digest.as_deref().and_then(|digest| digest.peer_addr());
@@ -56,19 +57,31 @@ impl ServerApp for Axum {
             Some(peer) => self.0.clone().layer(axum::Extension(Peer(peer))),
             None => self.0.clone(),
         };
-        serve_http(stream, app).await;
+        serve_http(stream, app, shutdown.clone()).await;
         None
     }
 }
 
-/// Serves one connection of operators.
-pub(super) async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, app: axum::Router) {
+/// Serves one connection of operators; after a stop it ends with the answer under way.
+pub(super) async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    app: axum::Router,
+    mut stop: ShutdownWatch,
+) {
     let service = TowerToHyperService::new(app);
-    let served = hyper::server::conn::http1::Builder::new()
+    let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        // An error is a server that is gone, which also means to stop.
+        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
     if let Err(error) = served {
         debug!("an admin connection broke off: {error}");
     }

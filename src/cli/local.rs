@@ -21,17 +21,19 @@ use crate::admin::Local;
 
 /// Operators of one machine; each may follow the events.
 const MAX_CONNECTIONS: usize = 64;
-/// What is under way at a stop.
-const STOP_WITHIN: Duration = Duration::from_secs(1);
 /// After an accept that failed, as for want of file descriptors.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Serves `router` there.
-pub(super) fn local_socket(path: PathBuf, router: Router) -> GenBackgroundService<Work> {
-    background("local socket", move |stop| serve(path.clone(), router.clone(), stop))
+/// Serves `router` there. What is under way at a stop has `grace`.
+pub(super) fn local_socket(
+    path: PathBuf,
+    router: Router,
+    grace: Duration,
+) -> GenBackgroundService<Work> {
+    background("local socket", move |stop| serve(path.clone(), router.clone(), grace, stop))
 }
 
-async fn serve(path: PathBuf, router: Router, mut stop: ShutdownWatch) {
+async fn serve(path: PathBuf, router: Router, grace: Duration, mut stop: ShutdownWatch) {
     let socket = match Socket::bind(&path) {
         Ok(socket) => socket,
         Err(trouble) => {
@@ -51,7 +53,7 @@ async fn serve(path: PathBuf, router: Router, mut stop: ShutdownWatch) {
                 Ok((stream, _)) => {
                     if let Some(uid) = socket.admits(&stream) {
                         let app = router.clone().layer(Extension(Local(uid)));
-                        connections.spawn(serve_http(stream, app));
+                        connections.spawn(serve_http(stream, app, stop.clone()));
                     }
                 }
                 Err(trouble) => {
@@ -64,7 +66,7 @@ async fn serve(path: PathBuf, router: Router, mut stop: ShutdownWatch) {
     socket.remove();
     let rest = async { while connections.join_next().await.is_some() {} };
     // What was begun to be changed is brought to its end all the same.
-    drop(timeout(STOP_WITHIN, rest).await);
+    drop(timeout(grace, rest).await);
 }
 
 struct Socket {

@@ -48,14 +48,14 @@ use crate::tasks::{self, Ending, NodeHooks};
 /// A node on the same continent connects in a tenth of this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Beside its grace, the process that hands its sockets over takes so long at most: pingora waits 5 s
-/// before it closes its listeners, and 5 s for its runtimes.
+/// before it closes its listeners, and 5 s for its runtimes; in between 5 s are for what the store is to be told.
 const OVERLAP: Duration = Duration::from_secs(30);
 /// What operators are told meanwhile.
 const READING: &str = "reading the store";
 /// Meetings of an unknown tenant are kept: its slug may be mistyped.
 const UNKNOWN_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// After the grace the store is told what there is to tell for so long.
-const TELLING_WITHIN_SECONDS: u64 = 5;
+const TELLING_WITHIN: Duration = Duration::from_secs(5);
 /// What pingora gives its runtimes when the grace is over.
 const RUNTIMES_WITHIN_SECONDS: u64 = 5;
 /// Idle connections that are kept for proxied requests, over all nodes.
@@ -223,7 +223,7 @@ impl Portico {
         }
         let router = admin.router(desk);
         if let Some(path) = settings.api.socket_path(&settings.data_dir) {
-            server.add_service(local_socket(path, router.clone()));
+            server.add_service(local_socket(path, router.clone(), settings.server.grace));
         }
         let mut service = Service::new("admin".to_owned(), Axum(router));
         service.add_tcp(&settings.server.admin.to_string());
@@ -236,7 +236,8 @@ impl Portico {
         }));
         server.add_service(housekeeping(&fleet, &store, &metrics, &duties));
         server.add_service(leases(&fleet, &store, settings.server.grace, &metrics));
-        let ending = Ending::new(settings.server.grace);
+        // In an upgrade requests have all the time that pingora gives them, and what comes of these is to be told.
+        let ending = Ending::new(settings.server.grace + TELLING_WITHIN / 2);
         server.add_service(counting(counters, &metrics, &ending));
         server.add_service(statistics(&settings, &fleet, &store, &metrics, &ending));
         server.add_service(history(&settings, &fleet, &store, &metrics, &ending));
@@ -388,7 +389,7 @@ fn server_conf(settings: &Settings, upgrade_socket: &Path) -> ServerConf {
     let grace_seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     ServerConf {
         threads,
-        grace_period_seconds: Some(grace_seconds + TELLING_WITHIN_SECONDS),
+        grace_period_seconds: Some(grace_seconds + TELLING_WITHIN.as_secs()),
         graceful_shutdown_timeout_seconds: Some(RUNTIMES_WITHIN_SECONDS),
         upgrade_sock: upgrade_socket.display().to_string(),
         pid_file: upgrade_socket.with_file_name("portico.pid").display().to_string(),

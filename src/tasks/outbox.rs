@@ -182,6 +182,7 @@ impl Outbox {
                 () = sleep(wait) => {}
             }
         }
+        let _stopping = self.fleet.under_way.token();
         let rest = async { while attempts.join_next().await.is_some() {} };
         if timeout(STOP_WITHIN, rest).await.is_err() {
             info!("callbacks under way were cut off; they are sent again");

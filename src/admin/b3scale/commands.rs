@@ -209,6 +209,7 @@ impl Annex {
         let (tell, told) = oneshot::channel();
         // Whatever becomes of us here: who has it kept carries it out.
         let work = async move { annex.take(ordered, &who, &clock, tell).await };
+        let work = self.desk.fleet.under_way.track_future(work);
         let unable = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
         if !self.memory.commands.begin(work) {
             return Err(unable());
