@@ -295,7 +295,7 @@ async fn a_changed_file_counts_after_a_hangup_and_a_bad_one_never() {
     std::fs::write(pool.dir().join("A & \"B\".pdf"), "no PDF").expect("a file");
     hangup("the configuration stays as it was").await;
     assert_eq!(asset(&any, "acme/slide", &[]).await.seen(), (200, SLIDE));
-    assert!(pool.log().contains("tenants[0].branding.slide"), "{}", pool.log());
+    pool.says("tenants[0].branding.slide").await;
 }
 
 #[tokio::test]
@@ -305,7 +305,7 @@ async fn a_file_that_has_vanished_is_served_from_its_copy() {
     pool.restart().await;
     let any = pool.tenant("plain");
     assert_eq!(asset(&any, "acme/css", &[]).await.seen(), (200, CSS));
-    assert!(pool.log().contains("acme.css is gone"), "{}", pool.log());
+    pool.says("acme.css is gone").await;
     pool.kill9();
     pool.restart().await;
     assert_eq!(asset(&any, "acme/css", &[]).await.seen(), (200, CSS), "the copy stays");
@@ -317,7 +317,7 @@ async fn a_file_that_has_vanished_is_served_from_its_copy() {
     let status = pool.ended().await;
     assert_eq!(status.code(), Some(2));
     pool.kill9();
-    assert!(pool.log().contains("mistyped.css does not exist"), "{}", pool.log());
+    pool.says("mistyped.css does not exist").await;
     let checked = portico(&["check", "-c", &pool.config_path().display().to_string()]).await;
     assert_eq!(checked.code, 2, "{}", checked.stderr);
 }

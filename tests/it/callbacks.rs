@@ -89,7 +89,7 @@ async fn an_end_is_told_once_though_the_node_calls_twice_and_again() {
     let token = token.split('?').next().expect("a token");
     pool.signal("TERM");
     assert!(pool.ended().await.success());
-    assert!(pool.log().contains("GET /b3lb/c/ 200"), "{}", pool.log());
+    pool.says("GET /b3lb/c/ 200").await;
     assert!(!pool.log().contains(token), "a token is in the log");
 }
 

@@ -118,7 +118,7 @@ async fn what_meetings_teach_is_seen_and_forgotten() {
         assert_eq!((&change["action"], &change["object"]), (&json!("reset"), &json!(object)));
         assert_eq!(change["before"]["rows"], rows, "{trail}");
     }
-    assert!(pool.log().contains("API: reset of history of tenant acme by token"), "{}", pool.log());
+    pool.says("API: reset of history of tenant acme by token").await;
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn sigint_lets_requests_in_flight_finish() {
     assert_eq!(reply.text("meetingID"), "algebra");
     assert!(pool.ended().await.success(), "{}", pool.log());
     assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
-    assert!(pool.log().contains("SIGINT: what is under way is finished first"), "{}", pool.log());
+    pool.says("SIGINT: what is under way is finished first").await;
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn commands_of_this_machine_need_no_token() {
     let trail = shell.json("changes").await;
     let who = trail[0]["who"].as_str().expect("somebody").to_owned();
     assert!(who.strip_prefix("local uid ").is_some_and(|uid| uid.parse::<u32>().is_ok()), "{who}");
-    assert!(pool.log().contains(&format!("by token {who}")), "{}", pool.log());
+    pool.says(&format!("by token {who}")).await;
     // Over the network there is nobody who gets in, whatever they call themselves.
     let headers = [("authorization".to_owned(), format!("Bearer {who}"))];
     let path = "/api/portico/v1/nodes";

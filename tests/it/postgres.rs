@@ -70,7 +70,7 @@ async fn what_is_known_goes_on_while_the_database_is_away_and_the_rest_is_made_u
         refused.body
     );
     assert!(pool.metrics().await.get("portico_creates_refused_total") > 0.5);
-    assert!(pool.log().contains("a new meeting is refused, as nobody can tell"), "{}", pool.log());
+    pool.says("a new meeting is refused, as nobody can tell").await;
     assert!(pool.node_calls("create") == 4, "no node was asked for it");
     assert_eq!(pool.admin("/readyz").await.status, 200);
     let gone = async || acme.listed().await == ["algebra", "botany"];

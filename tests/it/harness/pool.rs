@@ -201,6 +201,12 @@ impl Pool {
         self.log.lock().clone()
     }
 
+    /// Waits until its log has this: a line is written a moment after what it tells of.
+    pub(crate) async fn says(&self, text: &str) {
+        let has_it = async || self.log().contains(text);
+        eventually(&format!("{text:?} is in the log"), has_it).await;
+    }
+
     /// The directory of configuration and data.
     pub(crate) fn dir(&self) -> &Path {
         self.config.dir()
