@@ -206,6 +206,8 @@ impl Task for Chronicle {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use prometheus::Registry;
     use tokio::time::{Instant, sleep};
 
@@ -251,14 +253,20 @@ mod tests {
         fleet.note_created(&fleet.directory.adopt(meeting, true), Hints::default());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_happens_while_we_stop_is_written_down() {
-        let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
-        let reader = Embedded::chronicle(dir.path()).unwrap();
+    /// What happens on node a is written down there.
+    fn begin(dir: &Path) -> (Arc<Fleet>, Chronicle) {
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir).unwrap());
         let fleet = Arc::new(Fleet::new(inventory(&[("a", 1.0)]), |_| AdminState::Ready));
         let keep = Duration::from_hours(24);
         let task = Chronicle::new(fleet.clone(), store, Duties::all(), keep, 100);
+        (fleet, task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_while_we_stop_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fleet, task) = begin(dir.path());
+        let reader = Embedded::chronicle(dir.path()).unwrap();
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let (_stop, stopped) = watch::channel(true);
         let creating = async {
@@ -275,11 +283,8 @@ mod tests {
     #[tokio::test]
     async fn a_line_that_the_store_cannot_take_keeps_no_other_from_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path()).unwrap());
+        let (fleet, task) = begin(dir.path());
         let reader = Embedded::chronicle(dir.path()).unwrap();
-        let fleet = Arc::new(Fleet::new(inventory(&[("a", 1.0)]), |_| AdminState::Ready));
-        let keep = Duration::from_hours(24);
-        let task = Chronicle::new(fleet.clone(), store, Duties::all(), keep, 100);
         let other = rusqlite::Connection::open(dir.path().join("portico.db")).unwrap();
         let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON chronicle WHEN NEW.internal_id = 'bad'
                 BEGIN SELECT RAISE(ABORT, 'a test'); END;

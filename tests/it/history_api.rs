@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::api::{Operator, fields};
 use crate::command_line_api::{Shell, config};
 use crate::harness::{Plan, Pool, Tenant, eventually};
+use crate::predicting::hold_and_end;
 
 const HEADER: &str = "tenant,meeting_id,created_at,attendees";
 const KNOWN: &str = "tenant,sub_id,room,hour,meetings,mean,variance,learned_at";
@@ -55,12 +56,7 @@ async fn what_meetings_teach_is_seen_and_forgotten() {
     assert_eq!(admin.get("/history").await, json!({"items": []}));
     assert_eq!(expected(&pool, "algebra").await, (20.0, "prior".to_owned()));
 
-    let acme = pool.tenant("acme");
-    acme.create("algebra").await.success();
-    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
-    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
-    eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
-    acme.get("end", "meetingID=algebra").await.success();
+    hold_and_end(&pool).await;
     eventually("it is kept", async || {
         admin.get("/history").await["items"].as_array().is_some_and(|items| items.len() == 4)
     })

@@ -21,6 +21,16 @@ async fn explained(pool: &Pool, query: &str) -> Value {
     operator.get(&format!("/tenants/acme/placement?{query}")).await
 }
 
+/// A meeting of `acme`, `algebra`, in which a poll has counted 60, and which its front end has ended.
+pub(crate) async fn hold_and_end(pool: &Pool) {
+    let acme = pool.tenant("acme");
+    acme.create("algebra").await.success();
+    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
+    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
+    eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
+    acme.get("end", "meetingID=algebra").await.success();
+}
+
 /// What node a meeting of `acme` is on.
 fn node_of(pool: &Pool, id: &str) -> usize {
     let name = pool.node_of(&format!("{id}@acme")).name().to_owned();
@@ -101,12 +111,7 @@ async fn with_a_slow_store(grace: &str, slow: &str, seconds: f64) -> Cluster {
     );
     cluster.postgres().sql(cluster.database(), &slow);
     let pool = cluster.instance(0);
-    let acme = pool.tenant("acme");
-    acme.create("algebra").await.success();
-    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
-    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
-    eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
-    acme.get("end", "meetingID=algebra").await.success();
+    hold_and_end(pool).await;
     cluster
 }
 
@@ -160,12 +165,7 @@ async fn a_stop_waits_for_what_a_poll_is_finding_out() {
 async fn what_became_of_a_room_is_remembered_also_after_a_crash() {
     let config = config(Tenant::new("acme")).set("polling.interval", "50ms");
     let mut pool = Pool::start(config).await;
-    let acme = pool.tenant("acme");
-    acme.create("algebra").await.success();
-    pool.node_of("algebra@acme").add_attendees("algebra@acme", 60);
-    let metric = "portico_tenant_attendees{tenant=\"acme\"}";
-    eventually("a poll has counted them", async || pool.metrics().await.get(metric) > 59.0).await;
-    acme.get("end", "meetingID=algebra").await.success();
+    hold_and_end(&pool).await;
     let source = async |pool: &Pool| explained(pool, "meeting_id=algebra").await["expected"].take();
     eventually("it is learned", async || {
         source(&pool).await["source"].as_str().is_some_and(|source| source.starts_with("room"))

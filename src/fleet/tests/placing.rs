@@ -119,16 +119,21 @@ fn a_tenant_that_spreads_its_meetings_has_one_on_each_node_first() {
     assert!((there - 20.0).abs() < 1e-6, "the emptiest of all: {there}");
 }
 
-#[test]
-fn tenants_that_must_not_meet_do_not_share_a_node_while_there_is_another() {
-    let mut inventory =
-        inventory((0..2).map(|number| named(number, 1.0)).collect(), Policy::Predictive);
+/// Two nodes, and two tenants whose meetings are to be kept off others.
+fn of_two_wary_tenants() -> Inventory {
+    let nodes = (0..2).map(|number| named(number, 1.0)).collect();
+    let mut inventory = inventory(nodes, Policy::Predictive);
     for slug in ["left", "right"] {
         let mut wary = tenant(slug, &[]);
         wary.placement.spread = Spread::Tenants;
         inventory.tenants.push(wary);
     }
-    let fleet = pool_of(inventory);
+    inventory
+}
+
+#[test]
+fn tenants_that_must_not_meet_do_not_share_a_node_while_there_is_another() {
+    let fleet = pool_of(of_two_wary_tenants());
     let left = place(&fleet, "left", "1", 10);
     let right = place(&fleet, "right", "1", 10);
     assert_ne!(left, right);
@@ -145,13 +150,7 @@ fn tenants_that_must_not_meet_do_not_share_a_node_while_there_is_another() {
 
 #[test]
 fn meetings_of_a_tenant_that_is_gone_are_kept_off_until_their_end() {
-    let mut inventory =
-        inventory((0..2).map(|number| named(number, 1.0)).collect(), Policy::Predictive);
-    for slug in ["left", "right"] {
-        let mut wary = tenant(slug, &[]);
-        wary.placement.spread = Spread::Tenants;
-        inventory.tenants.push(wary);
-    }
+    let mut inventory = of_two_wary_tenants();
     let fleet = pool_of(inventory.clone());
     let left = place(&fleet, "left", "1", 1);
     inventory.tenants.retain(|tenant| tenant.slug.as_str() != "left");
